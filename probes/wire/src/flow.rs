@@ -96,5 +96,5 @@ mod tests {
         assert_eq!(Flow::ipv6(1, 8080, 2, 40_000).raw(), FIXED_V6);
     }
     const FIXED_V4: u32 = 2_635_493_064;
-    const FIXED_V6: u32 = 0;
+    const FIXED_V6: u32 = 2_411_444_016;
 }
