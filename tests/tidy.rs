@@ -126,7 +126,7 @@ fn imports_run_against_the_flow() {
             }
         }
     }
-    assert!(seen > 3, "no imports found: the scanner is broken");
+    assert!(seen > 0, "no imports found: the scanner is broken");
     assert!(
         wrong.is_empty(),
         "imports against the flow:\n{}",
