@@ -1,0 +1,207 @@
+//! Trees into SVG: inferno's layout and zoom, our colours, a line of trust under the title and a legend below.
+//!
+//! In: a tree or a difference and a [`Picture`]; out: one self-contained SVG. It refuses to leave anything to chance:
+//! colours come from the picture alone, frames are in the order of their names.
+
+use crate::diff::Diff;
+use crate::fold::{Tree, push_name};
+use crate::palette::{Rgb, UNKNOWN_COLOUR, colour_of};
+use inferno::flamegraph::color::{BackgroundColor, PaletteMap};
+use inferno::flamegraph::{self, Options};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// What a flame graph shows besides its frames.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// First line.
+    pub title: String,
+    /// Second line: how far the picture can be trusted.
+    pub subtitle: String,
+    /// Unit of the weights once multiplied by `factor`.
+    pub unit: String,
+    /// What a weight is multiplied with before it is printed.
+    pub factor: f64,
+    /// Phase of each frame, by name; frames that are not here get the colour of the unknown.
+    pub phases: BTreeMap<String, String>,
+}
+
+impl Default for Picture {
+    fn default() -> Picture {
+        Picture {
+            title: "Flame graph".into(),
+            subtitle: String::new(),
+            unit: "samples".into(),
+            factor: 1.0,
+            phases: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// A tree without weight has no picture.
+    #[error("there is nothing to draw: no stack has any weight")]
+    Empty,
+    /// The output could not be written.
+    #[error("the picture could not be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Draws a tree.
+pub fn draw(tree: &Tree, picture: &Picture, out: impl Write) -> Result<(), DrawError> {
+    if tree.total() == 0 {
+        return Err(DrawError::Empty);
+    }
+    let mut names = BTreeMap::new();
+    tree.each(&mut |stack, _| {
+        for name in stack {
+            names.entry(*name).or_insert(());
+        }
+    });
+    let mut used: Vec<&str> = Vec::new();
+    let mut colours = PaletteMap::default();
+    for name in names.keys() {
+        let phase = picture.phases.get(*name);
+        let colour = phase.map_or(UNKNOWN_COLOUR, |p| colour_of(p));
+        let mut key = String::new();
+        push_name(&mut key, name);
+        colours.insert(key, rgb::RGB8::from(<[u8; 3]>::from(colour)));
+        used.extend(phase.map(String::as_str));
+    }
+    // The frame that inferno puts below all others has no name.
+    colours.insert("", rgb::RGB8::from(<[u8; 3]>::from(UNKNOWN_COLOUR)));
+    used.sort_unstable();
+    used.dedup();
+    let mut options = options(picture);
+    options.palette_map = Some(&mut colours);
+    finish(options, &tree.to_folded(), &used, out)
+}
+
+/// Draws the second tree of a difference; red frames grew, blue ones shrank.
+pub fn draw_diff(diff: &Diff, picture: &Picture, out: impl Write) -> Result<(), DrawError> {
+    if diff.stacks().all(|(_, _, after)| after == 0) {
+        return Err(DrawError::Empty);
+    }
+    finish(options(picture), &diff.to_folded(), &[], out)
+}
+
+fn options<'a>(picture: &Picture) -> Options<'a> {
+    let mut options = Options::default();
+    options.title = picture.title.clone();
+    options.subtitle = (!picture.subtitle.is_empty()).then(|| picture.subtitle.clone());
+    options.count_name = picture.unit.clone();
+    options.factor = picture.factor;
+    options.bgcolors = Some(BackgroundColor::Flat(rgb::RGB8::new(255, 255, 255)));
+    options.hash = true;
+    options.deterministic = true;
+    options
+}
+
+fn finish(
+    mut options: Options<'_>,
+    folded: &str,
+    phases: &[&str],
+    mut out: impl Write,
+) -> Result<(), DrawError> {
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, folded.lines(), &mut svg)?;
+    let svg = String::from_utf8_lossy(&svg);
+    out.write_all(with_legend(&svg, phases).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+const ROW: usize = 20;
+const COLUMN: usize = 130;
+const COLUMNS: usize = 9;
+
+/// The picture made taller at its bottom by a legend of the phases in it.
+fn with_legend(svg: &str, phases: &[&str]) -> String {
+    let Some((head, height)) = (!phases.is_empty()).then(|| head_and_height(svg)).flatten() else {
+        return svg.to_owned();
+    };
+    let Some(end) = svg.rfind("</svg>") else {
+        return svg.to_owned();
+    };
+    let taller = height + ROW * phases.len().div_ceil(COLUMNS);
+    let mut text = svg[..head]
+        .replace(
+            &format!("height=\"{height}\""),
+            &format!("height=\"{taller}\""),
+        )
+        .replace(&format!(" {height}\""), &format!(" {taller}\""));
+    // The background rectangle follows the head and has the picture's height too.
+    text.push_str(&svg[head..end].replacen(
+        &format!("height=\"{height}\" fill=\"url(#background)\""),
+        &format!("height=\"{taller}\" fill=\"url(#background)\""),
+        1,
+    ));
+    text.push_str("<g id=\"legend\">");
+    for (at, phase) in phases.iter().enumerate() {
+        let (x, y) = (10 + COLUMN * (at % COLUMNS), height + ROW * (at / COLUMNS));
+        let (r, g, b): Rgb = colour_of(phase);
+        let _ = write!(
+            text,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"14\" height=\"14\" fill=\"rgb({r},{g},{b})\"/>\
+             <text x=\"{}\" y=\"{}\">{}</text>",
+            x + 19,
+            y + 11,
+            escape(phase),
+        );
+    }
+    text.push_str("</g>");
+    text.push_str(&svg[end..]);
+    text
+}
+
+/// Where the `<svg ...>` tag ends, and the height it states.
+fn head_and_height(svg: &str) -> Option<(usize, usize)> {
+    let start = svg.find("<svg")?;
+    let end = start + svg[start..].find('>')?;
+    let at = svg[start..end].find("height=\"")? + start + "height=\"".len();
+    let digits = svg[at..end].split('"').next()?;
+    Some((end, digits.parse().ok()?))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty tree is an answer, not a broken picture.
+    #[test]
+    fn nothing_to_draw() {
+        let error = draw(&Tree::new(), &Picture::default(), Vec::new()).unwrap_err();
+        assert!(matches!(error, DrawError::Empty));
+    }
+
+    /// The legend lies inside the picture, and frames have their phase's colour.
+    #[test]
+    fn legend_and_colours() {
+        let tree = Tree::from_folded("useful;serve 10\nempty polling;rx 90").unwrap();
+        let picture = Picture {
+            phases: [("serve", "app"), ("rx", "driver_rx")]
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .into(),
+            ..Picture::default()
+        };
+        let mut svg = Vec::new();
+        draw(&tree, &picture, &mut svg).unwrap();
+        let svg = String::from_utf8(svg).unwrap();
+        let (_, height) = head_and_height(&svg).unwrap();
+        let (r, g, b) = colour_of("driver_rx");
+        assert_eq!(svg.matches(&format!("rgb({r},{g},{b})")).count(), 2);
+        let legend = svg.find("id=\"legend\"").unwrap();
+        let y = svg[legend..].split("y=\"").nth(1).unwrap();
+        let y: usize = y.split('"').next().unwrap().parse().unwrap();
+        assert!(y + ROW <= height + ROW && y < height, "{y} {height}");
+        assert!(svg.contains(&format!("viewBox=\"0 0 1200 {height}\"")));
+    }
+}
