@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Addresses into names: which file was mapped where and when, and what its symbols say.
+//!
+//! In: [`crate::trace::record`] records; out: a [`Place`] for every address, which may say "unknown" with the reason.
+//! While recording, [`SampledAddresses`] gathers what has to be named and [`LocalSymbols`] names it from the files of
+//! this machine; later [`Names`] reads those names back and opens a file only when its build id is the recorded one.
+//! It refuses to know what a sample weighs or which thread it belongs to.
+
+mod kernel;
+mod names;
+mod sampled;
+mod space;
+mod symbol;
+
+pub use kernel::KernelSymbols;
+pub use names::{AddressKind, Names, Place};
+pub use sampled::SampledAddresses;
+pub use space::AddressSpaces;
+pub use symbol::{LocalSymbols, SymbolError};

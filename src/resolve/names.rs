@@ -1,0 +1,241 @@
+//! Names for the addresses of a recording: the recorded names first, then files with the recorded build id.
+//!
+//! In: a recording's records; out: a [`Place`] for an address of a process at a time. It never opens a live process,
+//! and a file that is not the recorded one is as good as none.
+
+use super::kernel::KernelSymbols;
+use super::space::AddressSpaces;
+use super::symbol::LocalSymbols;
+use crate::trace::record::{AddressNames, Mapping, Meta, Pid, Symbols};
+use crate::units::{Avma, Nanos};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What an address in a stack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressKind {
+    /// The instruction that was executing.
+    Instruction,
+    /// Where a call will return to: the call itself lies before it.
+    Return,
+}
+
+impl AddressKind {
+    /// The kind of a sample's frame `at`, innermost first, of which the first `kernel_frames` are the kernel's.
+    pub fn of_frame(at: usize, kernel_frames: usize) -> AddressKind {
+        if at == 0 || at == kernel_frames {
+            AddressKind::Instruction
+        } else {
+            AddressKind::Return
+        }
+    }
+
+    /// The address whose line and function are wanted.
+    pub fn looked_up(self, address: u64) -> u64 {
+        match self {
+            AddressKind::Instruction => address,
+            AddressKind::Return => address.saturating_sub(1),
+        }
+    }
+}
+
+impl Mapping {
+    /// Where `address` lies in the mapping's file; of kernel mappings, the address itself.
+    pub(crate) fn position(&self, address: u64) -> u64 {
+        if self.pid == Mapping::KERNEL {
+            address
+        } else {
+            let inside = address.wrapping_sub(self.start.0);
+            inside.wrapping_add(self.offset.0)
+        }
+    }
+}
+
+/// Where an address lies and what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Last part of the file's path, `[kernel]`, a kernel module in brackets, or `[unknown]`.
+    pub module: Rc<str>,
+    /// Frames at the address, inlined ones first, or the reason why there are none.
+    pub names: Rc<AddressNames>,
+}
+
+impl Place {
+    /// What to print for the address when it has no name: module and position, which any later tool can resolve.
+    pub fn anonymous(&self) -> String {
+        format!(
+            "[{}+{:#x}]",
+            self.module.trim_matches(['[', ']']),
+            self.names.at
+        )
+    }
+}
+
+type Recorded = HashMap<u64, Rc<AddressNames>>;
+
+/// Names the addresses of one recording.
+pub struct Names {
+    spaces: AddressSpaces,
+    recorded: HashMap<(String, String), Recorded>,
+    local: LocalSymbols,
+    /// Whether this machine is the one recorded and has not been started again: the kernel lies where it lay.
+    same_boot: bool,
+    kernel: Option<KernelSymbols>,
+    modules: HashMap<String, Rc<str>>,
+    nowhere: Rc<str>,
+}
+
+impl Names {
+    /// From all records of low rate of a recording.
+    pub fn new<'a>(metas: impl IntoIterator<Item = &'a Meta>) -> Names {
+        let mut names = Names {
+            spaces: AddressSpaces::default(),
+            recorded: HashMap::new(),
+            local: LocalSymbols::afterwards(),
+            same_boot: false,
+            kernel: None,
+            modules: HashMap::new(),
+            nowhere: Rc::from("[unknown]"),
+        };
+        for meta in metas {
+            match meta {
+                Meta::Symbols(symbols) => names.add_recorded(symbols),
+                Meta::Session(session) => {
+                    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+                    names.same_boot = boot.is_ok_and(|b| b.trim() == session.boot_id);
+                }
+                other => names.spaces.add(other),
+            }
+        }
+        names
+    }
+
+    fn add_recorded(&mut self, symbols: &Symbols) {
+        let key = (symbols.path.clone(), symbols.build_id.clone());
+        let addresses = self.recorded.entry(key).or_default();
+        for names in &symbols.addresses {
+            addresses.insert(names.at, Rc::new(names.clone()));
+        }
+    }
+
+    /// What lies at an address of process `pid` at `time`; `kernel` for addresses of the kernel's part of a stack.
+    pub fn look_up(
+        &mut self,
+        pid: Pid,
+        time: Nanos,
+        address: u64,
+        kind: AddressKind,
+        kernel: bool,
+    ) -> Place {
+        let address = kind.looked_up(address);
+        let pid = if kernel { Mapping::KERNEL } else { pid };
+        let Some(mapping) = self.spaces.find(pid, time, Avma(address)) else {
+            return self.unmapped(address, kernel);
+        };
+        let at = mapping.position(address);
+        let key = (mapping.path.clone(), mapping.build_id.clone());
+        let recorded = self.recorded.get(&key).and_then(|r| r.get(&at));
+        let names = match recorded {
+            Some(names) => Rc::clone(names),
+            None if kernel => Rc::new(self.kernel_name(address)),
+            None => {
+                let mut symbols = self.local.names(mapping, &[at]);
+                let names = Rc::new(symbols.addresses.pop().unwrap_or_default());
+                let names_of_file = self.recorded.entry(key.clone()).or_default();
+                names_of_file.insert(at, Rc::clone(&names));
+                names
+            }
+        };
+        let module = self.modules.entry(key.0).or_insert_with_key(|p| short(p));
+        Place {
+            module: Rc::clone(module),
+            names,
+        }
+    }
+
+    fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
+        if kernel {
+            return Place {
+                module: Rc::from("[kernel]"),
+                names: Rc::new(self.kernel_name(address)),
+            };
+        }
+        Place {
+            module: Rc::clone(&self.nowhere),
+            names: Rc::new(AddressNames {
+                at: address,
+                frames: Vec::new(),
+                why: Some("no file was mapped at the address".into()),
+            }),
+        }
+    }
+
+    fn kernel_name(&mut self, address: u64) -> AddressNames {
+        if self.same_boot {
+            let kernel = self.kernel.get_or_insert_with(KernelSymbols::read_live);
+            return kernel.name(address);
+        }
+        AddressNames {
+            at: address,
+            frames: Vec::new(),
+            why: Some("the kernel's names were not recorded, and it has been started again".into()),
+        }
+    }
+}
+
+/// The short name of a mapped file.
+fn short(path: &str) -> Rc<str> {
+    if path.starts_with("[kernel") {
+        return Rc::from("[kernel]");
+    }
+    let name = path.rsplit('/').next().filter(|n| !n.is_empty());
+    Rc::from(name.unwrap_or("[unknown]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::record::NamedFrame;
+    use crate::units::FileOffset;
+
+    /// Recorded names win over files; addresses that were not named then say why they have no name now.
+    #[test]
+    fn recorded_names_first() {
+        let mapping = Mapping {
+            pid: 5,
+            start: Avma(0x40_0000),
+            len: 0x1000,
+            offset: FileOffset(0x2000),
+            path: "/gone/httpd".into(),
+            build_id: "ab12".into(),
+            ..Mapping::default()
+        };
+        let symbols = Symbols {
+            path: mapping.path.clone(),
+            build_id: mapping.build_id.clone(),
+            addresses: vec![AddressNames {
+                at: 0x2010,
+                frames: vec![NamedFrame {
+                    name: "serve".into(),
+                    ..NamedFrame::default()
+                }],
+                why: None,
+            }],
+        };
+        let metas = [Meta::Mapping(mapping), Meta::Symbols(symbols)];
+        let mut names = Names::new(&metas);
+        let mut look = |address, kind| names.look_up(5, Nanos::from_ns(9), address, kind, false);
+        let place = look(0x40_0010, AddressKind::Instruction);
+        assert_eq!(
+            (&*place.module, &*place.names.frames[0].name),
+            ("httpd", "serve")
+        );
+        // A return address stands behind its call.
+        assert_eq!(look(0x40_0011, AddressKind::Return), place);
+        let place = look(0x40_0020, AddressKind::Instruction);
+        assert_eq!(place.anonymous(), "[httpd+0x2020]");
+        assert!(place.names.why.as_ref().unwrap().contains("/gone/httpd"));
+        let place = look(0x10, AddressKind::Instruction);
+        assert_eq!(place.anonymous(), "[unknown+0x10]");
+    }
+}

@@ -1,0 +1,76 @@
+//! Which addresses of which files a recording needs names for.
+//!
+//! In: the same records and samples that are being written; out: mappings with the positions to name. Memory grows with
+//! the number of distinct addresses, not with the number of samples.
+
+use super::names::AddressKind;
+use super::space::AddressSpaces;
+use crate::trace::record::{Mapping, Meta, Sample};
+use crate::units::{Avma, Nanos};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Gathers sampled addresses while recording.
+#[derive(Clone, Debug, Default)]
+pub struct SampledAddresses {
+    spaces: AddressSpaces,
+    /// Seen since the last change of any address space.
+    seen: HashSet<(u32, u64, AddressKind)>,
+    /// Samples whose addresses were in no mapping known then; mappings may be read later than samples.
+    late: BTreeMap<(u32, u64, u64), ()>,
+    needed: BTreeMap<(String, String, bool), (Mapping, BTreeSet<u64>)>,
+}
+
+/// Addresses without a mapping that are kept for a second look at the end.
+const MAX_LATE: usize = 100_000;
+
+impl SampledAddresses {
+    /// Takes note of mappings, forks and execs.
+    pub fn meta(&mut self, meta: &Meta) {
+        if matches!(meta, Meta::Thread(thread) if thread.exec) || matches!(meta, Meta::Mapping(_)) {
+            // The same address may mean something else from here on.
+            self.seen.clear();
+        }
+        self.spaces.add(meta);
+    }
+
+    /// Takes note of a sample's addresses.
+    pub fn sample(&mut self, sample: &Sample) {
+        let kernel_frames = usize::from(sample.kernel_frames).min(sample.frames.len());
+        for (at, &address) in sample.frames.iter().enumerate() {
+            let kernel = at < kernel_frames;
+            let kind = AddressKind::of_frame(at, kernel_frames);
+            let pid = if kernel { Mapping::KERNEL } else { sample.pid };
+            if self.seen.insert((pid, address, kind)) {
+                let address = kind.looked_up(address);
+                if !self.need(pid, sample.time, address) && self.late.len() < MAX_LATE {
+                    self.late.insert((pid, address, sample.time.ns()), ());
+                }
+            }
+        }
+    }
+
+    fn need(&mut self, pid: u32, time: Nanos, address: u64) -> bool {
+        let Some(mapping) = self.spaces.find(pid, time, Avma(address)) else {
+            return false;
+        };
+        let kernel = pid == Mapping::KERNEL;
+        let key = (mapping.path.clone(), mapping.build_id.clone(), kernel);
+        let (_, at) = self
+            .needed
+            .entry(key)
+            .or_insert_with(|| (mapping.clone(), BTreeSet::new()));
+        at.insert(mapping.position(address));
+        true
+    }
+
+    /// Every mapping that was sampled, with the positions of its file (of kernel mappings: the addresses) to name.
+    pub fn finish(mut self) -> Vec<(Mapping, Vec<u64>)> {
+        for (pid, address, time) in std::mem::take(&mut self.late).into_keys() {
+            self.need(pid, Nanos::from_ns(time), address);
+        }
+        let needed = self.needed.into_values();
+        needed
+            .map(|(m, at)| (m, at.into_iter().collect()))
+            .collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! What was mapped where, at which time: the executable memory of every process through its life.
+//!
+//! In: mapping, thread and exec records in any order; out: the mapping that held an address of a process at a time.
+//! A forked process has its parent's mappings until it maps or executes something itself. It refuses to open files.
+
+use crate::trace::record::{Mapping, Meta, Pid};
+use crate::units::{Avma, Nanos};
+use std::collections::HashMap;
+
+/// The executable memory of all recorded processes, and of the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct AddressSpaces {
+    processes: HashMap<Pid, Process>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Process {
+    parent: Option<(Pid, Nanos)>,
+    execs: Vec<Nanos>,
+    mappings: Vec<Mapping>,
+}
+
+/// Longest line of forebears that is searched: a chain of forks without exec is short in any sane program.
+const MAX_FORKS: usize = 64;
+
+impl AddressSpaces {
+    /// Takes note of a record if it says something about address spaces.
+    pub fn add(&mut self, meta: &Meta) {
+        match meta {
+            Meta::Mapping(mapping) => {
+                let process = self.processes.entry(mapping.pid).or_default();
+                process.mappings.push(mapping.clone());
+            }
+            Meta::Thread(thread) if thread.tid == thread.pid => {
+                let process = self.processes.entry(thread.pid).or_default();
+                if thread.exec {
+                    process.execs.push(thread.time);
+                } else if thread.parent != 0 && thread.parent != thread.pid {
+                    process.parent.get_or_insert((thread.parent, thread.time));
+                }
+            }
+            // Any thread may call exec; the process has its new name then, whichever thread it was.
+            Meta::Thread(thread) if thread.exec => {
+                let process = self.processes.entry(thread.pid).or_default();
+                process.execs.push(thread.time);
+            }
+            _ => {}
+        }
+    }
+
+    /// The mapping that held `address` in process `pid` at `time`. One that was recorded a little after `time` is taken
+    /// when nothing older fits, since a running process is described only after its first samples.
+    pub fn find(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+        let (mut pid, mut time) = (pid, time);
+        for _ in 0..MAX_FORKS {
+            let process = self.processes.get(&pid)?;
+            let exec = process.execs.iter().filter(|&&e| e <= time).max();
+            let next_exec = process.execs.iter().filter(|&&e| e > time).min();
+            let holds = |m: &&Mapping| {
+                address.0 >= m.start.0
+                    && address.0 - m.start.0 < m.len
+                    && exec.is_none_or(|&e| m.time >= e)
+                    && next_exec.is_none_or(|&e| m.time < e)
+            };
+            let earlier = process.mappings.iter().filter(|m| m.time <= time);
+            // Among mappings of the same time the one recorded last lies on top.
+            let found = earlier.filter(holds).max_by_key(|m| m.time);
+            if found.is_some() {
+                return found;
+            }
+            if let (None, Some((parent, forked))) = (exec, process.parent)
+                && let Some(found) = self.find_own(parent, forked.min(time), address)
+            {
+                return Some(found);
+            }
+            let later = process.mappings.iter().filter(|m| m.time > time);
+            let found = later.filter(holds).min_by_key(|m| m.time);
+            if found.is_some() {
+                return found;
+            }
+            match (exec, process.parent) {
+                (None, Some((parent, forked))) => (pid, time) = (parent, forked.min(time)),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+        let process = self.processes.get(&pid)?;
+        let exec = process.execs.iter().filter(|&&e| e <= time).max();
+        let earlier = process.mappings.iter().filter(|m| m.time <= time);
+        earlier
+            .filter(|m| exec.is_none_or(|&e| m.time >= e))
+            .filter(|m| address.0 >= m.start.0 && address.0 - m.start.0 < m.len)
+            .max_by_key(|m| m.time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::record::Thread;
+
+    fn map(pid: Pid, time: u64, start: u64, len: u64, path: &str) -> Meta {
+        Meta::Mapping(Mapping {
+            time: Nanos::from_ns(time),
+            pid,
+            start: Avma(start),
+            len,
+            path: path.into(),
+            ..Mapping::default()
+        })
+    }
+
+    fn thread(pid: Pid, parent: Pid, time: u64, exec: bool) -> Meta {
+        Meta::Thread(Thread {
+            time: Nanos::from_ns(time),
+            pid,
+            tid: pid,
+            parent,
+            exec,
+            ..Thread::default()
+        })
+    }
+
+    fn spaces(metas: &[Meta]) -> AddressSpaces {
+        let mut spaces = AddressSpaces::default();
+        metas.iter().for_each(|m| spaces.add(m));
+        spaces
+    }
+
+    fn path(spaces: &AddressSpaces, pid: Pid, time: u64, address: u64) -> &str {
+        let found = spaces.find(pid, Nanos::from_ns(time), Avma(address));
+        found.map_or("", |m| m.path.as_str())
+    }
+
+    /// A later mapping hides an earlier one from its time on.
+    #[test]
+    fn remapped() {
+        let s = spaces(&[
+            map(1, 10, 0x1000, 0x1000, "a"),
+            map(1, 20, 0x1800, 0x100, "b"),
+        ]);
+        assert_eq!(path(&s, 1, 15, 0x1850), "a");
+        assert_eq!(path(&s, 1, 25, 0x1850), "b");
+        assert_eq!(path(&s, 1, 25, 0x1900), "a");
+        assert_eq!(path(&s, 1, 25, 0x2000), "");
+        assert_eq!(path(&s, 2, 25, 0x1000), "");
+    }
+
+    /// A child runs its parent's code, as it was at the fork, until it executes something else.
+    #[test]
+    fn fork_then_exec() {
+        let s = spaces(&[
+            map(1, 10, 0x1000, 0x1000, "parent"),
+            thread(2, 1, 20, false),
+            map(1, 25, 0x1000, 0x1000, "parent later"),
+            thread(3, 2, 22, false),
+            thread(2, 1, 30, true),
+            map(2, 31, 0x5000, 0x1000, "child"),
+        ]);
+        assert_eq!(path(&s, 2, 28, 0x1000), "parent");
+        assert_eq!(path(&s, 3, 28, 0x1000), "parent");
+        assert_eq!(path(&s, 2, 35, 0x1000), "");
+        assert_eq!(path(&s, 2, 35, 0x5000), "child");
+        assert_eq!(path(&s, 2, 28, 0x5000), "");
+    }
+
+    /// A process that was running already is described a little after its first samples.
+    #[test]
+    fn described_late() {
+        let s = spaces(&[map(7, 100, 0x1000, 0x1000, "a")]);
+        assert_eq!(path(&s, 7, 90, 0x1010), "a");
+    }
+
+    /// Processes that name each other as parents do not trap the search.
+    #[test]
+    fn hostile_parents() {
+        let s = spaces(&[thread(1, 2, 5, false), thread(2, 1, 5, false)]);
+        assert_eq!(path(&s, 1, 9, 0x1000), "");
+    }
+}
