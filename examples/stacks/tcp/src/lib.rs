@@ -1,1 +1,32 @@
-//! Placeholder.
+//! A TCP/IPv4 engine without I/O: Ethernet frames and time in, Ethernet frames, events and deadlines out.
+//!
+//! One [`Engine`] serves one core or queue. A stack decides where frames come from, when output is produced and who runs
+//! the application; what differs between stacks inside TCP (acknowledgements, windows, timers, congestion control,
+//! checksums) is a [`Policy`].
+//!
+//! ```text
+//! frame --> wire (checked once) --> demux --> conn::input --> events --> the stack's application
+//!                                               |   ^                         |
+//!                                  recovery, congestion, rtt      buffers <-- write/read
+//!                                               v                             |
+//! frames <-- sink <-- wire <------------- conn::output <-- timer wheel, pending lists
+//! ```
+//!
+//! Clauses kept: RFC 9293 (TCP), 7323 (window scale, timestamps, PAWS), 2018 and 6675 (SACK), 6298 (retransmission
+//! timer), 5681 and 6582 (congestion control, NewReno), 9438 (CUBIC), 5961 (blind attacks), 4987 (SYN cookies), 6191 and
+//! 1122 (TIME-WAIT reuse), 6528 (initial sequence numbers), 1191 (path MTU), 826 (ARP), 792 (ICMP).
+
+pub mod config;
+pub mod event;
+pub mod sink;
+pub mod time;
+
+mod engine;
+
+pub use config::{
+    AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,
+};
+pub use engine::Engine;
+pub use event::{Closing, ConnId, ConnInfo, Counters, Event, EventKind, ListenerId, TcpError};
+pub use sink::{FrameMeta, FrameSink, TxFrame, TxHints};
+pub use time::Time;
