@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Frames and events into answers: whose time it was, and whether it was useful.
+//!
+//! In: a recording's records, samples, switches and ring slots in the order of the file; out: a [`Profile`]. Every
+//! sample is joined by the CPU's counter to what its thread's polling loop was doing then ([`pollstate`], [`timeline`]).
+//! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
+//! to know how answers are printed.
+
+pub mod join;
+pub mod phases;
+pub mod pollstate;
+pub mod profile;
+pub mod stacks;
+pub mod timeline;
+pub mod trust;
+
+pub use join::Join;
+pub use profile::{Grouping, Profile, Root, Row, ThreadRow};
+pub use trust::Trust;

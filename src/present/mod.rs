@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Answers into something to look at: tables for terminals, JSON for machines, flame graphs.
+//!
+//! In: a [`crate::analyse::Profile`]; out: text. Every output carries the line of trust. It refuses to compute: what is
+//! shown here was decided in `analyse`.
+
+pub mod flame;
+pub mod json;
+pub mod style;
+pub mod table;

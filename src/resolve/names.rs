@@ -118,6 +118,11 @@ impl Names {
         }
     }
 
+    /// See [`AddressSpaces::changes`].
+    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
+        self.spaces.changes(pid, time)
+    }
+
     /// What lies at an address of process `pid` at `time`; `kernel` for addresses of the kernel's part of a stack.
     pub fn look_up(
         &mut self,

@@ -86,6 +86,15 @@ impl AddressSpaces {
         None
     }
 
+    /// How often what is mapped in a process had changed by `time`. While the number stays, an address means the same.
+    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
+        let Some(process) = self.processes.get(&pid) else {
+            return 0;
+        };
+        let mapped = process.mappings.iter().filter(|m| m.time <= time).count();
+        mapped + process.execs.iter().filter(|&&e| e <= time).count()
+    }
+
     fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
         let process = self.processes.get(&pid)?;
         let exec = process.execs.iter().filter(|&&e| e <= time).max();

@@ -1,0 +1,441 @@
+//! Samples, switches and events of all threads joined by time, in one pass over the recording.
+//!
+//! In: first all records of low rate, then samples, switches and slots as they lie in the file, each written at most
+//! [`WINDOW`] after it happened; out: a [`Profile`]. Nothing but [`super::timeline`]'s queues waits, so memory is bounded
+//! by what happens within the window.
+
+use super::pollstate::{PollState, PollStates};
+use super::profile::{Profile, Root, ThreadRow, Weight};
+use super::stacks::{NodeId, Stacks};
+use super::timeline::Timeline;
+use super::trust::Trust;
+use crate::resolve::Names;
+use crate::trace::record::{
+    Meta, Notice, Pid, Ring, RingTotals, Sample, Session, StackEnd, Switch, SwitchKind, Tid,
+};
+use crate::units::{ClockMap, Nanos, Tsc};
+use bypassprof_wire::{Decoder, Slot};
+use std::collections::{BTreeMap, HashMap};
+
+/// How long after it happened a record may be written and still be put in its place.
+pub const WINDOW: Nanos = Nanos::from_ns(5_000_000_000);
+/// How often time is settled.
+const STEP: Nanos = Nanos::from_ns(500_000_000);
+
+#[derive(Clone, Copy)]
+struct Pending {
+    node: NodeId,
+    period: u64,
+}
+
+struct Thread {
+    name: String,
+    probes: bool,
+    seen_running: bool,
+    timeline: Timeline<Pending>,
+    weights: BTreeMap<(Root, NodeId), Weight>,
+}
+
+struct RingState {
+    owner: (Pid, Tid),
+    decoder: Decoder,
+    states: PollStates,
+    next_slot: u64,
+    lost: u64,
+}
+
+/// What the records of low rate say, gathered before the pass.
+#[derive(Default)]
+struct Facts {
+    session: Session,
+    notices: Vec<Notice>,
+    clock: Option<ClockMap>,
+    /// First and last time each thread is known to live, and its last name.
+    lives: BTreeMap<(Pid, Tid), (Nanos, Option<Nanos>, String)>,
+    totals: HashMap<u32, RingTotals>,
+    rings: Vec<Ring>,
+    samples_lost: u64,
+    end: Option<Nanos>,
+    recorder_cpu_ns: Option<u64>,
+}
+
+/// The pass over a recording.
+pub struct Join {
+    facts: Facts,
+    names: Names,
+    stacks: Stacks,
+    threads: BTreeMap<(Pid, Tid), Thread>,
+    rings: HashMap<u32, RingState>,
+    trust: Trust,
+    weight_seen: u64,
+    weight_truncated: u64,
+    weight_unknown: u64,
+    newest: Nanos,
+    settled: Nanos,
+    sampled_event: u16,
+}
+
+impl Join {
+    /// Prepares a pass from all records of low rate.
+    pub fn new(metas: &[Meta]) -> Join {
+        let facts = Facts::gather(metas);
+        let sampled = facts.session.events.iter().position(|e| e.frequency_hz > 0);
+        let mut join = Join {
+            names: Names::new(metas),
+            stacks: Stacks::default(),
+            threads: BTreeMap::new(),
+            rings: HashMap::new(),
+            trust: Trust::default(),
+            weight_seen: 0,
+            weight_truncated: 0,
+            weight_unknown: 0,
+            newest: facts.session.started,
+            settled: facts.session.started,
+            sampled_event: sampled.unwrap_or(0) as u16,
+            facts,
+        };
+        let known: Vec<_> = join.facts.lives.keys().copied().collect();
+        known.into_iter().for_each(|key| {
+            join.thread(key);
+        });
+        for ring in std::mem::take(&mut join.facts.rings) {
+            join.add_ring(ring);
+        }
+        join
+    }
+
+    fn add_ring(&mut self, ring: Ring) {
+        let owner = (ring.pid, ring.tid);
+        let has_loop = self
+            .facts
+            .totals
+            .get(&ring.ring)
+            .is_some_and(|t| t.rounds > 0);
+        let before = if self.was_born(owner) && ring.first_slot == 0 {
+            PollState::Working
+        } else {
+            PollState::Unknown
+        };
+        // A thread that runs no loop cannot poll for nothing.
+        let no_loop = self
+            .facts
+            .totals
+            .get(&ring.ring)
+            .is_some_and(|t| t.rounds == 0);
+        let before = match (&self.facts.clock, no_loop) {
+            (None, _) => PollState::Unknown,
+            (_, true) => PollState::Working,
+            _ => before,
+        };
+        let start = self.life_start(owner);
+        let end = self.life_end(owner);
+        let thread = self.thread(owner);
+        thread.seen_running = true;
+        if !thread.probes {
+            thread.probes = true;
+            thread.timeline = Timeline::new(start, end, before);
+        }
+        if !ring.name.is_empty() {
+            thread.name.clone_from(&ring.name);
+        }
+        let state = RingState {
+            owner,
+            decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
+            states: PollStates::new(before, has_loop),
+            next_slot: ring.first_slot,
+            lost: 0,
+        };
+        self.rings.insert(ring.ring, state);
+    }
+
+    /// Whether the thread began while it was being recorded, so that its probes were there from its first event.
+    fn was_born(&self, key: (Pid, Tid)) -> bool {
+        let began = self.facts.lives.get(&key).map(|l| l.0);
+        !self.facts.session.command.is_empty()
+            || began.is_some_and(|b| b > self.facts.session.started)
+    }
+
+    fn life_start(&self, key: (Pid, Tid)) -> u64 {
+        let began = self.facts.lives.get(&key).map(|l| l.0);
+        let started = self.facts.session.started;
+        self.ticks(began.map_or(started, |b| b.max(started)))
+    }
+
+    fn life_end(&self, key: (Pid, Tid)) -> u64 {
+        let ended = self.facts.lives.get(&key).and_then(|l| l.1);
+        match ended.or(self.facts.end) {
+            Some(end) => self.ticks(end),
+            None => u64::MAX,
+        }
+    }
+
+    fn ticks(&self, time: Nanos) -> u64 {
+        match &self.facts.clock {
+            Some(clock) => clock.tsc(time).raw(),
+            None => time.ns(),
+        }
+    }
+
+    fn thread(&mut self, key: (Pid, Tid)) -> &mut Thread {
+        let (start, end) = (self.life_start(key), self.life_end(key));
+        let name = self.facts.lives.get(&key).map(|l| l.2.clone());
+        self.threads.entry(key).or_insert_with(|| Thread {
+            name: name.unwrap_or_default(),
+            probes: false,
+            seen_running: false,
+            timeline: Timeline::new(start, end, PollState::Unknown),
+            weights: BTreeMap::new(),
+        })
+    }
+
+    /// A sample of the file, in the order of the file.
+    pub fn sample(&mut self, sample: &Sample) {
+        self.trust.samples += 1;
+        if sample.event != self.sampled_event {
+            return;
+        }
+        let node = self.stacks.add(sample, &mut self.names);
+        let period = sample.period.max(1);
+        self.weight_seen += period;
+        if matches!(sample.stack, StackEnd::Truncated | StackEnd::Broken) {
+            self.weight_truncated += period;
+        }
+        let leaf = self.stacks.innermost_first(node).next();
+        if leaf.is_none_or(|f| self.stacks.get(f).why.is_some()) {
+            self.weight_unknown += period;
+        }
+        let tsc = self.ticks(sample.time);
+        let thread = self.thread((sample.pid, sample.tid));
+        thread.seen_running = true;
+        thread.timeline.sample(tsc, Pending { node, period });
+        self.passed(sample.time);
+    }
+
+    /// A switch of the file, in the order of the file.
+    pub fn switch(&mut self, switch: &Switch) {
+        let tsc = self.ticks(switch.time);
+        let thread = self.thread((switch.pid, switch.tid));
+        thread.timeline.switch(tsc, switch.kind == SwitchKind::In);
+        self.passed(switch.time);
+    }
+
+    /// A block of a ring's slots, the first of which has position `first`, in the order of the file. A ring that the
+    /// recording does not describe is not a ring.
+    pub fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) {
+        let Some(ring) = self.rings.get_mut(&ring) else {
+            return;
+        };
+        let Some(thread) = self.threads.get_mut(&ring.owner) else {
+            return;
+        };
+        let timeline = &mut thread.timeline;
+        if first > ring.next_slot {
+            ring.lost += first - ring.next_slot;
+            ring.decoder.gap();
+            ring.states.gap(&mut |t| timeline.transition(t));
+        }
+        ring.next_slot = first.saturating_add(slots.len() as u64);
+        let mut newest = None;
+        // Without both clocks events cannot be put beside samples: they are counted, and the state stays unknown.
+        let placed = self.facts.clock.is_some();
+        let states = &mut ring.states;
+        for &slot in slots {
+            ring.decoder.push(slot, &mut |event| {
+                newest = Some(event.tsc);
+                if placed {
+                    states.event(&event, &mut |t| timeline.transition(t));
+                }
+            });
+        }
+        if let (Some(newest), Some(clock)) = (newest, &self.facts.clock) {
+            let time = clock.time(newest);
+            self.passed(time);
+        }
+    }
+
+    /// Something of time `time` was read: what lies a window before it is settled now and then.
+    fn passed(&mut self, time: Nanos) {
+        // A stamp from a hostile or torn ring must not settle time that has not come yet.
+        let limit = self.facts.end.map_or(time, |end| time.min(end));
+        self.newest = self.newest.max(limit);
+        let until = Nanos::from_ns(self.newest.ns().saturating_sub(WINDOW.ns()));
+        if until.since(self.settled) < STEP {
+            return;
+        }
+        self.settled = until;
+        let until = self.ticks(until);
+        for thread in self.threads.values_mut() {
+            thread.settle(until);
+        }
+    }
+
+    /// How many samples, switches and transitions wait to be settled, all threads together.
+    pub fn waiting(&self) -> usize {
+        self.threads.values().map(|t| t.timeline.waiting()).sum()
+    }
+
+    /// Ends the pass. `damage` says what is wrong with the file, if anything.
+    pub fn finish(mut self, damage: Option<String>) -> Profile {
+        for ring in self.rings.values_mut() {
+            let Some(thread) = self.threads.get_mut(&ring.owner) else {
+                continue;
+            };
+            let (states, timeline) = (&mut ring.states, &mut thread.timeline);
+            let placed = self.facts.clock.is_some();
+            ring.decoder.flush(&mut |event| {
+                if placed {
+                    states.event(&event, &mut |t| timeline.transition(t));
+                }
+            });
+        }
+        self.finish_trust(damage);
+        let end = self.facts.end.unwrap_or(self.newest);
+        let end_ticks = self.ticks(end);
+        let mut threads = Vec::new();
+        let mut weights = BTreeMap::new();
+        for ((pid, tid), thread) in self.threads {
+            let place = threads.len();
+            self.trust.late_records += thread.timeline.late();
+            let (row, of_thread) = thread.finish(pid, tid, end_ticks);
+            // A thread that neither ran nor has probes has nothing to show.
+            if row.samples == 0 && !row.probes && row.on_cpu() == 0.0 {
+                continue;
+            }
+            threads.push(row);
+            weights.extend(
+                of_thread
+                    .into_iter()
+                    .map(|((root, node), w)| ((place, root, node), w)),
+            );
+        }
+        let event = self
+            .facts
+            .session
+            .events
+            .get(usize::from(self.sampled_event));
+        Profile {
+            event: event.map_or_else(String::new, |e| e.name.clone()),
+            wall_ns: end.since(self.facts.session.started).ns(),
+            session: self.facts.session,
+            notices: self.facts.notices,
+            threads,
+            stacks: self.stacks,
+            weights,
+            trust: self.trust,
+        }
+    }
+
+    fn finish_trust(&mut self, damage: Option<String>) {
+        let part = |weight: u64| weight as f64 / self.weight_seen.max(1) as f64;
+        self.trust.stacks_truncated_share = part(self.weight_truncated);
+        self.trust.stacks_unknown_share = part(self.weight_unknown);
+        self.trust.samples_lost = self.facts.samples_lost;
+        for (id, ring) in &self.rings {
+            let counts = ring.decoder.counts();
+            self.trust.events += counts.events;
+            // The writer's own count and what is missing in the recording overlap: the larger one is the loss.
+            let seen = counts.lost_slots.saturating_add(ring.lost);
+            let told = self.facts.totals.get(id).map_or(0, |t| t.dropped_slots);
+            let dropped = seen.max(told);
+            self.trust.events_dropped = self.trust.events_dropped.saturating_add(dropped);
+        }
+        self.trust.clock_error_ns = self.facts.clock.map(|c| c.error().ns());
+        let wall = self
+            .facts
+            .end
+            .map(|e| e.since(self.facts.session.started).ns());
+        self.trust.observer_share = match (self.facts.recorder_cpu_ns, wall) {
+            (Some(cpu), Some(wall)) if wall > 0 => Some(cpu as f64 / wall as f64),
+            _ => None,
+        };
+        self.trust.damage = damage;
+    }
+}
+
+impl Thread {
+    fn settle(&mut self, until: u64) {
+        let (probes, weights) = (self.probes, &mut self.weights);
+        self.timeline.sweep(until, &mut |state, pending| {
+            add(weights, probes, state, pending)
+        });
+    }
+
+    fn finish(
+        mut self,
+        pid: Pid,
+        tid: Tid,
+        end: u64,
+    ) -> (ThreadRow, BTreeMap<(Root, NodeId), Weight>) {
+        self.settle(end);
+        let (probes, mut weights) = (self.probes, self.weights);
+        let timeline = self.timeline.ending(end);
+        let shares = timeline.finish(self.seen_running, &mut |state, pending| {
+            add(&mut weights, probes, state, pending);
+        });
+        let row = ThreadRow {
+            pid,
+            tid,
+            name: self.name,
+            probes,
+            shares,
+            samples: weights.values().map(|w| w.samples).sum(),
+        };
+        (row, weights)
+    }
+}
+
+fn add(
+    weights: &mut BTreeMap<(Root, NodeId), Weight>,
+    probes: bool,
+    state: PollState,
+    pending: Pending,
+) {
+    let root = match (probes, state) {
+        (false, _) => Root::NoProbes,
+        (true, PollState::Working) => Root::Useful,
+        (true, PollState::EmptyPolling) => Root::EmptyPolling,
+        (true, PollState::Unknown) => Root::Unknown,
+    };
+    let weight = weights.entry((root, pending.node)).or_default();
+    weight.samples += 1;
+    weight.weight = weight.weight.saturating_add(pending.period);
+}
+
+impl Facts {
+    fn gather(metas: &[Meta]) -> Facts {
+        let mut facts = Facts::default();
+        let mut pairs = Vec::new();
+        for meta in metas {
+            match meta {
+                Meta::Session(session) => facts.session = session.clone(),
+                Meta::Thread(thread) => {
+                    let life = facts.lives.entry((thread.pid, thread.tid));
+                    let life = life.or_insert((thread.time, None, String::new()));
+                    life.0 = life.0.min(thread.time);
+                    life.2.clone_from(&thread.name);
+                }
+                Meta::Exit(exit) => {
+                    if let Some(life) = facts.lives.get_mut(&(exit.pid, exit.tid)) {
+                        life.1 = Some(exit.time);
+                    }
+                }
+                Meta::Ring(ring) => facts.rings.push(ring.clone()),
+                Meta::RingTotals(totals) => {
+                    facts.totals.insert(totals.ring, *totals);
+                }
+                Meta::Clock(pair) => pairs.push(*pair),
+                Meta::Lost(lost) => {
+                    facts.samples_lost = facts.samples_lost.saturating_add(lost.samples);
+                }
+                Meta::Notice(notice) => facts.notices.push(notice.clone()),
+                Meta::End(end) => {
+                    facts.end = Some(end.time);
+                    facts.recorder_cpu_ns = Some(end.recorder_cpu_ns);
+                }
+                Meta::Mapping(_) | Meta::Counters(_) | Meta::Symbols(_) => {}
+            }
+        }
+        facts.clock = ClockMap::fit(&pairs);
+        facts
+    }
+}

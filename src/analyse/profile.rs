@@ -1,0 +1,279 @@
+//! The answer: who used the time, in which state, in which functions.
+//!
+//! In: what [`super::join`] added up; out: rows for tables and stacks for pictures, in shares of 1. Time by state is
+//! exact where probes bound it; time by function is what samples say.
+
+use super::phases;
+use super::stacks::{FrameId, NodeId, Stacks};
+use super::timeline::Shares;
+use super::trust::Trust;
+use crate::trace::record::{Notice, Pid, Session, Tid};
+use std::collections::{BTreeMap, HashSet};
+
+/// What a sample's thread was doing: the first frame of every stack in pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Root {
+    /// A round of work.
+    Useful,
+    /// A round that found nothing.
+    EmptyPolling,
+    /// Probes were there but could not tell: events lost, or none yet.
+    Unknown,
+    /// The thread has no probes.
+    NoProbes,
+}
+
+impl Root {
+    /// The name in tables and pictures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Root::Useful => "useful",
+            Root::EmptyPolling => "empty polling",
+            Root::Unknown => "unknown (events lost)",
+            Root::NoProbes => "no probes",
+        }
+    }
+}
+
+/// Samples added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// How many.
+    pub samples: u64,
+    /// What they stand for: nanoseconds or counts of the sampled event.
+    pub weight: u64,
+}
+
+/// One thread's time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadRow {
+    /// Its process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// Its name.
+    pub name: String,
+    /// Whether it has probes.
+    pub probes: bool,
+    /// Counter ticks by state.
+    pub shares: Shares,
+    /// Its samples.
+    pub samples: u64,
+}
+
+impl ThreadRow {
+    fn part(&self, ticks: u64) -> f64 {
+        match self.shares.total() {
+            0 => 0.0,
+            total => ticks as f64 / total as f64,
+        }
+    }
+    /// On a CPU.
+    pub fn on_cpu(&self) -> f64 {
+        self.part(self.shares.on.iter().sum())
+    }
+    /// Off CPU.
+    pub fn off_cpu(&self) -> f64 {
+        self.part(self.shares.off.iter().sum())
+    }
+    /// On a CPU and working; `None` without probes.
+    pub fn useful(&self) -> Option<f64> {
+        self.probes.then(|| self.part(self.shares.on[0]))
+    }
+    /// On a CPU and polling for nothing; `None` without probes.
+    pub fn empty_poll(&self) -> Option<f64> {
+        self.probes.then(|| self.part(self.shares.on[1]))
+    }
+    /// On a CPU in a state that is not known.
+    pub fn unknown(&self) -> f64 {
+        if self.probes {
+            self.part(self.shares.on[2])
+        } else {
+            self.on_cpu()
+        }
+    }
+}
+
+/// How [`Profile::rows`] groups samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// By function.
+    Symbol,
+    /// By module.
+    Module,
+    /// By phase.
+    Phase,
+    /// By thread.
+    Thread,
+}
+
+/// Samples of one group, as shares of all samples' weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The group.
+    pub name: String,
+    /// The module it lies in, for functions.
+    pub module: String,
+    /// Why it has no better name.
+    pub why: Option<String>,
+    /// Share that ended here.
+    pub own: f64,
+    /// Share that ended or passed here.
+    pub total: f64,
+    /// The useful part of `own`.
+    pub useful: f64,
+    /// The empty polling part of `own`.
+    pub empty_poll: f64,
+    /// Samples that ended here.
+    pub samples: u64,
+}
+
+/// Everything there is to say about a recording's time.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// What was recorded.
+    pub session: Session,
+    /// What the user should know about it.
+    pub notices: Vec<Notice>,
+    /// Name of the sampled event; weights are nanoseconds if it is a clock.
+    pub event: String,
+    /// Threads, by process and number.
+    pub threads: Vec<ThreadRow>,
+    /// Every distinct stack.
+    pub stacks: Stacks,
+    /// Weight of each thread's stacks by state. The first number is the thread's place in `threads`.
+    pub weights: BTreeMap<(usize, Root, NodeId), Weight>,
+    /// How far to trust all this.
+    pub trust: Trust,
+    /// Length of the recording in nanoseconds; 0 if not known.
+    pub wall_ns: u64,
+}
+
+#[derive(Default)]
+struct Sum {
+    own: u64,
+    total: u64,
+    useful: u64,
+    empty_poll: u64,
+    samples: u64,
+}
+
+impl Profile {
+    /// Leaves empty polling out of the samples; time by thread stays whole.
+    pub fn only_busy(&mut self) {
+        self.weights
+            .retain(|(_, root, _), _| *root != Root::EmptyPolling);
+    }
+
+    /// Whether weights are nanoseconds.
+    pub fn is_time(&self) -> bool {
+        self.event.starts_with("cpu-clock") || self.event.starts_with("task-clock")
+    }
+
+    /// Weight of all samples.
+    pub fn total_weight(&self) -> u64 {
+        self.weights.values().map(|w| w.weight).sum()
+    }
+
+    /// The phase of a stack in a state: polling for nothing is `poll`, whatever function it is in.
+    pub fn phase(&self, root: Root, node: NodeId) -> &'static str {
+        match (root, self.stacks.phase(node)) {
+            (Root::EmptyPolling, "poll.side") => "poll.side",
+            (Root::EmptyPolling, _) => phases::POLL,
+            (_, phase) => phase,
+        }
+    }
+
+    /// Useful share of the on-CPU time of threads with probes; `None` if no thread has any.
+    pub fn useful_share(&self) -> Option<f64> {
+        let probed = self.threads.iter().filter(|t| t.probes);
+        let (useful, on) = probed.fold((0u64, 0u64), |(useful, on), t| {
+            (
+                useful + t.shares.on[0],
+                on + t.shares.on.iter().sum::<u64>(),
+            )
+        });
+        (on > 0).then(|| useful as f64 / on as f64)
+    }
+
+    /// Samples grouped, heaviest first, ties by name.
+    pub fn rows(&self, by: Grouping) -> Vec<Row> {
+        let all = self.total_weight().max(1) as f64;
+        let mut sums: BTreeMap<(String, String), (Sum, Option<String>)> = BTreeMap::new();
+        for (&(thread, root, node), weight) in &self.weights {
+            let own = self.group(by, thread, root, node);
+            let (sum, why) = sums.entry(own.clone()).or_default();
+            sum.own += weight.weight;
+            sum.samples += weight.samples;
+            match root {
+                Root::Useful => sum.useful += weight.weight,
+                Root::EmptyPolling => sum.empty_poll += weight.weight,
+                Root::Unknown | Root::NoProbes => {}
+            }
+            if by == Grouping::Symbol {
+                let leaf = self.stacks.innermost_first(node).next();
+                *why = leaf.and_then(|f| self.stacks.get(f).why.clone());
+            }
+            for group in self.passed(by, node, own) {
+                sums.entry(group).or_default().0.total += weight.weight;
+            }
+        }
+        let mut rows: Vec<Row> = sums
+            .into_iter()
+            .map(|((name, module), (sum, why))| Row {
+                name,
+                module,
+                why,
+                own: sum.own as f64 / all,
+                total: sum.total as f64 / all,
+                useful: sum.useful as f64 / all,
+                empty_poll: sum.empty_poll as f64 / all,
+                samples: sum.samples,
+            })
+            .collect();
+        rows.sort_by(|a, b| b.own.total_cmp(&a.own).then(b.total.total_cmp(&a.total)));
+        rows
+    }
+
+    fn group(&self, by: Grouping, thread: usize, root: Root, node: NodeId) -> (String, String) {
+        let leaf = self.stacks.innermost_first(node).next();
+        match by {
+            Grouping::Symbol => leaf.map_or_else(Default::default, |f| self.function(f)),
+            Grouping::Module => {
+                let module = leaf.map(|f| self.stacks.get(f).module.clone());
+                (module.unwrap_or_default(), String::new())
+            }
+            Grouping::Phase => (self.phase(root, node).to_owned(), String::new()),
+            Grouping::Thread => {
+                let row = &self.threads[thread];
+                (
+                    format!("{} {}/{}", row.name, row.pid, row.tid),
+                    String::new(),
+                )
+            }
+        }
+    }
+
+    /// The groups that a stack passes, each once however often it recurs.
+    fn passed(
+        &self,
+        by: Grouping,
+        node: NodeId,
+        own: (String, String),
+    ) -> HashSet<(String, String)> {
+        let frames = self.stacks.innermost_first(node);
+        match by {
+            Grouping::Symbol => frames.map(|f| self.function(f)).collect(),
+            Grouping::Module => {
+                let modules = frames.map(|f| self.stacks.get(f).module.clone());
+                modules.map(|m| (m, String::new())).collect()
+            }
+            Grouping::Phase | Grouping::Thread => HashSet::from([own]),
+        }
+    }
+
+    fn function(&self, frame: FrameId) -> (String, String) {
+        let frame = self.stacks.get(frame);
+        (frame.name.clone(), frame.module.clone())
+    }
+}

@@ -1,0 +1,177 @@
+//! The call tree: every distinct stack once, as a path of functions from the outermost in.
+//!
+//! In: samples and the [`Names`] of their addresses; out: a node for each stack. A function is the same wherever it was
+//! inlined; an address without a name is a frame of its own with the reason. It refuses to know weights.
+
+use super::phases;
+use crate::resolve::{AddressKind, Names};
+use crate::trace::record::{Mapping, Sample, StackEnd};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A function or an address without a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its name; module and position in brackets where there is none.
+    pub name: String,
+    /// The module it lies in.
+    pub module: String,
+    /// Source file and line first seen; empty if not known.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// Its own phase, if a rule speaks about it.
+    pub phase: Option<&'static str>,
+    /// Why it has no name.
+    pub why: Option<String>,
+}
+
+/// Number of a [`Frame`].
+pub type FrameId = u32;
+/// Number of a stack; 0 is the empty one.
+pub type NodeId = u32;
+
+type AddressKey = (u32, usize, u64, AddressKind);
+
+/// All distinct stacks of a recording.
+#[derive(Clone, Debug)]
+pub struct Stacks {
+    frames: Vec<Frame>,
+    frame_ids: HashMap<(String, String), FrameId>,
+    nodes: Vec<(NodeId, FrameId)>,
+    node_ids: HashMap<(NodeId, FrameId), NodeId>,
+    at_address: HashMap<AddressKey, Rc<[FrameId]>>,
+}
+
+impl Default for Stacks {
+    fn default() -> Stacks {
+        Stacks {
+            frames: Vec::new(),
+            frame_ids: HashMap::new(),
+            nodes: vec![(0, FrameId::MAX)],
+            node_ids: HashMap::new(),
+            at_address: HashMap::new(),
+        }
+    }
+}
+
+impl Stacks {
+    /// The node of a sample's stack. A stack whose outer part is missing begins with a frame that says so.
+    pub fn add(&mut self, sample: &Sample, names: &mut Names) -> NodeId {
+        let mut node = 0;
+        match sample.stack {
+            StackEnd::Whole | StackEnd::KernelOnly => {}
+            StackEnd::Truncated => node = self.child(node, "[stack truncated]"),
+            StackEnd::Broken => node = self.child(node, "[stack broken]"),
+        }
+        let kernel_frames = usize::from(sample.kernel_frames).min(sample.frames.len());
+        if sample.frames.is_empty() {
+            return self.child(node, "[no stack]");
+        }
+        let changes = |space| names.changes(space, sample.time);
+        let (changes, kernel_changes) = (changes(sample.pid), changes(Mapping::KERNEL));
+        for (at, &address) in sample.frames.iter().enumerate().rev() {
+            let kernel = at < kernel_frames;
+            let kind = AddressKind::of_frame(at, kernel_frames);
+            let key = if kernel {
+                (Mapping::KERNEL, kernel_changes, address, kind)
+            } else {
+                (sample.pid, changes, address, kind)
+            };
+            let frames = match self.at_address.get(&key) {
+                Some(frames) => Rc::clone(frames),
+                None => {
+                    let place = names.look_up(sample.pid, sample.time, address, kind, kernel);
+                    let frames = self.frames_of(&place, kernel);
+                    self.at_address.insert(key, Rc::clone(&frames));
+                    frames
+                }
+            };
+            node = frames
+                .iter()
+                .fold(node, |node, &frame| self.node(node, frame));
+        }
+        node
+    }
+
+    /// The frames at one address, outermost first.
+    fn frames_of(&mut self, place: &crate::resolve::Place, kernel: bool) -> Rc<[FrameId]> {
+        let names = &place.names;
+        if names.frames.is_empty() {
+            let why = names
+                .why
+                .clone()
+                .unwrap_or_else(|| "no name was found".into());
+            // One frame per module is enough to see how much has no name; positions would only scatter it.
+            let frame = Frame {
+                name: format!("[{}]", place.module.trim_matches(['[', ']'])),
+                module: place.module.to_string(),
+                file: String::new(),
+                line: 0,
+                phase: None,
+                why: Some(why),
+            };
+            return Rc::from([self.frame(frame)]);
+        }
+        let outermost_first = names.frames.iter().rev();
+        let frames = outermost_first.map(|named| {
+            self.frame(Frame {
+                phase: phases::phase_of(&named.name, kernel),
+                name: named.name.clone(),
+                module: place.module.to_string(),
+                file: named.file.clone(),
+                line: named.line,
+                why: None,
+            })
+        });
+        frames.collect()
+    }
+
+    fn frame(&mut self, frame: Frame) -> FrameId {
+        let key = (frame.name.clone(), frame.module.clone());
+        *self.frame_ids.entry(key).or_insert_with(|| {
+            self.frames.push(frame);
+            self.frames.len() as FrameId - 1
+        })
+    }
+
+    fn child(&mut self, node: NodeId, name: &str) -> NodeId {
+        let frame = self.frame(Frame {
+            name: name.to_owned(),
+            module: "[unknown]".into(),
+            file: String::new(),
+            line: 0,
+            phase: None,
+            why: Some(name.trim_matches(['[', ']']).to_owned()),
+        });
+        self.node(node, frame)
+    }
+
+    fn node(&mut self, parent: NodeId, frame: FrameId) -> NodeId {
+        *self.node_ids.entry((parent, frame)).or_insert_with(|| {
+            self.nodes.push((parent, frame));
+            self.nodes.len() as NodeId - 1
+        })
+    }
+
+    /// The function or address with a number.
+    pub fn get(&self, frame: FrameId) -> &Frame {
+        &self.frames[frame as usize]
+    }
+
+    /// The frames of a stack, innermost first.
+    pub fn innermost_first(&self, node: NodeId) -> impl Iterator<Item = FrameId> + '_ {
+        let mut node = node;
+        std::iter::from_fn(move || {
+            let (parent, frame) = *self.nodes.get(node as usize).filter(|_| node != 0)?;
+            node = parent;
+            Some(frame)
+        })
+    }
+
+    /// The phase of a stack: that of its innermost frame with one.
+    pub fn phase(&self, node: NodeId) -> &'static str {
+        let mut phases = self.innermost_first(node).map(|f| self.get(f).phase);
+        phases.find_map(|p| p).unwrap_or(phases::UNKNOWN)
+    }
+}

@@ -1,0 +1,280 @@
+//! One thread's time, cut where its state changes: on or off a CPU, working or polling, with its samples in between.
+//!
+//! In: transitions of the polling loop, switches and samples, each stream nearly in order of time; out: time by state,
+//! and each sample with the state it fell into. Nothing is final until [`Timeline::sweep`] has passed it; what comes
+//! later than that is counted, never guessed. All times are counter values.
+
+use super::pollstate::{PollState, Transition};
+use std::collections::VecDeque;
+
+/// Whether the thread was on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cpu {
+    On = 0,
+    Off = 1,
+    /// Before the first switch: the other of what it switches to.
+    Undecided = 2,
+}
+
+/// Ticks of one thread by what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// On a CPU, by [`PollState`].
+    pub on: [u64; 3],
+    /// Off CPU, by the state its loop was in.
+    pub off: [u64; 3],
+}
+
+impl Shares {
+    /// All ticks.
+    pub fn total(&self) -> u64 {
+        self.on.iter().chain(&self.off).sum()
+    }
+}
+
+/// One thread's streams, waiting to be joined. `S` is what a sample carries.
+#[derive(Clone, Debug)]
+pub struct Timeline<S> {
+    poll: VecDeque<Transition>,
+    switches: VecDeque<(u64, bool)>,
+    samples: VecDeque<(u64, S)>,
+    swept: u64,
+    end: u64,
+    poll_now: PollState,
+    cpu_now: Cpu,
+    ticks: [[u64; 3]; 3],
+    late: u64,
+}
+
+/// Puts `item` in its place by `key`, behind equal ones. Cheap when it belongs near the end.
+fn insert<T>(queue: &mut VecDeque<T>, item: T, key: impl Fn(&T) -> u64) {
+    let tsc = key(&item);
+    let behind = queue.iter().rev().take_while(|other| key(other) > tsc);
+    let at = queue.len() - behind.count();
+    queue.insert(at, item);
+}
+
+impl<S> Timeline<S> {
+    /// A thread that lived from `start` to `end`, in state `before` until a transition tells otherwise.
+    pub fn new(start: u64, end: u64, before: PollState) -> Timeline<S> {
+        Timeline {
+            poll: VecDeque::new(),
+            switches: VecDeque::new(),
+            samples: VecDeque::new(),
+            swept: start,
+            end: end.max(start),
+            poll_now: before,
+            cpu_now: Cpu::Undecided,
+            ticks: [[0; 3]; 3],
+            late: 0,
+        }
+    }
+
+    /// The loop changed its state.
+    #[inline]
+    pub fn transition(&mut self, transition: Transition) {
+        self.late += u64::from(transition.tsc < self.swept && !self.is_fresh());
+        insert(&mut self.poll, transition, |t| t.tsc);
+    }
+
+    /// The thread went on (`true`) or off a CPU.
+    pub fn switch(&mut self, tsc: u64, on: bool) {
+        self.late += u64::from(tsc < self.swept && !self.is_fresh());
+        insert(&mut self.switches, (tsc, on), |s| s.0);
+    }
+
+    /// A sample of the thread.
+    pub fn sample(&mut self, tsc: u64, sample: S) {
+        self.late += u64::from(tsc < self.swept && !self.is_fresh());
+        insert(&mut self.samples, (tsc, sample), |s| s.0);
+    }
+
+    /// Transitions, switches and samples that came after their time had been swept; they count from there on.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// What waits to be swept.
+    pub fn waiting(&self) -> usize {
+        self.poll.len() + self.switches.len() + self.samples.len()
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.ticks == [[0; 3]; 3]
+    }
+
+    /// Settles all time before `until`: adds it up by state and gives out the samples in it with their poll state.
+    pub fn sweep(&mut self, until: u64, out: &mut impl FnMut(PollState, S)) {
+        loop {
+            let poll = self.poll.front().map_or(u64::MAX, |t| t.tsc);
+            let switch = self.switches.front().map_or(u64::MAX, |s| s.0);
+            let sample = self.samples.front().map_or(u64::MAX, |s| s.0);
+            let next = poll.min(switch).min(sample);
+            if next >= until {
+                break;
+            }
+            self.advance(next);
+            // A state holds from its stamp on, so of equal stamps the sample comes last.
+            if poll == next {
+                if let Some(transition) = self.poll.pop_front() {
+                    self.poll_now = transition.state;
+                }
+            } else if switch == next {
+                if let Some((_, on)) = self.switches.pop_front() {
+                    self.switch_to(on);
+                }
+            } else if let Some((_, sample)) = self.samples.pop_front() {
+                out(self.poll_now, sample);
+            }
+        }
+        self.advance(until);
+    }
+
+    fn advance(&mut self, to: u64) {
+        let to = to.min(self.end);
+        if to > self.swept {
+            self.ticks[self.cpu_now as usize][self.poll_now as usize] += to - self.swept;
+            self.swept = to;
+        }
+    }
+
+    fn switch_to(&mut self, on: bool) {
+        if self.cpu_now == Cpu::Undecided {
+            // What goes off was on, and the other way round.
+            let was = if on { Cpu::Off } else { Cpu::On };
+            self.decide(was);
+        }
+        self.cpu_now = if on { Cpu::On } else { Cpu::Off };
+    }
+
+    fn decide(&mut self, was: Cpu) {
+        let undecided = std::mem::take(&mut self.ticks[Cpu::Undecided as usize]);
+        for (sum, ticks) in self.ticks[was as usize].iter_mut().zip(undecided) {
+            *sum += ticks;
+        }
+    }
+
+    /// The same, but nothing after `end` counts as the thread's time.
+    pub fn ending(mut self, end: u64) -> Timeline<S> {
+        self.end = self.end.min(end.max(self.swept));
+        self
+    }
+
+    /// Settles everything and gives the sums. A thread that never switched was on its CPU all the time if `ran`, else
+    /// never.
+    pub fn finish(mut self, ran: bool, out: &mut impl FnMut(PollState, S)) -> Shares {
+        self.sweep(u64::MAX, out);
+        let samples: Vec<_> = self.samples.drain(..).collect();
+        samples.into_iter().for_each(|(_, s)| out(self.poll_now, s));
+        self.decide(if ran { Cpu::On } else { Cpu::Off });
+        Shares {
+            on: self.ticks[Cpu::On as usize],
+            off: self.ticks[Cpu::Off as usize],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PollState::{EmptyPolling, Unknown, Working};
+    use proptest::prelude::*;
+
+    fn at(tsc: u64, state: PollState) -> Transition {
+        Transition { tsc, state }
+    }
+
+    /// Preemption in the middle of polling is off-CPU time, and the state goes on afterwards.
+    #[test]
+    fn preempted_poller() {
+        let mut line = Timeline::new(0, 100, Working);
+        line.transition(at(10, EmptyPolling));
+        line.transition(at(90, Working));
+        line.switch(30, false);
+        line.switch(70, true);
+        line.sample(20, 'a');
+        line.sample(95, 'b');
+        line.sample(90, 'c');
+        let mut seen = Vec::new();
+        let shares = line.finish(true, &mut |s, x| seen.push((s, x)));
+        assert_eq!(shares.on, [20, 40, 0]);
+        assert_eq!(shares.off, [0, 40, 0]);
+        assert_eq!(seen, [(EmptyPolling, 'a'), (Working, 'c'), (Working, 'b')]);
+    }
+
+    /// A thread that first enters a CPU was off before; one that never switches is on if it was seen to run.
+    #[test]
+    fn before_the_first_switch() {
+        let mut line: Timeline<()> = Timeline::new(0, 10, Working);
+        line.switch(4, true);
+        assert_eq!(line.finish(true, &mut |_, ()| {}).off, [4, 0, 0]);
+        let line: Timeline<()> = Timeline::new(0, 10, Unknown);
+        assert_eq!(line.clone().finish(true, &mut |_, ()| {}).on, [0, 0, 10]);
+        assert_eq!(line.finish(false, &mut |_, ()| {}).off, [0, 0, 10]);
+    }
+
+    /// What comes after its time was swept is counted and holds from there on.
+    #[test]
+    fn too_late() {
+        let mut line = Timeline::new(0, 100, Working);
+        line.sample(60, ());
+        line.sweep(50, &mut |_, ()| panic!("not settled yet"));
+        line.transition(at(20, EmptyPolling));
+        assert_eq!(line.late(), 1);
+        let mut states = Vec::new();
+        let shares = line.finish(true, &mut |s, ()| states.push(s));
+        assert_eq!((shares.on, states), ([50, 50, 0], vec![EmptyPolling]));
+    }
+
+    /// The state at a time, the slow way: the last change at or before it.
+    fn naive<T: Copy>(changes: &[(u64, T)], tsc: u64) -> Option<T> {
+        let before = changes.iter().filter(|c| c.0 <= tsc);
+        before.max_by_key(|c| c.0).map(|c| c.1)
+    }
+
+    proptest! {
+        /// Any streams, swept at any times, give what looking up every single tick gives.
+        #[test]
+        fn equals_tick_by_tick(
+            poll in proptest::collection::btree_map(0u64..200, 0u8..3, 0..30),
+            switches in proptest::collection::btree_map(0u64..200, any::<bool>(), 0..20),
+            samples in proptest::collection::vec(0u64..200, 0..30),
+            swap in proptest::collection::vec(any::<prop::sample::Index>(), 0..5),
+            sweeps in proptest::collection::vec(0u64..200, 0..4),
+        ) {
+            let state = |n: u8| [Working, EmptyPolling, Unknown][n as usize];
+            let poll: Vec<_> = poll.into_iter().map(|(t, n)| (t, state(n))).collect();
+            let switches: Vec<_> = switches.into_iter().collect();
+            let mut line = Timeline::new(0, 200, Working);
+            let mut shuffled = poll.clone();
+            if shuffled.len() > 1 {
+                for index in &swap {
+                    let i = index.index(shuffled.len() - 1);
+                    shuffled.swap(i, i + 1);
+                }
+            }
+            shuffled.iter().for_each(|&(t, s)| line.transition(at(t, s)));
+            switches.iter().for_each(|&(t, on)| line.switch(t, on));
+            samples.iter().for_each(|&t| line.sample(t, t));
+            let mut seen = Vec::new();
+            let mut sweeps = sweeps;
+            sweeps.sort_unstable();
+            for until in sweeps {
+                line.sweep(until, &mut |s, t| seen.push((t, s)));
+            }
+            let shares = line.finish(true, &mut |s, t| seen.push((t, s)));
+            let before = switches.first().is_none_or(|&(_, on)| !on);
+            let mut expected = Shares::default();
+            for tsc in 0..200 {
+                let state = naive(&poll, tsc).unwrap_or(Working) as usize;
+                let on = naive(&switches, tsc).unwrap_or(before);
+                if on { expected.on[state] += 1 } else { expected.off[state] += 1 }
+            }
+            prop_assert_eq!(shares, expected);
+            let mut expected: Vec<_> = samples.iter().map(|&t| (t, naive(&poll, t).unwrap_or(Working))).collect();
+            expected.sort();
+            seen.sort();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A profile as a flame graph: the thread's state at the root, then the thread, then its functions.
+
+use super::style::printable;
+use super::table::headline;
+use crate::analyse::{Profile, Root};
+use flamegraphs::{DrawError, Picture, Tree};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// The stacks of a profile, outermost first, below the state and the thread they were sampled in.
+pub fn tree(profile: &Profile) -> Tree {
+    let mut tree = Tree::new();
+    for (&(thread, root, node), weight) in &profile.weights {
+        let mut frames: Vec<_> = profile.stacks.innermost_first(node).collect();
+        frames.reverse();
+        let thread = printable(&profile.threads[thread].name);
+        let functions = frames.iter().map(|&f| profile.stacks.get(f).name.as_str());
+        let stack = [root.name(), &thread].into_iter().chain(functions);
+        tree.add(stack, weight.weight);
+    }
+    tree
+}
+
+/// Draws the flame graph. The subtitle is the line of trust.
+pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
+    let mut phases: BTreeMap<String, String> = BTreeMap::new();
+    for &(_, _, node) in profile.weights.keys() {
+        for frame in profile.stacks.innermost_first(node) {
+            let frame = profile.stacks.get(frame);
+            if let Some(phase) = frame.phase {
+                phases.insert(frame.name.clone(), phase.to_owned());
+            }
+        }
+    }
+    phases.insert(Root::EmptyPolling.name().to_owned(), "poll".to_owned());
+    let picture = Picture {
+        title: headline(profile),
+        subtitle: profile.trust.line(),
+        unit: if profile.is_time() {
+            "ms".to_owned()
+        } else {
+            profile.event.clone()
+        },
+        factor: if profile.is_time() { 1e-6 } else { 1.0 },
+        phases,
+    };
+    flamegraphs::draw(&tree(profile), &picture, out)
+}

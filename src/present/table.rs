@@ -1,0 +1,151 @@
+//! A profile as tables for a terminal.
+
+use super::style::{Style, duration, percent, printable};
+use crate::analyse::{Grouping, Profile, Row};
+use std::fmt::Write as _;
+
+/// The report: one table if `by` names it, else threads, phases and functions; at most `limit` rows each.
+pub fn report(profile: &Profile, by: Option<Grouping>, limit: usize, style: Style) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", style.bold(&style.fit(&headline(profile))));
+    for notice in &profile.notices {
+        let line = format!("note: {}", printable(&notice.text));
+        let _ = writeln!(text, "{}", style.fit(&line));
+    }
+    match by {
+        None => {
+            threads(profile, limit, style, &mut text);
+            samples(profile, Grouping::Phase, limit, style, &mut text);
+            samples(profile, Grouping::Symbol, limit, style, &mut text);
+        }
+        Some(Grouping::Thread) => threads(profile, limit, style, &mut text),
+        Some(by) => samples(profile, by, limit, style, &mut text),
+    }
+    let _ = writeln!(text, "\n{}", style.dim(&profile.trust.line()));
+    text
+}
+
+/// What was recorded, for how long, and how much of it was useful.
+pub fn headline(profile: &Profile) -> String {
+    let session = &profile.session;
+    let what = if session.command.is_empty() {
+        let pids: Vec<_> = session.pids.iter().map(u32::to_string).collect();
+        format!("process {}", pids.join(", "))
+    } else {
+        session.command.join(" ")
+    };
+    let mut line = printable(&what);
+    if profile.wall_ns > 0 {
+        let _ = write!(line, ": {}", duration(profile.wall_ns));
+    }
+    match profile.useful_share() {
+        Some(share) => {
+            let _ = write!(
+                line,
+                ", {} % of probed threads' CPU time useful",
+                percent(Some(share))
+            );
+        }
+        None => line.push_str(", no probes: useful work and empty polling cannot be told apart"),
+    }
+    line
+}
+
+/// Columns to the right of their widest cell, the last one to the left.
+fn lines(rows: &[Vec<String>], style: Style, text: &mut String) {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for (at, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths).take(columns.saturating_sub(1)) {
+            let _ = write!(line, "{cell:>width$}  ");
+        }
+        line.push_str(row.last().map_or("", String::as_str));
+        let line = style.fit(line.trim_end());
+        let _ = writeln!(text, "{}", if at == 0 { style.dim(&line) } else { line });
+    }
+}
+
+fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).into()
+}
+
+fn threads(profile: &Profile, limit: usize, style: Style, text: &mut String) {
+    let _ = writeln!(text, "\n{}", style.bold("threads, % of each one's time"));
+    let mut sorted: Vec<_> = profile.threads.iter().collect();
+    sorted.sort_by(|a, b| b.on_cpu().total_cmp(&a.on_cpu()));
+    let mut rows = vec![cells([
+        "on cpu",
+        "useful",
+        "empty poll",
+        "unknown",
+        "off cpu",
+        "samples",
+        "pid/tid",
+        "thread",
+    ])];
+    for thread in sorted.iter().take(limit) {
+        let name = printable(&thread.name);
+        rows.push(vec![
+            percent(Some(thread.on_cpu())),
+            percent(thread.useful()),
+            percent(thread.empty_poll()),
+            percent(Some(thread.unknown())),
+            percent(Some(thread.off_cpu())),
+            thread.samples.to_string(),
+            format!("{}/{}", thread.pid, thread.tid),
+            if thread.probes {
+                name
+            } else {
+                format!("{name} (no probes)")
+            },
+        ]);
+    }
+    lines(&rows, style, text);
+    more(sorted.len(), limit, text);
+}
+
+fn samples(profile: &Profile, by: Grouping, limit: usize, style: Style, text: &mut String) {
+    let what = match by {
+        Grouping::Symbol => "functions",
+        Grouping::Module => "modules",
+        Grouping::Phase => "phases",
+        Grouping::Thread => "threads",
+    };
+    let title = format!("{what}, % of {} samples", profile.event);
+    let _ = writeln!(text, "\n{}", style.bold(title.trim_end()));
+    let rows = profile.rows(by);
+    if rows.is_empty() {
+        let _ = writeln!(text, "no samples");
+        return;
+    }
+    let mut table = vec![cells(["self", "total", "useful", "empty poll", what])];
+    table.extend(rows.iter().take(limit).map(|row| {
+        vec![
+            percent(Some(row.own)),
+            percent(Some(row.total)),
+            percent(Some(row.useful)),
+            percent(Some(row.empty_poll)),
+            label(row),
+        ]
+    }));
+    lines(&table, style, text);
+    more(rows.len(), limit, text);
+}
+
+fn label(row: &Row) -> String {
+    let mut label = printable(&row.name);
+    if let Some(why) = &row.why {
+        let _ = write!(label, " ({})", printable(why));
+    } else if !row.module.is_empty() {
+        let _ = write!(label, "  {}", printable(&row.module));
+    }
+    label
+}
+
+fn more(rows: usize, limit: usize, text: &mut String) {
+    if rows > limit {
+        let _ = writeln!(text, "and {} more: --limit shows them", rows - limit);
+    }
+}
