@@ -1,0 +1,709 @@
+//! Reads a recording back from untrusted bytes: one walk over the file when it is opened, then passes over samples,
+//! switches and the slots of one ring, a chunk in memory at a time.
+//!
+//! In: a file; out: [`Summary`], records, and what is [`Damage`]d. A torn file is read as far as its last whole chunk.
+//! It walks the container's frames itself, so that no length in the file decides how much is allocated.
+
+use super::block::{self, BlockError};
+use super::format::{self, MAX_CHUNK_BYTES};
+use super::record::*;
+use crate::units::ClockPair;
+use bypassprof_wire::Slot;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{path} is not a recording: {why}")]
+    NotRecording {
+        /// The file.
+        path: PathBuf,
+        /// How we know.
+        why: String,
+    },
+    /// It is of another major version.
+    #[error(
+        "{path} is a recording of format {major}.{minor}; this program reads format {}",
+        format::MAJOR
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The file's major version.
+        major: u32,
+        /// The file's minor version.
+        minor: u32,
+    },
+    /// A block inside a whole chunk is not what it should be.
+    #[error("{path}: the chunk at byte {offset} holds a damaged block: {source}")]
+    Block {
+        /// The file.
+        path: PathBuf,
+        /// Where the chunk starts.
+        offset: u64,
+        /// What is wrong with the block.
+        source: BlockError,
+    },
+    /// The file is not what it was when it was opened.
+    #[error("{path} changed while it was read, at byte {offset}")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+}
+
+/// Where a recording is torn or was written wrongly; what was read before is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// First byte that could not be used.
+    pub offset: u64,
+    /// Bytes from there to the end of the file.
+    pub bytes: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Everything of low rate in a recording, and counts of the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// What was recorded, where, with what.
+    pub session: Session,
+    /// Names of threads over time.
+    pub threads: Vec<Thread>,
+    /// Threads that ended.
+    pub exits: Vec<Exit>,
+    /// Mappings over time.
+    pub mappings: Vec<Mapping>,
+    /// Rings by number.
+    pub rings: BTreeMap<u32, Ring>,
+    /// The last totals of each ring.
+    pub totals: BTreeMap<u32, RingTotals>,
+    /// Paired readings of both clocks.
+    pub clocks: Vec<ClockPair>,
+    /// The last counter values.
+    pub counters: Option<Counters>,
+    /// What sources could not deliver.
+    pub lost: Vec<Lost>,
+    /// Names found while recording.
+    pub symbols: Vec<Symbols>,
+    /// Fallbacks and missing privileges.
+    pub notices: Vec<Notice>,
+    /// How it ended; `None` if the recorder did not get to say.
+    pub end: Option<End>,
+    /// What is torn.
+    pub damage: Option<Damage>,
+    /// Samples in the file.
+    pub sample_count: u64,
+    /// Switches in the file.
+    pub switch_count: u64,
+    /// Slots in the file, by ring.
+    pub slot_counts: BTreeMap<u32, u64>,
+}
+
+impl Summary {
+    fn add(&mut self, meta: Meta) {
+        match meta {
+            Meta::Session(m) => self.session = m,
+            Meta::Thread(m) => self.threads.push(m),
+            Meta::Exit(m) => self.exits.push(m),
+            Meta::Mapping(m) => self.mappings.push(m),
+            Meta::Ring(m) => drop(self.rings.insert(m.ring, m)),
+            Meta::RingTotals(m) => drop(self.totals.insert(m.ring, m)),
+            Meta::Clock(m) => self.clocks.push(m),
+            Meta::Counters(m) => self.counters = Some(m),
+            Meta::Lost(m) => self.lost.push(m),
+            Meta::Symbols(m) => self.symbols.push(m),
+            Meta::Notice(m) => self.notices.push(m),
+            Meta::End(m) => self.end = Some(m),
+        }
+    }
+
+    /// Samples that the kernel could not deliver.
+    pub fn samples_lost(&self) -> u64 {
+        self.lost
+            .iter()
+            .map(|l| l.samples)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Slots that rings dropped or overwrote, by the rings' own count.
+    pub fn slots_dropped(&self) -> u64 {
+        let dropped = self.totals.values().map(|t| t.dropped_slots);
+        dropped.fold(0, u64::saturating_add)
+    }
+
+    /// Slots in the file, of all rings.
+    pub fn slot_count(&self) -> u64 {
+        self.slot_counts
+            .values()
+            .copied()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// Slots of a ring, in order, without a gap inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotBlock {
+    /// Position of the first slot; a gap to the block before means loss.
+    pub first: u64,
+    /// The slots.
+    pub slots: Vec<Slot>,
+}
+
+const OP_HEADER: u8 = 0x01;
+const OP_FOOTER: u8 = 0x02;
+const OP_CHANNEL: u8 = 0x04;
+const OP_MESSAGE: u8 = 0x05;
+const OP_CHUNK: u8 = 0x06;
+const OP_DATA_END: u8 = 0x0f;
+const MAGIC: &[u8] = b"\x89MCAP0\r\n";
+/// Opcode and length in front of every record.
+const FRAME: u64 = 9;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Meta,
+    Samples,
+    Switches,
+    Slots,
+    Other,
+}
+
+/// A whole chunk, and what is in it.
+#[derive(Clone, Debug)]
+struct ChunkInfo {
+    offset: u64,
+    len: u64,
+    meta: bool,
+    samples: bool,
+    switches: bool,
+    /// Rings with slots here; `None`: too many to list.
+    rings: Option<Vec<u32>>,
+}
+
+/// An open recording.
+pub struct Reader {
+    path: PathBuf,
+    file: File,
+    summary: Summary,
+    channels: BTreeMap<u16, Kind>,
+    chunks: Vec<ChunkInfo>,
+}
+
+/// What a chunk could not be used for.
+type Bad = String;
+
+impl Reader {
+    /// Opens a recording and walks over all of it once.
+    pub fn open(path: &Path) -> Result<Reader, ReadError> {
+        let io = |source| ReadError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        let meta = file.metadata().map_err(io)?;
+        let not = |why: &str| ReadError::NotRecording {
+            path: path.to_path_buf(),
+            why: why.to_string(),
+        };
+        if !meta.is_file() {
+            return Err(not("it is not a regular file"));
+        }
+        let size = meta.len();
+        let mut magic = [0; MAGIC.len()];
+        let whole = size >= MAGIC.len() as u64;
+        if !whole {
+            return Err(not("it is too short to be one"));
+        }
+        file.read_exact_at(&mut magic, 0).map_err(io)?;
+        if magic != MAGIC {
+            return Err(not("it does not begin like an MCAP file"));
+        }
+        let mut reader = Reader {
+            path: path.to_path_buf(),
+            file,
+            summary: Summary::default(),
+            channels: BTreeMap::new(),
+            chunks: Vec::new(),
+        };
+        reader.walk(size)?;
+        Ok(reader)
+    }
+
+    /// The low-rate records and the counts.
+    pub fn meta(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn io(&self, source: io::Error) -> ReadError {
+        ReadError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn walk(&mut self, size: u64) -> Result<(), ReadError> {
+        let mut at = MAGIC.len() as u64;
+        let mut damage = None;
+        let mut meta_bytes = 0;
+        let mut finished = false;
+        let mut first = true;
+        let mut plain = Vec::new();
+        while at < size {
+            let torn = |why: &str| {
+                Some(Damage {
+                    offset: at,
+                    bytes: size - at,
+                    why: why.to_string(),
+                })
+            };
+            if size - at < FRAME {
+                damage = torn("the file ends inside a record");
+                break;
+            }
+            let mut frame = [0; FRAME as usize];
+            self.file
+                .read_exact_at(&mut frame, at)
+                .map_err(|e| self.io(e))?;
+            let op = frame[0];
+            let len = u64::from_le_bytes([
+                frame[1], frame[2], frame[3], frame[4], frame[5], frame[6], frame[7], frame[8],
+            ]);
+            if len > size - at - FRAME {
+                damage = torn("the file ends inside a record");
+                break;
+            }
+            if first {
+                self.check_header(op, at + FRAME, len)?;
+                first = false;
+            } else if op == OP_CHUNK {
+                match self.load(at + FRAME, len, &mut plain)? {
+                    Ok(()) => match self.index(at, len, &plain, &mut meta_bytes) {
+                        Ok(()) => {}
+                        Err(why) => damage = torn(&why),
+                    },
+                    Err(why) => damage = torn(&why),
+                }
+                if damage.is_some() {
+                    break;
+                }
+            } else if op == OP_CHANNEL {
+                // A channel may stand outside of chunks too.
+                if let Err(why) = self.channel_at(at + FRAME, len)? {
+                    damage = torn(&why);
+                    break;
+                }
+            } else if op == OP_DATA_END || op == OP_FOOTER {
+                finished = true;
+                break;
+            } else if op == 0 {
+                damage = torn("there is no record where one should begin");
+                break;
+            }
+            at += FRAME + len;
+        }
+        if first {
+            return Err(ReadError::NotRecording {
+                path: self.path.clone(),
+                why: "it ends before its header".to_string(),
+            });
+        }
+        if damage.is_none() && (!finished || self.summary.end.is_none()) {
+            damage = Some(Damage {
+                offset: at,
+                bytes: size - at,
+                why: "the recorder was stopped before it could finish the file".to_string(),
+            });
+        }
+        self.summary.damage = damage;
+        Ok(())
+    }
+
+    fn check_header(&self, op: u8, at: u64, len: u64) -> Result<(), ReadError> {
+        let not = |why: String| ReadError::NotRecording {
+            path: self.path.clone(),
+            why,
+        };
+        if op != OP_HEADER || len > 4096 {
+            return Err(not("its first record is not a header".to_string()));
+        }
+        let mut body = vec![0; len as usize];
+        self.file
+            .read_exact_at(&mut body, at)
+            .map_err(|e| self.io(e))?;
+        let profile = Fields(&body)
+            .text()
+            .ok_or_else(|| not("its header is damaged".to_string()))?;
+        match format::version_of(profile) {
+            None => Err(not(format!(
+                "it is an MCAP file with the profile {profile:?}, made by another program"
+            ))),
+            Some((major, minor)) if major != format::MAJOR => Err(ReadError::Version {
+                path: self.path.clone(),
+                major,
+                minor,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn channel_at(&mut self, at: u64, len: u64) -> Result<Result<(), Bad>, ReadError> {
+        if len > MAX_CHUNK_BYTES {
+            return Ok(Err(
+                "a channel record is larger than any we write".to_string()
+            ));
+        }
+        let mut body = vec![0; len as usize];
+        self.file
+            .read_exact_at(&mut body, at)
+            .map_err(|e| self.io(e))?;
+        Ok(self.add_channel(&body))
+    }
+
+    fn add_channel(&mut self, body: &[u8]) -> Result<(), Bad> {
+        let mut fields = Fields(body);
+        let (Some(id), Some(_), Some(topic)) = (fields.u16(), fields.u16(), fields.text()) else {
+            return Err("a channel record is damaged".to_string());
+        };
+        let kind = match topic {
+            format::META => Kind::Meta,
+            format::SAMPLES => Kind::Samples,
+            format::SWITCHES => Kind::Switches,
+            t if t.starts_with(format::RING) => Kind::Slots,
+            _ => Kind::Other,
+        };
+        self.channels.insert(id, kind);
+        Ok(())
+    }
+
+    /// Reads the chunk at `at` and takes it apart into plain records. The inner error is damage of the chunk.
+    fn load(&self, at: u64, len: u64, plain: &mut Vec<u8>) -> Result<Result<(), Bad>, ReadError> {
+        if len > MAX_CHUNK_BYTES {
+            return Ok(Err("a chunk is larger than any we write".to_string()));
+        }
+        let mut body = vec![0; len as usize];
+        match self.file.read_exact_at(&mut body, at) {
+            Ok(()) => Ok(unpack(&body, plain)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::Changed {
+                path: self.path.clone(),
+                offset: at,
+            }),
+            Err(e) => Err(self.io(e)),
+        }
+    }
+
+    fn index(&mut self, at: u64, len: u64, plain: &[u8], meta_bytes: &mut u64) -> Result<(), Bad> {
+        let mut rings = BTreeSet::new();
+        let mut info = ChunkInfo {
+            offset: at + FRAME,
+            len,
+            meta: false,
+            samples: false,
+            switches: false,
+            rings: None,
+        };
+        // A first look at all of it, so that a damaged chunk adds nothing.
+        let mut metas = Vec::new();
+        let mut counts = (0u64, 0u64);
+        let mut slots: BTreeMap<u32, u64> = BTreeMap::new();
+        for record in Records(plain) {
+            let (op, body) = record?;
+            if op == OP_CHANNEL {
+                self.add_channel(body)?;
+            }
+            if op != OP_MESSAGE {
+                continue;
+            }
+            let (channel, data) = message(body)?;
+            let bad = |e: BlockError| e.to_string();
+            match self.channels.get(&channel) {
+                Some(Kind::Meta) => {
+                    info.meta = true;
+                    *meta_bytes += data.len() as u64;
+                    if *meta_bytes > format::MAX_META_BYTES {
+                        return Err("there is more metadata than any recording has".to_string());
+                    }
+                    // A kind of record that a later minor version added is passed over.
+                    match serde_json::from_slice(data) {
+                        Ok(meta) => metas.push(meta),
+                        Err(e) if e.is_data() => {}
+                        Err(e) => return Err(format!("a metadata record is not JSON: {e}")),
+                    }
+                }
+                Some(Kind::Samples) => {
+                    info.samples = true;
+                    counts.0 += block::peek_count(data).map_err(bad)? as u64;
+                }
+                Some(Kind::Switches) => {
+                    info.switches = true;
+                    counts.1 += block::peek_count(data).map_err(bad)? as u64;
+                }
+                Some(Kind::Slots) => {
+                    let header = block::peek_slots(data).map_err(bad)?;
+                    rings.insert(header.ring);
+                    *slots.entry(header.ring).or_default() += header.count as u64;
+                }
+                Some(Kind::Other) => {}
+                None => return Err("a message belongs to no channel".to_string()),
+            }
+        }
+        const LISTED: usize = 256;
+        info.rings = (rings.len() <= LISTED).then(|| rings.into_iter().collect());
+        metas.into_iter().for_each(|m| self.summary.add(m));
+        self.summary.sample_count += counts.0;
+        self.summary.switch_count += counts.1;
+        for (ring, count) in slots {
+            *self.summary.slot_counts.entry(ring).or_default() += count;
+        }
+        self.chunks.push(info);
+        Ok(())
+    }
+
+    /// All low-rate records in the order they were written: series of counters and totals, for example.
+    pub fn metas(&self) -> impl Iterator<Item = Result<Meta, ReadError>> + '_ {
+        self.pass(
+            |c| c.meta,
+            Kind::Meta,
+            |data, out| {
+                if let Ok(meta) = serde_json::from_slice(data) {
+                    out.push_back(meta);
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// All samples, roughly by time: in order within a CPU's buffer.
+    pub fn samples(&self) -> impl Iterator<Item = Result<Sample, ReadError>> + '_ {
+        let mut block = Vec::new();
+        self.pass(
+            |c| c.samples,
+            Kind::Samples,
+            move |data, out| {
+                block::decode_samples(data, &mut block)?;
+                out.extend(block.drain(..));
+                Ok(())
+            },
+        )
+    }
+
+    /// All switches, roughly by time: in order within a CPU's buffer.
+    pub fn switches(&self) -> impl Iterator<Item = Result<Switch, ReadError>> + '_ {
+        let mut block = Vec::new();
+        self.pass(
+            |c| c.switches,
+            Kind::Switches,
+            move |data, out| {
+                block::decode_switches(data, &mut block)?;
+                out.extend(block.drain(..));
+                Ok(())
+            },
+        )
+    }
+
+    /// The slots of one ring, in order.
+    pub fn slots(&self, ring: u32) -> impl Iterator<Item = Result<SlotBlock, ReadError>> + '_ {
+        let here = move |c: &ChunkInfo| c.rings.as_ref().is_none_or(|r| r.contains(&ring));
+        self.pass(here, Kind::Slots, move |data, out| {
+            if block::peek_slots(data)?.ring == ring {
+                let mut slots = Vec::new();
+                let header = block::decode_slots(data, &mut slots)?;
+                let first = header.first;
+                out.push_back(SlotBlock { first, slots });
+            }
+            Ok(())
+        })
+    }
+
+    /// Goes over the chunks that `wanted` picks and takes the messages of one kind apart. What is held at a time is a
+    /// chunk and the records of one message.
+    fn pass<'a, T: 'a>(
+        &'a self,
+        wanted: impl Fn(&ChunkInfo) -> bool + 'a,
+        kind: Kind,
+        mut decode: impl FnMut(&[u8], &mut VecDeque<T>) -> Result<(), BlockError> + 'a,
+    ) -> impl Iterator<Item = Result<T, ReadError>> + 'a {
+        let mut chunks = self.chunks.iter().filter(move |c| wanted(c));
+        let (mut plain, mut at) = (Vec::new(), 0);
+        let mut ready = VecDeque::new();
+        let mut offset = 0;
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            loop {
+                if failed {
+                    return None;
+                }
+                if let Some(item) = ready.pop_front() {
+                    return Some(Ok(item));
+                }
+                let outcome = match next_record(&plain, &mut at) {
+                    Some(Ok((OP_MESSAGE, body))) => self
+                        .of_kind(body, kind)
+                        .map_or(Ok(()), |data| decode(data, &mut ready))
+                        .map_err(|source| ReadError::Block {
+                            path: self.path.clone(),
+                            offset,
+                            source,
+                        }),
+                    Some(Ok(_)) => Ok(()),
+                    Some(Err(_)) => Err(self.changed(offset)),
+                    None => {
+                        let chunk = chunks.next()?;
+                        (offset, at) = (chunk.offset - FRAME, 0);
+                        let loaded = self.load(chunk.offset, chunk.len, &mut plain);
+                        loaded.and_then(|ok| ok.map_err(|_| self.changed(offset)))
+                    }
+                };
+                if let Err(e) = outcome {
+                    failed = true;
+                    return Some(Err(e));
+                }
+            }
+        })
+    }
+
+    fn changed(&self, offset: u64) -> ReadError {
+        ReadError::Changed {
+            path: self.path.clone(),
+            offset,
+        }
+    }
+
+    /// The payload of a message if it is of this kind.
+    fn of_kind<'b>(&self, body: &'b [u8], kind: Kind) -> Option<&'b [u8]> {
+        let (channel, data) = message(body).ok()?;
+        (self.channels.get(&channel) == Some(&kind)).then_some(data)
+    }
+}
+
+/// Decompresses a chunk record's body and checks it against its CRC.
+fn unpack(body: &[u8], plain: &mut Vec<u8>) -> Result<(), Bad> {
+    let mut fields = Fields(body);
+    let header = (|| {
+        fields.u64()?;
+        fields.u64()?;
+        let size = fields.u64()?;
+        let crc = fields.u32()?;
+        let compression = fields.text()?;
+        let len = usize::try_from(fields.u64()?).ok()?;
+        Some((size, crc, compression, fields.take(len)?))
+    })();
+    let (size, crc, compression, data) = header.ok_or("a chunk's header is damaged")?;
+    if size > MAX_CHUNK_BYTES {
+        return Err("a chunk says it holds more than any we write".to_string());
+    }
+    plain.clear();
+    match compression {
+        "" => plain.extend_from_slice(data),
+        "zstd" => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(data)
+                .map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
+            let window = decoder.window_log_max(27);
+            window.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
+            let read = decoder.take(size + 1).read_to_end(plain);
+            read.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
+        }
+        other => {
+            return Err(format!(
+                "a chunk is compressed with {other:?}, not with zstd"
+            ));
+        }
+    }
+    if plain.len() as u64 != size {
+        return Err("a chunk has another size than it says".to_string());
+    }
+    if crc != 0 && crc32fast::hash(plain) != crc {
+        return Err("a chunk's checksum is wrong".to_string());
+    }
+    Ok(())
+}
+
+/// Little-endian fields of a container record.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+    fn text(&mut self) -> Option<&'a str> {
+        let len = self.u32()?;
+        std::str::from_utf8(self.take(len as usize)?).ok()
+    }
+}
+
+/// The record at `at`, which moves behind it.
+fn next_record<'a>(plain: &'a [u8], at: &mut usize) -> Option<Result<(u8, &'a [u8]), Bad>> {
+    let mut fields = Fields(plain.get(*at..)?);
+    if fields.0.is_empty() {
+        return None;
+    }
+    let record = (|| {
+        let [op] = fields.array()?;
+        let len = usize::try_from(fields.u64()?).ok()?;
+        Some((op, fields.take(len)?))
+    })();
+    *at = plain.len() - fields.0.len();
+    if record.is_none() {
+        *at = plain.len();
+    }
+    Some(record.ok_or_else(|| "a chunk ends inside a record".to_string()))
+}
+
+/// Records of a chunk's plain bytes.
+struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(u8, &'a [u8]), Bad>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut at = 0;
+        let record = next_record(self.0, &mut at);
+        self.0 = &self.0[at..];
+        record
+    }
+}
+
+/// Channel and payload of a message record.
+fn message(body: &[u8]) -> Result<(u16, &[u8]), Bad> {
+    let mut fields = Fields(body);
+    let header = (|| {
+        let channel = fields.u16()?;
+        fields.take(4 + 8 + 8)?;
+        Some(channel)
+    })();
+    let channel = header.ok_or("a message is cut short")?;
+    Ok((channel, fields.0))
+}

@@ -1,0 +1,218 @@
+//! A recording survives the round trip, being cut at any byte, and any flipped bit.
+
+use super::record::*;
+use super::*;
+use crate::units::{ClockPair, Nanos};
+use bypassprof_wire::{Flow, Point, Slot, Tsc};
+use std::path::PathBuf;
+
+fn samples(count: u64) -> Vec<Sample> {
+    let sample = |i: u64| Sample {
+        time: Nanos::from_ns(1_000_000 + i * 1_003_009),
+        pid: 100,
+        tid: 100 + (i % 3) as u32,
+        cpu: (i % 2) as u32,
+        event: 0,
+        period: 1_003_009,
+        frames: vec![0xffff_ffff_8100_0000 + i * 16, 0x5555_0000 + i, 0x5555_4000],
+        kernel_frames: 1,
+        stack: StackEnd::Truncated,
+        group: vec![i * 1000, i],
+    };
+    (0..count).map(sample).collect()
+}
+
+fn switches(count: u64) -> Vec<Switch> {
+    let kinds = [
+        SwitchKind::In,
+        SwitchKind::OutWaiting,
+        SwitchKind::OutPreempted,
+    ];
+    let switch = |i: u64| Switch {
+        time: Nanos::from_ns(1_000_000 + i * 777),
+        pid: 100,
+        tid: 101,
+        cpu: 1,
+        kind: kinds[(i % 3) as usize],
+    };
+    (0..count).map(switch).collect()
+}
+
+fn slots(count: u64) -> Vec<Slot> {
+    let slot = |i: u64| match i % 4 {
+        3 => Slot::cont(i as u32, 7, 9),
+        _ => Slot::head(
+            Tsc::from_raw(10_000 + i * 90),
+            Point::from_id(1 + (i % 4) as u16),
+            Flow::from_raw(0x1234_0000 + (i % 16) as u32),
+            i as u32,
+        ),
+    };
+    (0..count).map(slot).collect()
+}
+
+fn write(path: &std::path::Path) {
+    let mut writer = Writer::create(path).unwrap();
+    let session = Session {
+        command: vec!["httpd".to_string()],
+        ..Session::default()
+    };
+    writer.meta(&Meta::Session(session)).unwrap();
+    writer.samples(&samples(40)).unwrap();
+    writer.flush().unwrap();
+    let ring = Ring {
+        ring: 5,
+        ..Ring::default()
+    };
+    writer.meta(&Meta::Ring(ring)).unwrap();
+    writer.slots(5, 1000, &slots(64)).unwrap();
+    writer.slots(5, 2000, &slots(8)).unwrap();
+    writer.slots(70_000, 0, &slots(8)).unwrap();
+    writer.switches(&switches(30)).unwrap();
+    writer.flush().unwrap();
+    let pair = ClockPair {
+        tsc_before: 1,
+        time: Nanos::from_ns(2),
+        tsc_after: 3,
+    };
+    writer.meta(&Meta::Clock(pair)).unwrap();
+    writer.meta(&Meta::End(End::default())).unwrap();
+    writer.finish().unwrap();
+}
+
+/// Reads everything there is; what matters is that it ends and what it says.
+fn drain(reader: &Reader) -> Result<(u64, u64, u64), ReadError> {
+    let mut counts = (0, 0, 0);
+    for sample in reader.samples() {
+        sample?;
+        counts.0 += 1;
+    }
+    for switch in reader.switches() {
+        switch?;
+        counts.1 += 1;
+    }
+    let rings: Vec<u32> = reader.meta().slot_counts.keys().copied().collect();
+    for ring in rings {
+        for block in reader.slots(ring) {
+            counts.2 += block?.slots.len() as u64;
+        }
+    }
+    Ok(counts)
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("whole.mcap");
+        write(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        Fixture { dir, bytes }
+    }
+
+    fn with(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.path().join("changed.mcap");
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+/// Everything comes back as it was written.
+#[test]
+fn round_trip() {
+    let fixture = Fixture::new();
+    let reader = Reader::open(&fixture.with(&fixture.bytes)).unwrap();
+    let summary = reader.meta();
+    assert_eq!(summary.damage, None);
+    assert_eq!(summary.session.command, ["httpd"]);
+    assert_eq!(summary.end, Some(End::default()));
+    assert_eq!(summary.clocks.len(), 1);
+    assert_eq!(summary.sample_count, 40);
+    assert_eq!(summary.slot_count(), 80);
+    let back: Vec<_> = reader.samples().map(Result::unwrap).collect();
+    assert_eq!(back, samples(40));
+    let back: Vec<_> = reader.switches().map(Result::unwrap).collect();
+    assert_eq!(back, switches(30));
+    let back: Vec<_> = reader.slots(5).map(Result::unwrap).collect();
+    let block = |first, count| SlotBlock {
+        first,
+        slots: slots(count),
+    };
+    assert_eq!(back, [block(1000, 64), block(2000, 8)]);
+    assert_eq!(reader.slots(70_000).count(), 1);
+    assert_eq!(reader.slots(6).count(), 0);
+    assert_eq!(reader.metas().count(), 4);
+}
+
+/// Cut at any byte, it opens with what was whole or says that it is no recording; it never claims to be complete.
+#[test]
+fn every_length() {
+    let fixture = Fixture::new();
+    let mut most = 0;
+    for len in 0..fixture.bytes.len() {
+        let path = fixture.with(&fixture.bytes[..len]);
+        match Reader::open(&path) {
+            Ok(reader) => {
+                let read = drain(&reader).unwrap();
+                let kept = read.0 + read.1 + read.2;
+                assert!(
+                    kept >= most,
+                    "at {len}: fewer records than a shorter file gave"
+                );
+                most = kept;
+                // The last records that matter end before the index at the end of the file.
+                let complete = reader.meta().end.is_some();
+                assert!(complete || reader.meta().damage.is_some(), "at {len}");
+            }
+            Err(e) => assert!(most == 0, "at {len}: {e}"),
+        }
+    }
+    assert_eq!(most, 40 + 30 + 80);
+}
+
+/// A flipped bit costs at most what follows it, and never makes up a record.
+#[test]
+fn bit_flips() {
+    let fixture = Fixture::new();
+    let whole = samples(40);
+    for at in 0..fixture.bytes.len() {
+        let mut bytes = fixture.bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let Ok(reader) = Reader::open(&fixture.with(&bytes)) else {
+            continue;
+        };
+        if let Ok(read) = reader.samples().collect::<Result<Vec<_>, _>>() {
+            assert!(read.is_empty() || read == whole, "byte {at}");
+        }
+        let _ = drain(&reader);
+    }
+}
+
+/// A file of another kind or version is refused with the reason.
+#[test]
+fn not_ours() {
+    let fixture = Fixture::new();
+    let refused = |bytes: &[u8]| match Reader::open(&fixture.with(bytes)) {
+        Ok(_) => panic!("opened"),
+        Err(e) => e.to_string(),
+    };
+    assert!(refused(b"").contains("too short"));
+    assert!(refused(b"#!/bin/sh\necho hello\n").contains("does not begin like"));
+    let text = |from: &str, to: &str| {
+        let at = fixture
+            .bytes
+            .windows(from.len())
+            .position(|w| w == from.as_bytes());
+        let mut bytes = fixture.bytes.clone();
+        bytes[at.unwrap()..][..to.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    assert!(refused(&text("bypassprof/1", "somebody/1x")).contains("another program"));
+    assert!(refused(&text("bypassprof/1", "bypassprof/9")).contains("format 9.0"));
+    let newer = fixture.with(&text("bypassprof/1.0", "bypassprof/1.7"));
+    assert_eq!(drain(&Reader::open(&newer).unwrap()).unwrap(), (40, 30, 80));
+}

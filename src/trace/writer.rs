@@ -1,0 +1,252 @@
+//! Writes a recording as it happens: records in, an MCAP file that a reader can open at any moment out.
+//!
+//! A chunk is closed, and with it safe from the writer's death, when it is large or a second old. It refuses to know
+//! where records come from.
+
+use super::block::{self, SlotEncoder};
+use super::format::{self, MAX_BLOCK};
+use super::record::{Meta, Sample, Switch};
+use bypassprof_wire::Slot;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Why a recording could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file could not be made.
+    #[error("cannot create {path}: {source}")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A write failed.
+    #[error("cannot write {path}: {why}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the container library said.
+        why: String,
+        /// The system's reason, if it was the system.
+        kind: Option<std::io::ErrorKind>,
+    },
+    /// A record could not be put into JSON.
+    #[error("cannot encode a record for {path}: {source}")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder said.
+        source: serde_json::Error,
+    },
+}
+
+/// How long written records may wait in memory.
+const FLUSH_EVERY: Duration = Duration::from_millis(900);
+
+/// A recording that is being written.
+pub struct Writer {
+    path: PathBuf,
+    mcap: mcap::Writer<BufWriter<File>>,
+    meta: u16,
+    samples: u16,
+    switches: u16,
+    slots_schema: u16,
+    rings: BTreeMap<u32, u16>,
+    /// Latest time seen; slot blocks carry no clock time of their own.
+    now: u64,
+    flushed: Instant,
+    buffer: Vec<u8>,
+    encoder: SlotEncoder,
+}
+
+impl Writer {
+    /// Creates the file, or empties the one that is there.
+    pub fn create(path: &Path) -> Result<Writer, WriteError> {
+        let create = |source| WriteError::Create {
+            path: path.to_path_buf(),
+            source,
+        };
+        Self::to_file(path, File::create(path).map_err(create)?)
+    }
+
+    /// Writes to a file that is open already; `path` is what errors call it.
+    pub fn to_file(path: &Path, file: File) -> Result<Writer, WriteError> {
+        let failed = |e| failure(path, e);
+        let mut mcap = mcap::WriteOptions::new()
+            .compression(Some(mcap::Compression::Zstd))
+            .compression_level(1)
+            .compression_threads(0)
+            .profile(format!(
+                "{}{}.{}",
+                format::PROFILE,
+                format::MAJOR,
+                format::MINOR
+            ))
+            .library(concat!("bypassprof ", env!("CARGO_PKG_VERSION")))
+            .chunk_size(Some(format::CHUNK_BYTES))
+            .create(BufWriter::new(file))
+            .map_err(failed)?;
+        let no_meta = BTreeMap::new();
+        let schema = format::META_SCHEMA.as_bytes();
+        let meta_schema = mcap.add_schema("bypassprof.meta/1", "jsonschema", schema);
+        let meta_schema = meta_schema.map_err(failed)?;
+        let mut blocks = |name| {
+            let id = mcap.add_schema(name, "bypassprof", b"").map_err(failed)?;
+            Ok::<u16, WriteError>(id)
+        };
+        let samples_schema = blocks("bypassprof.samples/1")?;
+        let switches_schema = blocks("bypassprof.switches/1")?;
+        let slots_schema = blocks("bypassprof.slots/1")?;
+        let mut channel = |schema, topic, encoding| {
+            mcap.add_channel(schema, topic, encoding, &no_meta)
+                .map_err(failed)
+        };
+        let meta = channel(meta_schema, format::META, "json")?;
+        let samples = channel(samples_schema, format::SAMPLES, "bypassprof")?;
+        let switches = channel(switches_schema, format::SWITCHES, "bypassprof")?;
+        Ok(Writer {
+            path: path.to_path_buf(),
+            mcap,
+            meta,
+            samples,
+            switches,
+            slots_schema,
+            rings: BTreeMap::new(),
+            now: 0,
+            flushed: Instant::now(),
+            buffer: Vec::new(),
+            encoder: SlotEncoder::default(),
+        })
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes one low-rate record.
+    pub fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, meta).map_err(|source| WriteError::Encode {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.now = self.now.max(time_of(meta));
+        self.message(self.meta, self.now)
+    }
+
+    /// Writes samples.
+    pub fn samples(&mut self, samples: &[Sample]) -> Result<(), WriteError> {
+        // Blocks of a few thousand keep what a reader holds at a time small.
+        for part in samples.chunks(4096) {
+            self.buffer.clear();
+            block::encode_samples(part, &mut self.buffer);
+            let latest = part.iter().map(|s| s.time.ns()).max().unwrap_or(0);
+            self.now = self.now.max(latest);
+            self.message(self.samples, part.first().map_or(0, |s| s.time.ns()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes switch records.
+    pub fn switches(&mut self, switches: &[Switch]) -> Result<(), WriteError> {
+        for part in switches.chunks(MAX_BLOCK) {
+            self.buffer.clear();
+            block::encode_switches(part, &mut self.buffer);
+            let latest = part.iter().map(|s| s.time.ns()).max().unwrap_or(0);
+            self.now = self.now.max(latest);
+            self.message(self.switches, part.first().map_or(0, |s| s.time.ns()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes slots drained from a ring, the first of them at position `first` of all it ever had.
+    pub fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError> {
+        let channel = self.ring_channel(ring)?;
+        for (at, part) in slots.chunks(MAX_BLOCK).enumerate() {
+            self.buffer.clear();
+            let first = first + (at * MAX_BLOCK) as u64;
+            self.encoder.encode(ring, first, part, &mut self.buffer);
+            self.message(channel, self.now)?;
+        }
+        Ok(())
+    }
+
+    fn ring_channel(&mut self, ring: u32) -> Result<u16, WriteError> {
+        let key = ring.min(format::OWN_TOPICS);
+        if let Some(&channel) = self.rings.get(&key) {
+            return Ok(channel);
+        }
+        let topic = if key < format::OWN_TOPICS {
+            format!("{}{ring}", format::RING)
+        } else {
+            format!("{}others", format::RING)
+        };
+        let no_meta = BTreeMap::new();
+        let channel = self
+            .mcap
+            .add_channel(self.slots_schema, &topic, "bypassprof", &no_meta);
+        let channel = channel.map_err(|e| failure(&self.path, e))?;
+        self.rings.insert(key, channel);
+        Ok(channel)
+    }
+
+    fn message(&mut self, channel_id: u16, time: u64) -> Result<(), WriteError> {
+        let header = mcap::records::MessageHeader {
+            channel_id,
+            sequence: 0,
+            log_time: time,
+            publish_time: time,
+        };
+        let written = self.mcap.write_to_known_channel(&header, &self.buffer);
+        written.map_err(|e| failure(&self.path, e))?;
+        if self.flushed.elapsed() >= FLUSH_EVERY {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far safe from the writer's death.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        self.flushed = Instant::now();
+        self.mcap.flush().map_err(|e| failure(&self.path, e))
+    }
+
+    /// Writes the index and closes the file.
+    pub fn finish(mut self) -> Result<(), WriteError> {
+        let finished = self.mcap.finish().map(drop);
+        finished.map_err(|e| failure(&self.path, e))
+    }
+}
+
+fn failure(path: &Path, error: mcap::McapError) -> WriteError {
+    let (why, kind) = match error {
+        mcap::McapError::Io(e) => (e.to_string(), Some(e.kind())),
+        other => (other.to_string(), None),
+    };
+    WriteError::Write {
+        path: path.to_path_buf(),
+        why,
+        kind,
+    }
+}
+
+fn time_of(meta: &Meta) -> u64 {
+    match meta {
+        Meta::Session(m) => m.started,
+        Meta::Thread(m) => m.time,
+        Meta::Exit(m) => m.time,
+        Meta::Mapping(m) => m.time,
+        Meta::RingTotals(m) => m.time,
+        Meta::Clock(m) => m.time,
+        Meta::Counters(m) => m.time,
+        Meta::Lost(m) => m.time,
+        Meta::End(m) => m.time,
+        Meta::Ring(_) | Meta::Symbols(_) | Meta::Notice(_) => return 0,
+    }
+    .ns()
+}
