@@ -1,6 +1,97 @@
 //! The command line: one file per subcommand; the only place that joins stages.
+//!
+//! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
+
+pub mod gate;
+pub mod record;
+
+use clap::{Parser, Subcommand};
+use std::io;
+use std::process::ExitCode;
+
+/// Profiling and tracing for kernel-bypass TCP stacks.
+#[derive(Debug, Parser)]
+#[command(name = "bypassprof", version, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Record a command or running processes
+    Record(record::Args),
+    /// Waits for the recorder, then runs a program
+    #[command(name = gate::NAME, hide = true)]
+    Gate(gate::Args),
+}
+
+/// Exit code of a wrong command line.
+pub const WRONG_USE: u8 = 2;
+
+/// A failure as the user sees it: a sentence, what to try, an exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is wrong.
+    pub message: String,
+    /// What to try.
+    pub hint: Option<String>,
+    /// 1: failed; 2: wrong use.
+    pub code: u8,
+    /// The reader of our output went away; that is no failure.
+    pub broken_pipe: bool,
+}
+
+impl Failure {
+    /// Something that was asked for rightly did not work.
+    pub fn failed(message: impl ToString) -> Failure {
+        Failure {
+            message: message.to_string(),
+            hint: None,
+            code: 1,
+            broken_pipe: false,
+        }
+    }
+
+    /// Something was asked for wrongly.
+    pub fn wrong_use(message: impl ToString) -> Failure {
+        Failure {
+            code: WRONG_USE,
+            ..Failure::failed(message)
+        }
+    }
+
+    /// With a line on what to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl ToString) -> Failure {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Output could not be written; a reader that closed its end is content with what it got.
+    pub fn output(error: io::Error) -> Failure {
+        Failure {
+            broken_pipe: error.kind() == io::ErrorKind::BrokenPipe,
+            ..Failure::failed(format!("cannot write the output: {error}"))
+        }
+    }
+}
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Record(args) => record::run(args),
+        Command::Gate(args) => gate::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bypassprof: {}", failure.message);
+            if let Some(hint) = failure.hint {
+                eprintln!("  try: {hint}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
 }

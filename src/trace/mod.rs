@@ -20,7 +20,7 @@ pub trait Symbolizer {
     /// Takes note of a sample's addresses.
     fn sample(&mut self, sample: &Sample);
     /// Names for everything noted, one record per file.
-    fn finish(self: Box<Self>) -> Vec<Symbols>;
+    fn finish(&mut self) -> Vec<Symbols>;
 }
 
 #[cfg(test)]

@@ -1,0 +1,13 @@
+//! perf_event_open: samples, switches, mappings and thread names of what is recorded, from the kernel.
+//!
+//! In: processes and a rate; out: records. One ring per CPU takes the events of every thread. It refuses to know files
+//! and probes.
+
+pub mod attr;
+pub mod group;
+pub mod ring;
+mod sys;
+
+pub use attr::Plan;
+pub use group::Events;
+pub use ring::Batch;

@@ -1,0 +1,186 @@
+//! One CPU's ring of kernel records, turned into ours.
+//!
+//! In: what the kernel wrote; out: a [`Batch`]. It refuses to know which events feed the ring.
+
+use crate::trace::record::{
+    Exit, Lost, Mapping, Meta, Pid, Sample, StackEnd, Switch, SwitchKind, Thread, Tid,
+};
+use crate::units::{Avma, FileOffset, Nanos};
+use perf_event_open::sample::Sampler;
+use perf_event_open::sample::record::mmap::Info;
+use perf_event_open::sample::record::sample::{CallChain, Sample as RawSample};
+use perf_event_open::sample::record::{Record, RecordId, ctx};
+use std::ffi::CStr;
+
+/// Records of one drain, ready to be written.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Samples.
+    pub samples: Vec<Sample>,
+    /// Switches.
+    pub switches: Vec<Switch>,
+    /// Mappings, threads, exits, losses.
+    pub metas: Vec<Meta>,
+}
+
+/// Takes everything out of a CPU's ring; `limit` keeps one CPU from holding up the others. Returns how many.
+pub fn drain(
+    sampler: &Sampler,
+    cpu: u32,
+    max_frames: u16,
+    limit: usize,
+    batch: &mut Batch,
+) -> usize {
+    let Some(records) = sampler.iter() else {
+        return 0;
+    };
+    let mut count = 0;
+    for (_, record) in records.take(limit) {
+        count += 1;
+        take(record, cpu, max_frames, batch);
+    }
+    count
+}
+
+fn take(record: Record, cpu: u32, max_frames: u16, batch: &mut Batch) {
+    match record {
+        Record::Sample(raw) => batch.samples.push(sample(*raw, cpu, max_frames)),
+        Record::CtxSwitch(switch) => {
+            let (time, pid, tid) = who(switch.record_id.as_ref());
+            let kind = match switch.info {
+                ctx::Switch::InFrom(_) => SwitchKind::In,
+                ctx::Switch::OutTo { preempt: true, .. } => SwitchKind::OutPreempted,
+                ctx::Switch::OutTo { preempt: false, .. } => SwitchKind::OutWaiting,
+            };
+            batch.switches.push(Switch {
+                time,
+                pid,
+                tid,
+                cpu,
+                kind,
+            });
+        }
+        Record::Mmap(map) => {
+            let build_id = match map.ext.map(|e| e.info) {
+                Some(Info::BuildId(id)) => hex(&id),
+                _ => String::new(),
+            };
+            batch.metas.push(Meta::Mapping(Mapping {
+                time: who(map.record_id.as_ref()).0,
+                pid: map.task.pid,
+                start: Avma(map.addr),
+                len: map.len,
+                offset: FileOffset(map.page_offset),
+                path: text(&map.file),
+                build_id,
+            }));
+        }
+        Record::Comm(comm) => batch.metas.push(Meta::Thread(Thread {
+            time: who(comm.record_id.as_ref()).0,
+            pid: comm.task.pid,
+            tid: comm.task.tid,
+            parent: 0,
+            name: text(&comm.comm),
+            exec: comm.by_execve,
+        })),
+        Record::Fork(fork) => batch.metas.push(Meta::Thread(Thread {
+            time: Nanos::from_ns(fork.time),
+            pid: fork.task.pid,
+            tid: fork.task.tid,
+            parent: fork.parent_task.pid,
+            name: String::new(),
+            exec: false,
+        })),
+        Record::Exit(exit) => batch.metas.push(Meta::Exit(Exit {
+            time: Nanos::from_ns(exit.time),
+            pid: exit.task.pid,
+            tid: exit.task.tid,
+        })),
+        Record::LostRecords(lost) => {
+            let time = who(lost.record_id.as_ref()).0;
+            batch
+                .metas
+                .push(self::lost(time, cpu, 0, lost.lost_records));
+        }
+        Record::LostSamples(lost) => {
+            let time = who(lost.record_id.as_ref()).0;
+            batch
+                .metas
+                .push(self::lost(time, cpu, lost.lost_samples, 0));
+        }
+        _ => {}
+    }
+}
+
+fn lost(time: Nanos, cpu: u32, samples: u64, records: u64) -> Meta {
+    Meta::Lost(Lost {
+        time,
+        source: format!("perf cpu {cpu}"),
+        samples,
+        records,
+    })
+}
+
+fn who(id: Option<&RecordId>) -> (Nanos, Pid, Tid) {
+    let task = id.and_then(|i| i.task.as_ref());
+    let time = id.and_then(|i| i.time).unwrap_or(0);
+    let (pid, tid) = task.map_or((0, 0), |t| (t.pid, t.tid));
+    (Nanos::from_ns(time), pid, tid)
+}
+
+fn text(name: &CStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+/// Bytes of a build id as they are usually written.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn sample(raw: RawSample, cpu: u32, max_frames: u16) -> Sample {
+    let (time, pid, tid) = who(Some(&raw.record_id));
+    let mut sample = Sample {
+        time,
+        pid,
+        tid,
+        cpu: raw.record_id.cpu.unwrap_or(cpu),
+        period: raw.period.unwrap_or(0),
+        ..Sample::default()
+    };
+    let mut user = 0;
+    for part in raw.call_chain.unwrap_or_default() {
+        match part {
+            CallChain::Kernel(frames) => {
+                sample.frames.extend(frames);
+                sample.kernel_frames = sample.frames.len() as u16;
+            }
+            CallChain::User(frames) => {
+                user += frames.len();
+                sample.frames.extend(frames);
+            }
+            _ => {}
+        }
+    }
+    if sample.frames.is_empty() {
+        sample.frames.extend(raw.code_addr.map(|(ip, _)| ip));
+        user = sample.frames.len();
+    }
+    sample.stack = if sample.frames.len() >= usize::from(max_frames) {
+        StackEnd::Truncated
+    } else {
+        match user {
+            0 => StackEnd::KernelOnly,
+            // An instruction pointer and no caller: the walk found no frame pointer.
+            1 => StackEnd::Broken,
+            _ => StackEnd::Whole,
+        }
+    };
+    let group = raw.stat.map(|stat| stat.siblings).unwrap_or_default();
+    sample.group = group.iter().map(|member| member.count).collect();
+    sample
+}

@@ -1,0 +1,203 @@
+//! What /proc tells about running processes, the kernel and the machine.
+//!
+//! In: process ids; out: threads, mappings, facts for [`Session`]. It refuses to know perf and probes.
+
+use super::clock;
+use super::perf::ring::hex;
+use crate::trace::record::{Mapping, Meta, Pid, Session, Thread, Tid};
+use crate::units::{Avma, FileOffset};
+use object::{Object, ReadCache};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Threads of a process, by number.
+pub fn threads(pid: Pid) -> io::Result<Vec<Tid>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+    let tid = |e: io::Result<fs::DirEntry>| e.ok()?.file_name().to_str()?.parse().ok();
+    let mut tids: Vec<Tid> = entries.filter_map(tid).collect();
+    tids.sort_unstable();
+    Ok(tids)
+}
+
+/// Names of a process's threads.
+pub fn names(pid: Pid, out: &mut Vec<Meta>) {
+    let time = clock::now();
+    for tid in threads(pid).unwrap_or_default() {
+        if let Ok(name) = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")) {
+            out.push(Meta::Thread(Thread {
+                time,
+                pid,
+                tid,
+                parent: 0,
+                name: name.trim_end().to_string(),
+                exec: false,
+            }));
+        }
+    }
+}
+
+/// Executable mappings of a process, with build ids.
+pub fn mappings(pid: Pid, out: &mut Vec<Meta>) {
+    let time = clock::now();
+    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
+        return;
+    };
+    let mut build_ids: HashMap<String, String> = HashMap::new();
+    for line in maps.lines() {
+        let Some(mut mapping) = parse_map(line) else {
+            continue;
+        };
+        mapping.pid = pid;
+        mapping.time = time;
+        if mapping.path.starts_with('/') && !mapping.path.starts_with("//") {
+            let id = build_ids.entry(mapping.path.clone());
+            // Through the process's own root: a container's files are not ours.
+            let inside = format!("/proc/{pid}/root{}", mapping.path);
+            mapping.build_id = id.or_insert_with(|| build_id(&inside)).clone();
+        }
+        out.push(Meta::Mapping(mapping));
+    }
+}
+
+/// An executable line of a maps file; others are `None`.
+fn parse_map(line: &str) -> Option<Mapping> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    let (flags, rest) = rest.split_once(' ')?;
+    let (offset, rest) = rest.split_once(' ')?;
+    let (_device, rest) = rest.split_once(' ')?;
+    let path = rest
+        .split_once(' ')
+        .map_or("", |(_, path)| path.trim_start());
+    flags.contains('x').then(|| Mapping {
+        start: Avma(start),
+        len: end.saturating_sub(start),
+        offset: FileOffset(u64::from_str_radix(offset, 16).unwrap_or(0)),
+        path: if path.is_empty() { "//anon" } else { path }.to_string(),
+        ..Mapping::default()
+    })
+}
+
+/// A file's GNU build id; empty if it has none or cannot be read.
+fn build_id(path: &str) -> String {
+    let read = || {
+        let file = File::open(path).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let cache = ReadCache::new(BufReader::new(file));
+        let object = object::File::parse(&cache).ok()?;
+        Some(hex(object.build_id().ok()??))
+    };
+    read().unwrap_or_default()
+}
+
+/// The kernel's text and its modules. Empty if their addresses are hidden from us.
+pub fn kernel(out: &mut Vec<Meta>) {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let address = |name: &str| {
+        let line = symbols.lines().find(|l| l.ends_with(name))?;
+        u64::from_str_radix(line.split(' ').next()?, 16).ok()
+    };
+    let time = clock::now();
+    let mapping = |start, len, path: String| {
+        Meta::Mapping(Mapping {
+            time,
+            pid: Mapping::KERNEL,
+            start: Avma(start),
+            len,
+            path,
+            ..Mapping::default()
+        })
+    };
+    let text = (address(" _text").or(address(" _stext")), address(" _etext"));
+    if let (Some(start), Some(end)) = text
+        && start != 0
+        && end > start
+    {
+        out.push(mapping(start, end - start, "[kernel.kallsyms]".to_string()));
+    }
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    for line in modules.lines() {
+        let mut fields = line.split(' ');
+        let (name, size) = (fields.next(), fields.next());
+        let start = fields.nth(3).and_then(|f| f.strip_prefix("0x"));
+        let start = start.and_then(|s| u64::from_str_radix(s, 16).ok());
+        let size = size.and_then(|s| s.parse().ok());
+        if let (Some(name), Some(size), Some(start @ 1..)) = (name, size, start) {
+            out.push(mapping(start, size, format!("[{name}]")));
+        }
+    }
+}
+
+fn one_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_string()
+}
+
+/// CPUs that are online.
+pub fn cpus() -> Vec<u32> {
+    let list = one_line("/sys/devices/system/cpu/online");
+    let cpus = parse_cpus(&list);
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+fn parse_cpus(list: &str) -> Vec<u32> {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?.min(65_535))
+    };
+    list.split(',').filter_map(part).flatten().collect()
+}
+
+/// Facts about this machine.
+pub fn session() -> Session {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find(|l| l.starts_with("model name"));
+    let model = model.and_then(|l| l.split_once(": ")).map(|(_, name)| name);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Session {
+        tool_version: env!("CARGO_PKG_VERSION").to_string(),
+        started_unix_ns: unix.map_or(0, |d| d.as_nanos() as u64),
+        started: clock::now(),
+        kernel: one_line("/proc/sys/kernel/osrelease"),
+        arch: std::env::consts::ARCH.to_string(),
+        host: one_line("/proc/sys/kernel/hostname"),
+        boot_id: one_line("/proc/sys/kernel/random/boot_id"),
+        cpu_model: model.unwrap_or("unknown").to_string(),
+        cpus: cpus().len() as u32,
+        ..Session::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of maps files, with names that hold spaces.
+    #[test]
+    fn map_lines() {
+        let line = "7f00-8f00 r-xp 00001000 fe:01 123    /opt/my program (deleted)";
+        let mapping = parse_map(line).unwrap();
+        assert_eq!(mapping.path, "/opt/my program (deleted)");
+        assert_eq!((mapping.start, mapping.len), (Avma(0x7f00), 0x1000));
+        assert_eq!(mapping.offset, FileOffset(0x1000));
+        assert_eq!(parse_map("7f00-8f00 rw-p 00000000 00:00 0 "), None);
+        assert_eq!(
+            parse_map("7f00-8f00 r-xp 00000000 00:00 0 ").unwrap().path,
+            "//anon"
+        );
+        assert_eq!(parse_map("nonsense"), None);
+    }
+
+    /// Lists of CPUs as the kernel prints them.
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(parse_cpus("0-2,5"), [0, 1, 2, 5]);
+        assert_eq!(parse_cpus(""), [0; 0]);
+    }
+}
