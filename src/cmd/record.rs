@@ -4,10 +4,12 @@
 //! status becomes ours.
 
 use super::{Failure, gate};
+use crate::collect::probes::{Place, Probes};
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Meta, Pid, Sample, Symbols};
+use crate::trace::record::{Meta, Notice, Pid, Sample, Symbols};
 use crate::trace::{ReadError, Reader, Symbolizer, WriteError, Writer};
+use bypassprof_wire::names::SESSION_VARIABLE;
 use rustix::process::{Pid as SysPid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -159,7 +161,11 @@ impl Output {
 }
 
 /// Opens events and only then the file, so that a refusal leaves nothing behind.
-fn start(target: &Target, args: &Args) -> Result<(Recorder, Output), Failure> {
+fn start(
+    target: &Target,
+    args: &Args,
+    probes: Result<Probes, Notice>,
+) -> Result<(Recorder, Output), Failure> {
     let mut output = None;
     let path = &args.output;
     let writer = || {
@@ -171,7 +177,7 @@ fn start(target: &Target, args: &Args) -> Result<(Recorder, Output), Failure> {
         sampled: SampledAddresses::default(),
     });
     match (
-        Recorder::start(target, args.frequency, writer, names),
+        Recorder::start(target, args.frequency, writer, names, probes),
         output,
     ) {
         (Ok(recorder), Some(output)) => Ok((recorder, output)),
@@ -210,9 +216,18 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         .map(|w| w.to_string_lossy().into_owned())
         .collect();
     let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
-    let held = gate::hold(&args.command, &[]).map_err(cannot_run)?;
+    let session = Place::create();
+    let environment = match &session {
+        Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
+        Err(_) => Vec::new(),
+    };
+    let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
+    let probes = session.map(Probes::of_session).map_err(|e| Notice {
+        id: "no-session".to_string(),
+        text: format!("there is no session directory in /dev/shm ({e}): probes are not recorded"),
+    });
     let target = Target::Starting(held.child.id(), words.clone());
-    let (mut recorder, output) = match start(&target, args) {
+    let (mut recorder, output) = match start(&target, args, probes) {
         Ok((recorder, output)) => (Some(recorder), output),
         Err(failure) => {
             held.cancel();
@@ -332,7 +347,7 @@ impl Ending {
 
 fn record_running(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Failure> {
     let target = Target::Running(args.pid.clone());
-    let (mut recorder, output) = start(&target, args)?;
+    let (mut recorder, output) = start(&target, args, Ok(Probes::of_processes(&args.pid)))?;
     let started = Instant::now();
     let over = || {
         interrupted.load(Ordering::Relaxed) > 0
@@ -384,6 +399,13 @@ fn summarize(tally: &Tally, args: &Args) {
                 _ => format!("{name} {value}"),
             });
     eprintln!("  counted: {}", counters.collect::<Vec<_>>().join(", "));
+    let probes = &tally.probes;
+    if probes.rings > 0 || tally.rings_unreached > 0 {
+        eprintln!(
+            "  probes: {} rings, {} slots, {} dropped, {} rings not reached",
+            probes.rings, probes.slots, probes.dropped, tally.rings_unreached
+        );
+    }
     eprintln!(
         "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s",
         tally.samples,
