@@ -17,8 +17,14 @@ pub fn profile(path: &Path) -> Result<Profile, Failure> {
     let reader = Reader::open(path).map_err(|e| unreadable(&e))?;
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
-    let mut join = Join::new(&metas);
     let summary = reader.meta();
+    if let (true, Some(damage)) = (metas.is_empty(), &summary.damage) {
+        return Err(Failure::failed(format!(
+            "{} was cut off before anything whole was written: {damage}",
+            path.display()
+        )));
+    }
+    let mut join = Join::new(&metas);
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let mut progress = Progress::new(path, total);
     for record in reader.records() {

@@ -75,6 +75,18 @@ impl Failure {
         self
     }
 
+    /// Tells the user; what is left is the exit code.
+    pub fn say(self) -> ExitCode {
+        if self.broken_pipe {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("bypassprof: {}", self.message);
+        if let Some(hint) = self.hint {
+            eprintln!("  try: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+
     /// Output could not be written; a reader that closed its end is content with what it got.
     pub fn output(error: io::Error) -> Failure {
         Failure {
@@ -92,15 +104,5 @@ pub fn main() -> ExitCode {
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Gate(args) => gate::run(args),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("bypassprof: {}", failure.message);
-            if let Some(hint) = failure.hint {
-                eprintln!("  try: {hint}");
-            }
-            ExitCode::from(failure.code)
-        }
-    }
+    outcome.unwrap_or_else(|failure| failure.say())
 }
