@@ -38,7 +38,9 @@ impl Interface {
     pub fn mac(&self) -> Result<[u8; 6], LabError> {
         let what = "Ethernet address";
         let answer = self.ask(what, libc::SIOCGIFHWADDR, [0; 24])?;
-        if ![libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&u16::from_ne_bytes(first(&answer))) {
+        if ![libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK]
+            .contains(&u16::from_ne_bytes(first(&answer)))
+        {
             return Err(self.failed(what, io::Error::other("it is not an Ethernet interface")));
         }
         let mut mac = [0; 6];

@@ -1,9 +1,10 @@
 //! A raw packet socket on an interface whose kernel end has no address: the stack is the only one that answers.
 //!
 //! Received frames are lent from a `TPACKET_V2` ring: version 3 hands frames over block by block, which a busy poller
-//! sees up to a block's timeout later. Sending is one `sendmmsg` for a burst: the transmit ring saves its caller no
-//! copy over veth, where frames are copied before they leave the ring's slots, and costs a system call all the same.
-//! Queueing disciplines are passed by; captures on this end do not see what we send.
+//! sees up to a block's timeout later. Sending is one `sendmmsg` for up to 64 frames. A transmit ring would save no copy
+//! over veth, where frames are copied before they leave their slots: tried side by side, a frame in bursts of 1 to 4
+//! took a tenth to a fifth longer through the ring, and only 64-byte frames in bursts of 32 were faster (1.2 us, not
+//! 1.6). Queueing disciplines are passed by; captures on this end do not see what we send.
 
 use crate::any::OpenError;
 use crate::outbox::{ETHERNET, Outbox};
