@@ -1,0 +1,244 @@
+//! The loop that does everything, in F-Stack's order.
+//!
+//! In: a device, an application; out: rounds, each to completion. It refuses to sleep: an idle loop polls.
+
+use crate::config::FstackConfig;
+use crate::port::{Port, Trigger};
+use crate::sockets::Sockets;
+use bypassprof_probe::{self as probe, Flow, Stage, points};
+use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use stack_netio::Device;
+use stack_tcp::{Config, Engine, FrameMeta, ListenerId, TcpError, Time};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The application, called from inside the loop.
+pub trait App {
+    /// Handles what has happened. Nothing is received until it returns.
+    fn turn<D: Device>(&mut self, sockets: &mut Sockets<'_, D>);
+}
+
+/// What the loop did since it began, kept whether or not probes listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rounds.
+    pub rounds: u64,
+    /// Rounds that found nothing to do.
+    pub empty_rounds: u64,
+    /// Time in rounds that did something.
+    pub working: Duration,
+}
+
+/// The other end of the dispatch ring: frames that another thread received for this one.
+pub struct Injector(HeapProd<Vec<u8>>);
+
+impl Injector {
+    /// Hands a frame over; it comes back if the ring is full.
+    pub fn hand_over(&mut self, frame: Vec<u8>) -> Result<(), Vec<u8>> {
+        self.0.try_push(frame)
+    }
+}
+
+/// A device, an engine and their loop.
+pub struct Stack<D> {
+    config: FstackConfig,
+    engine: Engine,
+    port: Port<D>,
+    clock: quanta::Clock,
+    start: u64,
+    dispatch: HeapCons<Vec<u8>>,
+    injector: Option<Injector>,
+    frame: Vec<u8>,
+    last_drain: Time,
+    last_turn: Time,
+    totals: Totals,
+}
+
+impl<D: Device> Stack<D> {
+    /// A stack at rest.
+    pub fn new(config: FstackConfig, device: D) -> Stack<D> {
+        let mut engine = Config::new(device.mac(), config.ip, config.prefix_len);
+        engine.mtu = device.mtu();
+        engine.policy = config.policy.clone();
+        // These devices sum nothing.
+        engine.policy.offload_checksums = false;
+        engine.seed = config.seed;
+        let (producer, dispatch) = HeapRb::new(config.dispatch_ring).split();
+        let clock = quanta::Clock::new();
+        Stack {
+            engine: Engine::new(engine),
+            port: Port::new(device, config.tx_burst),
+            start: clock.raw(),
+            clock,
+            dispatch,
+            injector: Some(Injector(producer)),
+            frame: Vec::new(),
+            last_drain: Time::ZERO,
+            last_turn: Time::ZERO,
+            totals: Totals::default(),
+            config,
+        }
+    }
+
+    /// Takes connections on a port.
+    pub fn listen(&mut self, port: u16, backlog: usize) -> Result<ListenerId, TcpError> {
+        self.engine.listen(port, backlog)
+    }
+
+    /// The dispatch ring's other end; there is one.
+    pub fn injector(&mut self) -> Option<Injector> {
+        self.injector.take()
+    }
+
+    /// What the loop did so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The TCP engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The device, to look at.
+    pub fn device(&self) -> &D {
+        &self.port.device
+    }
+
+    /// Runs rounds until `stop` is set, then hands over what still waits.
+    #[inline(never)]
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+        let mut now = self.now();
+        // A flag that carries no data; it is seen a round later at worst.
+        while !stop.load(Ordering::Relaxed) {
+            let worked = self.round(app, now);
+            let next = self.now();
+            self.totals.rounds += 1;
+            if worked {
+                self.totals.working += next.since(now);
+            } else {
+                self.totals.empty_rounds += 1;
+            }
+            now = next;
+        }
+        self.port.tx_burst(Trigger::Round);
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(self.clock.delta_as_nanos(self.start, self.clock.raw()))
+    }
+
+    /// One round; whether it did something.
+    #[inline]
+    fn round(&mut self, app: &mut impl App, now: Time) -> bool {
+        self.port.rounds.begin();
+        let mut worked = self.run_timers(now);
+        self.port.rounds.stage(Stage::Timers);
+        worked |= self.drain_transmit(now);
+        self.port.rounds.stage(Stage::Nic);
+        let dispatched = self.process_dispatch_ring(now);
+        self.port.rounds.stage(Stage::Rings);
+        let received = self.receive(now);
+        self.port.rounds.stage(Stage::Nic);
+        let packets = dispatched || received;
+        if packets || now.since(self.last_turn) >= self.config.tx_delay {
+            worked |= self.callback(app, now);
+        }
+        self.port.rounds.stage(Stage::App);
+        if self.config.tx_delay.is_zero() && self.port.queued() > 0 {
+            worked |= self.port.tx_burst(Trigger::Round) > 0;
+        }
+        self.port.rounds.end();
+        worked || packets
+    }
+
+    #[inline]
+    fn run_timers(&mut self, now: Time) -> bool {
+        match self.engine.next_deadline() {
+            Some(due) if due <= now => self.tcp_timers(now) > 0,
+            _ => false,
+        }
+    }
+
+    #[inline(never)]
+    fn tcp_timers(&mut self, now: Time) -> u32 {
+        let ran = self.engine.poll_timers(now, &mut self.port);
+        if ran > 0 {
+            self.port.rounds.worked(ran);
+        }
+        ran
+    }
+
+    #[inline]
+    fn drain_transmit(&mut self, now: Time) -> bool {
+        if now.since(self.last_drain) < self.config.tx_delay {
+            return false;
+        }
+        self.last_drain = now;
+        self.port.tx_burst(Trigger::Timer) > 0
+    }
+
+    #[inline(never)]
+    fn process_dispatch_ring(&mut self, now: Time) -> bool {
+        let Some(first) = self.dispatch.try_pop() else {
+            return false;
+        };
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(frame) = next.take() {
+            let burst = probe::Burst::now();
+            probe::emit_with(points::HANDOFF, Flow::NONE, 0, [0, 0, 0]);
+            let meta = FrameMeta {
+                checksum_ok: false,
+                frame_no: 0,
+                burst,
+            };
+            self.engine.input(now, &frame, meta, &mut self.port);
+            taken += 1;
+            if taken < self.config.rx_burst {
+                next = self.dispatch.try_pop();
+            }
+        }
+        self.port.rounds.worked(taken as u32);
+        true
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, now: Time) -> bool {
+        let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
+        for index in 0..frames {
+            let frame = self.port.device.rx_frame(index);
+            let meta = FrameMeta {
+                checksum_ok: frame.checksum_ok,
+                frame_no: first.wrapping_add(index as u32),
+                burst,
+            };
+            self.frame.clear();
+            self.frame.extend_from_slice(frame.bytes);
+            probe::count_rx_bytes(self.frame.len() as u64);
+            self.engine.input(now, &self.frame, meta, &mut self.port);
+        }
+        if frames > 0 {
+            self.port.device.rx_release();
+        }
+        frames > 0
+    }
+
+    #[inline(never)]
+    fn callback(&mut self, app: &mut impl App, now: Time) -> bool {
+        self.last_turn = now;
+        let mut sockets = Sockets {
+            engine: &mut self.engine,
+            port: &mut self.port,
+            now,
+            taken: 0,
+        };
+        app.turn(&mut sockets);
+        let taken = sockets.taken;
+        if taken > 0 {
+            self.port.rounds.worked(taken);
+        }
+        taken > 0
+    }
+}
