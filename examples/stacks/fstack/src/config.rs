@@ -23,6 +23,10 @@ pub struct FstackConfig {
     pub tx_burst: usize,
     /// Frames that other threads may have handed over and not been taken yet.
     pub dispatch_ring: usize,
+    /// How often TCP's timers are looked at (FreeBSD's `hz`).
+    pub tick: Duration,
+    /// Look into the side ring in every round, whether or not another stack uses it (F-Stack's KNI).
+    pub side_poll: bool,
     /// Secret of the engine's hashes and sequence numbers.
     pub seed: u64,
 }
@@ -38,6 +42,8 @@ impl FstackConfig {
             rx_burst: 32,
             tx_burst: 32,
             dispatch_ring: 2048,
+            tick: Duration::from_millis(10),
+            side_poll: false,
             seed: 0,
         }
     }

@@ -3,13 +3,14 @@
 //! In: a device, an application; out: rounds, each to completion. It refuses to sleep: an idle loop polls.
 
 use crate::config::FstackConfig;
+use crate::kqueue::Kqueue;
 use crate::port::{Port, Trigger};
+use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
-use bypassprof_probe::{self as probe, Flow, Stage, points};
-use ringbuf::traits::{Consumer, Producer, Split};
-use ringbuf::{HeapCons, HeapProd, HeapRb};
+use bypassprof_probe::{self as probe, Flow, Stage, Tsc, points};
+use ringbuf::traits::{Consumer, Observer};
 use stack_netio::Device;
-use stack_tcp::{Config, Engine, FrameMeta, ListenerId, TcpError, Time};
+use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,16 +31,6 @@ pub struct Totals {
     pub working: Duration,
 }
 
-/// The other end of the dispatch ring: frames that another thread received for this one.
-pub struct Injector(HeapProd<Vec<u8>>);
-
-impl Injector {
-    /// Hands a frame over; it comes back if the ring is full.
-    pub fn hand_over(&mut self, frame: Vec<u8>) -> Result<(), Vec<u8>> {
-        self.0.try_push(frame)
-    }
-}
-
 /// A device, an engine and their loop.
 pub struct Stack<D> {
     config: FstackConfig,
@@ -47,9 +38,13 @@ pub struct Stack<D> {
     port: Port<D>,
     clock: quanta::Clock,
     start: u64,
-    dispatch: HeapCons<Vec<u8>>,
-    injector: Option<Injector>,
+    rings: Rings,
+    ends: Ends,
+    kqueue: Kqueue,
     frame: Vec<u8>,
+    /// When the last frames were asked for.
+    burst: Tsc,
+    next_tick: Time,
     last_drain: Time,
     last_turn: Time,
     totals: Totals,
@@ -64,16 +59,19 @@ impl<D: Device> Stack<D> {
         // These devices sum nothing.
         engine.policy.offload_checksums = false;
         engine.seed = config.seed;
-        let (producer, dispatch) = HeapRb::new(config.dispatch_ring).split();
+        let (rings, ends) = rings::make(config.dispatch_ring);
         let clock = quanta::Clock::new();
         Stack {
             engine: Engine::new(engine),
             port: Port::new(device, config.tx_burst),
             start: clock.raw(),
             clock,
-            dispatch,
-            injector: Some(Injector(producer)),
+            rings,
+            ends,
+            kqueue: Kqueue::default(),
             frame: Vec::new(),
+            burst: Tsc::from_raw(0),
+            next_tick: Time::ZERO + config.tick,
             last_drain: Time::ZERO,
             last_turn: Time::ZERO,
             totals: Totals::default(),
@@ -88,7 +86,17 @@ impl<D: Device> Stack<D> {
 
     /// The dispatch ring's other end; there is one.
     pub fn injector(&mut self) -> Option<Injector> {
-        self.injector.take()
+        self.ends.dispatch.take()
+    }
+
+    /// The side ring's other end; there is one, of use if [`FstackConfig::side_poll`] is on.
+    pub fn side_injector(&mut self) -> Option<Injector> {
+        self.ends.side.take()
+    }
+
+    /// The message ring's other end; there is one.
+    pub fn controller(&mut self) -> Option<Controller> {
+        self.ends.messages.take()
     }
 
     /// What the loop did so far.
@@ -133,14 +141,21 @@ impl<D: Device> Stack<D> {
     #[inline]
     fn round(&mut self, app: &mut impl App, now: Time) -> bool {
         self.port.rounds.begin();
-        let mut worked = self.run_timers(now);
+        let mut worked = self.run_clock(now);
         self.port.rounds.stage(Stage::Timers);
         worked |= self.drain_transmit(now);
         self.port.rounds.stage(Stage::Nic);
+        if self.config.side_poll {
+            worked |= self.process_side_ring();
+            self.port.rounds.stage(Stage::Side);
+        }
         let dispatched = self.process_dispatch_ring(now);
         self.port.rounds.stage(Stage::Rings);
         let received = self.receive(now);
         self.port.rounds.stage(Stage::Nic);
+        self.process_msg_ring();
+        self.port.rounds.stage(Stage::Rings);
+        self.kqueue.take_news(&mut self.engine, self.burst);
         let packets = dispatched || received;
         if packets || now.since(self.last_turn) >= self.config.tx_delay {
             worked |= self.callback(app, now);
@@ -153,21 +168,65 @@ impl<D: Device> Stack<D> {
         worked || packets
     }
 
+    /// TCP's clock: looks at the timers once a tick, and at frames that were refused as soon as there is room again.
     #[inline]
-    fn run_timers(&mut self, now: Time) -> bool {
-        match self.engine.next_deadline() {
-            Some(due) if due <= now => self.tcp_timers(now) > 0,
-            _ => false,
+    fn run_clock(&mut self, now: Time) -> bool {
+        if now >= self.next_tick {
+            self.tick(now);
+            return true;
+        }
+        self.port.refused && self.port.queued() == 0 && self.send_refused(now)
+    }
+
+    #[inline(never)]
+    fn tick(&mut self, now: Time) {
+        let late = now.since(self.next_tick);
+        self.next_tick = now + self.config.tick;
+        let ran = self.engine.poll_timers(now, &mut self.port);
+        self.port.rounds.worked(ran.max(1));
+        if probe::enabled() {
+            let ticks = self.clock.raw().saturating_sub(self.start) as f64;
+            let per_nano = ticks / now.as_nanos().max(1) as f64;
+            let late = (late.as_nanos() as f64 * per_nano) as u32;
+            probe::emit_with(points::TIMER, Flow::NONE, 6, [late, 0, 0]);
         }
     }
 
     #[inline(never)]
-    fn tcp_timers(&mut self, now: Time) -> u32 {
+    fn send_refused(&mut self, now: Time) -> bool {
+        self.port.refused = false;
         let ran = self.engine.poll_timers(now, &mut self.port);
         if ran > 0 {
             self.port.rounds.worked(ran);
         }
-        ran
+        ran > 0
+    }
+
+    /// Frames that another stack sends through this device, as they are.
+    #[inline(never)]
+    fn process_side_ring(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < self.config.rx_burst
+            && let Some(bytes) = self.rings.side.try_pop()
+        {
+            taken += 1;
+            if let Some(frame) = self.port.frame(bytes.len(), TxHints::default()) {
+                frame.bytes.copy_from_slice(&bytes);
+            }
+        }
+        if taken > 0 {
+            self.port.rounds.worked(taken as u32);
+        }
+        taken > 0
+    }
+
+    /// Questions of other threads.
+    #[inline(never)]
+    fn process_msg_ring(&mut self) {
+        while let Some(answer) = self.rings.messages.try_pop() {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.try_send(self.totals);
+        }
     }
 
     #[inline]
@@ -179,34 +238,37 @@ impl<D: Device> Stack<D> {
         self.port.tx_burst(Trigger::Timer) > 0
     }
 
+    /// Frames that another thread received for this one.
     #[inline(never)]
     fn process_dispatch_ring(&mut self, now: Time) -> bool {
-        let Some(first) = self.dispatch.try_pop() else {
-            return false;
-        };
-        let mut next = Some(first);
         let mut taken = 0;
-        while let Some(frame) = next.take() {
+        while taken < self.config.rx_burst
+            && let Some(frame) = self.rings.dispatch.try_pop()
+        {
+            taken += 1;
             let burst = probe::Burst::now();
-            probe::emit_with(points::HANDOFF, Flow::NONE, 0, [0, 0, 0]);
+            self.burst = burst.stamp();
+            let depth = self.rings.dispatch.occupied_len();
+            burst.emit_with(points::HANDOFF, Flow::NONE, 0, [depth as u32, 0, 0]);
             let meta = FrameMeta {
                 checksum_ok: false,
                 frame_no: 0,
                 burst,
             };
             self.engine.input(now, &frame, meta, &mut self.port);
-            taken += 1;
-            if taken < self.config.rx_burst {
-                next = self.dispatch.try_pop();
-            }
         }
-        self.port.rounds.worked(taken as u32);
-        true
+        if taken > 0 {
+            self.port.rounds.worked(taken as u32);
+        }
+        taken > 0
     }
 
     #[inline(never)]
     fn receive(&mut self, now: Time) -> bool {
         let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
+        if frames > 0 {
+            self.burst = burst.stamp();
+        }
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
             let meta = FrameMeta {
@@ -231,6 +293,7 @@ impl<D: Device> Stack<D> {
         let mut sockets = Sockets {
             engine: &mut self.engine,
             port: &mut self.port,
+            kqueue: &mut self.kqueue,
             now,
             taken: 0,
         };

@@ -26,6 +26,8 @@ pub struct Port<D> {
     batch: usize,
     received: u32,
     sent: u32,
+    /// A frame was refused since the device last took all that waited.
+    pub refused: bool,
     /// Counter when the oldest waiting frame was queued; 0 if nobody listens.
     oldest: u64,
 }
@@ -39,6 +41,7 @@ impl<D: Device> Port<D> {
             batch,
             received: 0,
             sent: 0,
+            refused: false,
             oldest: 0,
         }
     }
@@ -76,6 +79,7 @@ impl<D: Device> Port<D> {
             .tx_burst_aged(0, asked as u32, accepted as u32, first, age, trigger as u32);
         if accepted == asked {
             self.oldest = 0;
+            self.refused = false;
         } else {
             // The device's queue is full: what is left goes with a later burst.
             probe::emit_with(points::FULL, Flow::NONE, asked as u32, [1, 0, 0]);
@@ -93,7 +97,12 @@ impl<D: Device> FrameSink for Port<D> {
         if self.oldest == 0 && probe::enabled() {
             self.oldest = probe::now().raw();
         }
-        let bytes = self.device.tx_frame(len)?;
+        let waiting = self.device.tx_queued();
+        let Some(bytes) = self.device.tx_frame(len) else {
+            self.refused = true;
+            probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
+            return None;
+        };
         let number = self.sent;
         self.sent = number.wrapping_add(1);
         probe::count_tx_bytes(len as u64);
