@@ -2,8 +2,11 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod flamegraph;
 pub mod gate;
+mod load;
 pub mod record;
+pub mod report;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -21,6 +24,10 @@ struct Cli {
 enum Command {
     /// Record a command or running processes
     Record(record::Args),
+    /// Who used the time of a recording: threads, phases, functions
+    Report(report::Args),
+    /// A recording as a flame graph
+    Flamegraph(flamegraph::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -81,6 +88,8 @@ impl Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Record(args) => record::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Flamegraph(args) => flamegraph::run(args),
         Command::Gate(args) => gate::run(args),
     };
     match outcome {

@@ -246,6 +246,7 @@ impl Recorder {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
         let _ = self.events.disable();
+        let stopped = clock::now();
         while self.events.drain(&mut self.batch) > 0 {
             self.write_batch()?;
         }
@@ -259,12 +260,13 @@ impl Recorder {
         self.batch.metas.push(Meta::Clock(clock::pair()));
         self.write_batch()?;
         self.writer.flush()?;
+        let cpu = cpu_time();
+        // From here on nothing is disturbed any more: names take time, but no one's.
         for symbols in self.symbols.finish() {
             self.writer.meta(&Meta::Symbols(symbols))?;
         }
-        let cpu = cpu_time();
         self.writer.meta(&Meta::End(End {
-            time: clock::now(),
+            time: stopped,
             exit_code: outcome.code,
             signal: outcome.signal,
             recorder_cpu_ns: cpu.ns(),
