@@ -117,10 +117,11 @@ fn record(
         stop.check()?;
         let mut command = Command::new(&programs.bypassprof);
         command.arg(words[0]).arg(&recording).args(&words[1..]);
-        let done = command.stderr(Stdio::inherit()).output();
+        let done = command.output();
         let done = done.map_err(|e| Failure::Wrong(format!("cannot run bypassprof: {e}")))?;
         if !done.status.success() {
-            let what = format!("bypassprof {} failed on {}", words[0], recording.display());
+            let said = String::from_utf8_lossy(&done.stderr);
+            let what = format!("bypassprof {}: {}", words[0], said.trim_end());
             return Err(Failure::Wrong(what));
         }
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
