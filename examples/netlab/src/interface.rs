@@ -34,9 +34,15 @@ impl Interface {
         Ok(u32::from_ne_bytes(first(&answer)))
     }
 
-    /// Its Ethernet address.
+    /// Its Ethernet address; an interface of another kind has none.
     pub fn mac(&self) -> Result<[u8; 6], LabError> {
-        let answer = self.ask("Ethernet address", libc::SIOCGIFHWADDR, [0; 24])?;
+        let what = "Ethernet address";
+        let answer = self.ask(what, libc::SIOCGIFHWADDR, [0; 24])?;
+        if ![libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK]
+            .contains(&u16::from_ne_bytes(first(&answer)))
+        {
+            return Err(self.failed(what, io::Error::other("it is not an Ethernet interface")));
+        }
         let mut mac = [0; 6];
         mac.copy_from_slice(&answer[2..8]);
         Ok(mac)
@@ -60,11 +66,16 @@ impl Interface {
         Ok(())
     }
 
+    /// Whether it is switched on.
+    pub fn is_up(&self) -> Result<bool, LabError> {
+        let flags = self.ask("flags", libc::SIOCGIFFLAGS, [0; 24])?;
+        Ok(u16::from_ne_bytes(first(&flags)) & UP != 0)
+    }
+
     /// Switches it on.
     pub fn up(&self) -> Result<(), LabError> {
         let mut flags = self.ask("flags", libc::SIOCGIFFLAGS, [0; 24])?;
-        let now = u16::from_ne_bytes(first(&flags));
-        let up = now | (libc::IFF_UP as u16);
+        let up = u16::from_ne_bytes(first(&flags)) | UP;
         flags[..2].copy_from_slice(&up.to_ne_bytes());
         self.ask("up", libc::SIOCSIFFLAGS, flags)?;
         Ok(())
@@ -121,6 +132,8 @@ impl Interface {
         }
     }
 }
+
+const UP: u16 = libc::IFF_UP as u16;
 
 fn first<const N: usize>(bytes: &[u8; 24]) -> [u8; N] {
     let mut out = [0; N];
