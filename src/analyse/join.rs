@@ -231,7 +231,7 @@ impl Join {
         };
         let timeline = &mut thread.timeline;
         if first > ring.next_slot {
-            ring.lost += first - ring.next_slot;
+            ring.lost = ring.lost.saturating_add(first - ring.next_slot);
             ring.decoder.gap();
             ring.states.gap(&mut |t| timeline.transition(t));
         }

@@ -169,7 +169,7 @@ impl Writer {
         let channel = self.ring_channel(ring)?;
         for (at, part) in slots.chunks(MAX_BLOCK).enumerate() {
             self.buffer.clear();
-            let first = first + (at * MAX_BLOCK) as u64;
+            let first = first.wrapping_add((at * MAX_BLOCK) as u64);
             self.encoder.encode(ring, first, part, &mut self.buffer);
             self.message(channel, self.now)?;
         }
