@@ -1,4 +1,9 @@
 //! The integration tests: one binary, a module per question.
 
+mod names;
+mod python;
+mod record;
+mod refusals;
 mod report;
+mod support;
 mod tidy;

@@ -57,6 +57,7 @@ struct Facts {
     samples_lost: u64,
     end: Option<Nanos>,
     recorder_cpu_ns: Option<u64>,
+    rings_unreached: u64,
 }
 
 /// The pass over a recording.
@@ -330,6 +331,7 @@ impl Join {
         self.trust.stacks_truncated_share = part(self.weight_truncated);
         self.trust.stacks_unknown_share = part(self.weight_unknown);
         self.trust.samples_lost = self.facts.samples_lost;
+        self.trust.rings_unreached = self.facts.rings_unreached;
         for (id, ring) in &self.rings {
             let counts = ring.decoder.counts();
             self.trust.events += counts.events;
@@ -431,6 +433,7 @@ impl Facts {
                 Meta::End(end) => {
                     facts.end = Some(end.time);
                     facts.recorder_cpu_ns = Some(end.recorder_cpu_ns);
+                    facts.rings_unreached = end.rings_unreached;
                 }
                 Meta::Mapping(_) | Meta::Counters(_) | Meta::Symbols(_) => {}
             }

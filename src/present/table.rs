@@ -141,6 +141,9 @@ fn label(row: &Row) -> String {
     } else if !row.module.is_empty() {
         let _ = write!(label, "  {}", printable(&row.module));
     }
+    if !row.source.is_empty() {
+        let _ = write!(label, "  {}", printable(&row.source));
+    }
     label
 }
 

@@ -362,13 +362,13 @@ pub struct Notice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct End {
-    /// When.
+    /// When recording stopped.
     pub time: Nanos,
     /// Exit code of the command, if one was run and it exited.
     pub exit_code: Option<i32>,
     /// Signal that ended the command.
     pub signal: Option<i32>,
-    /// CPU time the recorder used, in nanoseconds.
+    /// CPU time the recorder used until everything was taken over, in nanoseconds.
     pub recorder_cpu_ns: u64,
     /// Rings that could not be reached or were not ring files.
     pub rings_unreached: u64,
