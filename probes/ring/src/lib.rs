@@ -43,3 +43,4 @@ mod writer;
 
 pub use atomics::{AtomicU64, Ordering};
 pub use memory::{Control, Header, Ring, SharedSlot};
+pub use writer::Total;
