@@ -12,6 +12,7 @@ mod tests;
 use super::clock;
 use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
 use crate::trace::{WriteError, Writer};
+use crate::units::Nanos;
 use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::{FileKind, ProcessKey};
@@ -22,6 +23,8 @@ use tasks::Inside;
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);
+/// How long a command's first program is waited for with more haste.
+const EXPECTING: Duration = Duration::from_secs(2);
 /// How often totals are written and dead threads looked for.
 const TOTALS_EVERY: Duration = Duration::from_millis(500);
 /// Slots taken from a ring in one piece.
@@ -37,6 +40,7 @@ pub struct Probes {
     followed: Option<HashSet<Pid>>,
     programs: HashMap<(usize, ProcessKey), Program>,
     next_ring: u32,
+    started: Instant,
     scanned: Option<Instant>,
     totalled: Instant,
     unreached: u64,
@@ -62,6 +66,8 @@ struct Program {
     inside: Inside,
     /// Its number here.
     pid: Pid,
+    /// When its points were switched on.
+    listening: Nanos,
     /// By their numbers in the program's table.
     rings: HashMap<u32, OpenRing>,
     /// Rings that were there before this recording: what is in them is not ours.
@@ -106,6 +112,7 @@ impl Probes {
             followed,
             programs: HashMap::new(),
             next_ring: 0,
+            started: Instant::now(),
             scanned: None,
             totalled: Instant::now(),
             unreached: 0,
@@ -123,9 +130,15 @@ impl Probes {
         }
     }
 
+    /// Whether a command was started a moment ago and has not shown itself: its first events would be missed.
+    pub fn is_expecting(&self) -> bool {
+        self.programs.is_empty() && self.followed.is_none() && self.started.elapsed() < EXPECTING
+    }
+
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
     pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
-        if self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY) {
+        let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
+        if due || self.is_expecting() {
             self.scan();
             self.scanned = Some(Instant::now());
         }
@@ -261,11 +274,13 @@ impl Program {
             Some(_) => control.rings().iter().map(|r| r.index).collect(),
             None => HashSet::new(),
         };
+        let listening = clock::now();
         control.switch_on(Mode::Drain);
         Some(Program {
             control,
             inside,
             pid,
+            listening,
             rings: HashMap::new(),
             old,
             unreached: 0,
@@ -426,6 +441,7 @@ impl Drain<'_> {
             // What is in a ring now was written a moment ago, whenever the ring was made.
             base_tsc: clock::counter(),
             first_slot: first.wrapping_sub(owner.first_slot),
+            listening: program.listening,
             points: own
                 .into_iter()
                 .map(|(id, name)| OwnPoint { id, name })
