@@ -126,7 +126,7 @@ pub struct Owner<W> {
     pub tid: W,
     /// Position of its first slot.
     pub first_slot: W,
-    /// A [`Mode`].
+    /// The [`Mode`] the writer is in; it follows the reader's wish within one turn of the ring.
     pub mode: W,
     /// The thread's name.
     pub name: [W; NAME_WORDS],
@@ -142,7 +142,7 @@ pub struct Owner<W> {
 pub struct WriterWords<W> {
     /// Position after the last published slot. Positions only grow; slot `p` lies at `p` modulo the capacity.
     pub head: W,
-    /// Up to where the writer may write without looking at `tail`. Larger than any position in flight mode.
+    /// Up to where the writer may write without looking at the reader's words.
     pub limit: W,
     /// Slots dropped since the last `LOST` slot.
     pub lost: W,
@@ -182,8 +182,10 @@ pub struct ReaderWords<W> {
     pub tail: W,
     /// The `generation` whose slots and totals have all been read after it ended: the ring may be given away.
     pub released: W,
+    /// The [`Mode`] that the reader wants.
+    pub mode: W,
     /// Zero.
-    pub reserved: [W; 6],
+    pub reserved: [W; 5],
 }
 
 /// The first [`RING_HEADER_BYTES`] of a ring file; the slots follow. The parts that different sides write lie 128
@@ -351,7 +353,7 @@ offsets! {
     Owner { generation: 0, tid: 8, first_slot: 16, mode: 24, name: 32, ended: 64, reserved: 72 } size 128;
     WriterWords { head: 0, limit: 8, lost: 16, epoch: 24, dropped_slots: 32, extra_slots: 40, quiet_slots: 48, requests: 56,
         empty_rounds: 64, worked_rounds: 72, rx_bursts: 80, rx_packets: 88, rx_bytes: 96, tx_bursts: 104, tx_packets: 112, tx_bytes: 120 } size 128;
-    ReaderWords { tail: 0, released: 8, reserved: 16 } size 64;
+    ReaderWords { tail: 0, released: 8, mode: 16, reserved: 24 } size 64;
     RingHeader { identity: 0, owner: 128, capacity: 256, reserved_a: 264, writer: 384, reader: 512, reserved_b: 576, own_points: 1024 } size 4096;
     Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, reserved: 40 } size 128;
     Census { rings: 0, ring_bytes: 8, unreached: 16, points_lock: 24, name: 32, reserved: 48 } size 128;

@@ -1,0 +1,56 @@
+//! The reader's half: sessions, control files and rings of programs that may be hostile.
+//!
+//! In: a directory and what programs put there; out: slots as a private copy, totals, and every slot that is missing
+//! counted. Nothing read from a program is used as an address or a length before it was checked against the mapping;
+//! no input makes this panic, loop or allocate beyond what the caller asked for.
+
+mod control;
+mod cursor;
+mod drained;
+mod file;
+mod session;
+
+pub use control::{ControlHandle, Facts, RingPlace};
+pub use cursor::{Cursor, Taken};
+pub use drained::Drained;
+pub use file::{OwnerView, RingFile, Totals};
+pub use session::SessionDir;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why something in a session directory cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The kernel refused.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It belongs to someone else, or others may write it.
+    #[error("{path} is not safe to use: {why}")]
+    Unsafe {
+        /// What.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It is not what its name says, or from an incompatible version.
+    #[error("{path} is not a file of this version: {why}")]
+    Format {
+        /// What.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It was cut short while it was read.
+    #[error("{path} was cut short by the program that owns it")]
+    CutShort {
+        /// What.
+        path: PathBuf,
+    },
+}
