@@ -1,4 +1,4 @@
-/* Every call of bypassprof.h once, from one thread, and one event from a second one. */
+/* Every call of bypassprof.h: events and bursts from the main thread, the rounds of a loop from a second one. */
 #define _POSIX_C_SOURCE 200809L
 #include "bypassprof.h"
 
@@ -17,13 +17,6 @@ static int wait_for_recorder(void)
     }
     fprintf(stderr, "no recorder came\n");
     return 0;
-}
-
-static void *second_thread(void *unused)
-{
-    bypassprof_name_thread("second");
-    bypassprof_emit(BYPASSPROF_TIMER, BYPASSPROF_NO_FLOW, 6);
-    return unused;
 }
 
 static void rounds(uint32_t flow)
@@ -50,6 +43,14 @@ static void rounds(uint32_t flow)
     }
 }
 
+static void *second_thread(void *flow)
+{
+    bypassprof_name_thread("second");
+    rounds(*(const uint32_t *)flow);
+    bypassprof_emit(BYPASSPROF_TIMER, BYPASSPROF_NO_FLOW, 6);
+    return NULL;
+}
+
 int main(void)
 {
     if (!wait_for_recorder())
@@ -70,10 +71,8 @@ int main(void)
     bypassprof_burst_emit_with(burst, BYPASSPROF_DELIVER, flow, 6, 7, 8, 0);
     bypassprof_burst_emit_with6(burst, BYPASSPROF_TCP_OUT, flow, 8, 9, 10, 11, 12, 13, 14);
 
-    rounds(flow);
-
     pthread_t second;
-    if (pthread_create(&second, NULL, second_thread, NULL) != 0)
+    if (pthread_create(&second, NULL, second_thread, &flow) != 0)
         return 1;
     pthread_join(second, NULL);
     return 0;

@@ -64,11 +64,16 @@ impl Workbench {
         let mut command = self.compiler(source);
         command.arg("-O2").arg("-o").arg(&program).arg("-pthread");
         match library {
-            Library::Static => command.arg(built("libbypassprof_capi.a")).args(SYSTEM_LIBRARIES),
+            Library::Static => command
+                .arg(built("libbypassprof_capi.a"))
+                .args(SYSTEM_LIBRARIES),
             Library::Shared => {
                 let library = built("libbypassprof_capi.so");
                 let place = library.parent().unwrap().display().to_string();
-                command.arg("-DBYPASSPROF_SHARED").arg(&library).arg(format!("-Wl,-rpath,{place}"))
+                command
+                    .arg("-DBYPASSPROF_SHARED")
+                    .arg(&library)
+                    .arg(format!("-Wl,-rpath,{place}"))
             }
             Library::Off => command.arg("-DBYPASSPROF_OFF"),
         };
@@ -106,8 +111,6 @@ pub fn succeed(command: &mut Command) -> Output {
 pub struct Recorded {
     /// The owner's name.
     pub thread: String,
-    /// The owner.
-    pub tid: u32,
     /// What it wrote.
     pub events: Vec<Event>,
     /// What it counted.
@@ -143,7 +146,10 @@ pub fn record(program: &Path) -> Vec<Recorded> {
     let owner = fs::metadata(dir.path()).unwrap().uid();
     let session = SessionDir::open(dir.path(), owner).unwrap();
     let mut command = Command::new(program);
-    command.env(SESSION_VARIABLE, dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env(SESSION_VARIABLE, dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let control = find(&session, &mut child);
     if let Some(control) = &control {
@@ -160,7 +166,10 @@ pub fn record(program: &Path) -> Vec<Recorded> {
     let control = control.expect("the program ended without a control file");
     assert_eq!(control.unreached(), 0, "a thread got no ring");
     let rings = control.rings();
-    rings.into_iter().map(|place| drain(session.ring(&control, place).unwrap())).collect()
+    rings
+        .into_iter()
+        .map(|place| drain(session.ring(&control, place).unwrap()))
+        .collect()
 }
 
 /// The program's control file; `None` if the program ended first.
@@ -191,14 +200,23 @@ fn drain(mut ring: bypassprof_ring::reader::RingFile) -> Recorded {
     decoder.flush(&mut |event| events.push(event));
     let counts = decoder.counts();
     assert_eq!(
-        (counts.lost_slots, counts.orphan_slots, counts.invalid_slots, ring.skipped()),
+        (
+            counts.lost_slots,
+            counts.orphan_slots,
+            counts.invalid_slots,
+            ring.skipped()
+        ),
         (0, 0, 0, 0),
         "slots are missing or damaged"
     );
-    assert!(ring.owner().ended, "the thread's end was not noted");
+    // The main thread does not end before its process does.
+    let is_main = ring.owner().tid == ring.facts().pid;
+    assert!(
+        is_main || ring.owner().ended,
+        "the thread's end was not noted"
+    );
     Recorded {
         thread: ring.owner().name.clone(),
-        tid: ring.owner().tid,
         events,
         totals: ring.totals(),
         own_points: ring.own_points().into_iter().collect(),
