@@ -37,6 +37,8 @@ mod atomics;
 pub mod guard;
 pub mod mapping;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(feature = "reader")]
 pub mod reader;
 mod writer;

@@ -15,7 +15,7 @@ pub type Header = RingHeader<AtomicU64>;
 pub type Control = ControlFile<AtomicU64>;
 
 /// A slot in shared memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct SharedSlot {
     word0: AtomicU64,
