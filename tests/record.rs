@@ -1,6 +1,6 @@
 //! `record` as its users meet it: whom it follows, how it ends, what it leaves behind.
 
-use crate::support::{Place, Run, row};
+use crate::support::{Place, Run, names_in, row};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,6 +92,11 @@ fn killed_recorder() {
     assert!(report["trust"]["damage"].is_string());
     let text = place.run(&["report"]).out;
     assert!(text.contains("file damaged: "), "{text}");
+    // Its session directory goes with the next recorder.
+    let session = format!("bypassprof-session-{}-", child.id());
+    let left = || names_in("/dev/shm".as_ref()).into_iter();
+    place.record(&["true"]);
+    assert_eq!(left().find(|n| n.starts_with(&session)), None);
 }
 
 const FAMILY: &str = r#"

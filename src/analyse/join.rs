@@ -112,7 +112,7 @@ impl Join {
             .totals
             .get(&ring.ring)
             .is_some_and(|t| t.rounds > 0);
-        let before = if self.was_born(owner) && ring.first_slot == 0 {
+        let before = if self.was_heard(owner, &ring) {
             PollState::Working
         } else {
             PollState::Unknown
@@ -149,11 +149,13 @@ impl Join {
         self.rings.insert(ring.ring, state);
     }
 
-    /// Whether the thread began while it was being recorded, so that its probes were there from its first event.
-    fn was_born(&self, key: (Pid, Tid)) -> bool {
+    /// Whether the thread began while its probes were on and recorded, so that its first event is there.
+    fn was_heard(&self, key: (Pid, Tid), ring: &Ring) -> bool {
         let began = self.facts.lives.get(&key).map(|l| l.0);
-        !self.facts.session.command.is_empty()
-            || began.is_some_and(|b| b > self.facts.session.started)
+        let born = !self.facts.session.command.is_empty()
+            || began.is_some_and(|b| b > self.facts.session.started);
+        let listening = ring.listening == Nanos::default() || began >= Some(ring.listening);
+        born && listening && ring.first_slot == 0
     }
 
     fn life_start(&self, key: (Pid, Tid)) -> u64 {
@@ -231,7 +233,7 @@ impl Join {
         };
         let timeline = &mut thread.timeline;
         if first > ring.next_slot {
-            ring.lost += first - ring.next_slot;
+            ring.lost = ring.lost.saturating_add(first - ring.next_slot);
             ring.decoder.gap();
             ring.states.gap(&mut |t| timeline.transition(t));
         }

@@ -103,6 +103,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Between two looks at rings that fill quickly.
 const SHORTEST_PROBE_WAIT: Duration = Duration::from_micros(100);
+/// Between two looks for programs with probes: until they are found they write nothing.
+const LONGEST_PROBE_WAIT: Duration = Duration::from_millis(10);
+/// The same while a command is expected to show itself.
+const EXPECTING_WAIT: Duration = Duration::from_millis(1);
 /// Rings fuller than this are looked at more often, at once if they are half full.
 const FILLING: f64 = 0.1;
 /// Records in one turn that make the next one come sooner.
@@ -216,7 +220,7 @@ impl Recorder {
             } else if full > FILLING {
                 (self.probe_wait / 2).max(SHORTEST_PROBE_WAIT)
             } else {
-                (self.probe_wait * 2).clamp(SHORTEST_PROBE_WAIT, LONGEST_WAIT)
+                (self.probe_wait * 2).clamp(SHORTEST_PROBE_WAIT, LONGEST_PROBE_WAIT)
             };
         }
         self.wait = if taken > BUSY {
@@ -224,7 +228,8 @@ impl Recorder {
         } else {
             (self.wait * 2).min(LONGEST_WAIT)
         };
-        Ok(match self.probes {
+        Ok(match &self.probes {
+            Some(probes) if probes.is_expecting() => EXPECTING_WAIT,
             Some(_) => self.wait.min(self.probe_wait),
             None => self.wait,
         })

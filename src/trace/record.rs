@@ -230,6 +230,8 @@ pub struct Ring {
     pub base_tsc: u64,
     /// Position of the first slot recorded; larger than 0 if earlier ones were gone already.
     pub first_slot: u64,
+    /// When the program's points were switched on; 0 if they were on from its start.
+    pub listening: Nanos,
     /// The program's own points.
     pub points: Vec<OwnPoint>,
 }

@@ -1,6 +1,6 @@
 //! The kernel's TCP by epoll: one thread, one `SO_REUSEPORT` listener and one epoll instance each, level-triggered.
 //!
-//! In: an address, a number of threads; out: connections served until the stop descriptor becomes readable. One read per
+//! In: an address, a number of threads; out: connections served until a signal ends it. One read per
 //! readable event and one write loop per reply, as in the servers of the study; a client that does not read its replies
 //! is not read from either.
 
@@ -8,10 +8,14 @@ mod connection;
 mod listener;
 mod worker;
 
+use crate::signals::{self, Totals};
 use rustix::io::Errno;
+use signal_hook::iterator::Signals;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use worker::Worker;
 
@@ -35,6 +39,9 @@ pub enum Error {
     /// The kernel refused epoll or its descriptors.
     #[error("cannot wait for connections: {0}")]
     Wait(Errno),
+    /// The kernel refused what the end is told through.
+    #[error("cannot make a socket pair: {0}")]
+    Stop(std::io::Error),
     /// The kernel refused a thread.
     #[error("cannot start a thread: {0}; choose fewer --threads")]
     Thread(std::io::Error),
@@ -64,31 +71,40 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is readable.
-    pub fn run(self, stop: &UnixStream) -> Result<(), Error> {
-        let (address, body) = (self.address, self.body);
-        thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for (index, listener) in self.listeners.into_iter().enumerate() {
+    /// Serves until a signal ends it.
+    pub fn run(self, mut signals: Signals) -> Result<(), Error> {
+        let (stop, end) = UnixStream::pair().map_err(Error::Stop)?;
+        let requests = Arc::new(AtomicU64::new(0));
+        let mut threads = Vec::new();
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let stop = stop.try_clone().map_err(Error::Stop)?;
+            let requests = requests.clone();
+            let mut worker = Worker::new(listener, stop, self.address, self.body, requests)?;
+            let signals = signals.handle();
+            let name = format!("linux-{index}");
+            let serve = move || {
                 let name = format!("linux-{index}");
-                let mut worker = Worker::new(listener, stop, address, body)?;
-                let serve = move || {
-                    bypassprof_probe::name_thread(&name);
-                    worker.serve()
-                };
-                let thread = thread::Builder::new()
-                    .name(format!("linux-{index}"))
-                    .spawn_scoped(scope, serve)
-                    .map_err(Error::Thread)?;
-                threads.push(thread);
+                bypassprof_probe::name_thread(&name);
+                let result = worker.serve();
+                // A thread that fails ends the whole server.
+                signals.close();
+                result
+            };
+            let thread = thread::Builder::new().name(name).spawn(serve);
+            threads.push(thread.map_err(Error::Thread)?);
+        }
+        signals::wait_for_end(&mut signals, || Totals {
+            requests: requests.load(Ordering::Relaxed),
+            ..Totals::default()
+        });
+        // The other end of the pair becomes readable, for all threads.
+        drop(end);
+        for thread in threads {
+            match thread.join() {
+                Ok(result) => result?,
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-            for thread in threads {
-                match thread.join() {
-                    Ok(result) => result?,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }

@@ -1,18 +1,21 @@
 //! One minimal HTTP server on many TCP stacks: `httpd --stack NAME`.
 //!
 //! In: which stack, where to listen, how long replies are; out: `ready NAME http://IP:PORT` on stdout once it serves,
-//! then replies until SIGINT or SIGTERM, exit status 0. What the server answers is `httpjob`'s business, each stack's
+//! then replies until SIGINT or SIGTERM, exit status 0; one line of totals for each SIGUSR1. What the server answers is `httpjob`'s business, each stack's
 //! main loop is in a file of its own.
 
+mod fstack;
 mod linux;
 mod options;
-mod stop;
+mod signals;
 
 use clap::Parser;
 use options::{Options, Stack};
+use stack_netio::DeviceSpec;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The servers' address on the networks that this project's harness makes.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 123, 0, 2);
@@ -25,6 +28,8 @@ enum Failure {
     Use(String),
     #[error(transparent)]
     Linux(#[from] linux::Error),
+    #[error(transparent)]
+    Fstack(#[from] fstack::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> Result<(), Failure> {
+    let signals = signals::hold().map_err(Failure::Signals)?;
     match options.stack {
         Stack::Linux => {
             if let Some(dev) = &options.dev {
@@ -53,15 +59,41 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 )));
             }
             let listen = options.listen.unwrap_or_else(linux_address);
-            let stop = stop::pipe().map_err(Failure::Signals)?;
             let server = linux::Server::bind(listen, options.threads, options.body)?;
             ready("linux", server.address());
-            Ok(server.run(&stop)?)
+            Ok(server.run(signals)?)
         }
-        Stack::Fstack => Err(Failure::Use(
-            "stack fstack is not in this version; choose linux".into(),
-        )),
+        Stack::Fstack => {
+            if options.threads != 1 {
+                return Err(Failure::Use(format!(
+                    "--threads {}: the fstack stack has one thread in this version; leave it out",
+                    options.threads
+                )));
+            }
+            let default = SocketAddrV4::new(ADDRESS, PORT);
+            let plan = fstack::Plan {
+                device: options.dev.clone().unwrap_or_else(own_tap),
+                listen: options.listen.unwrap_or(default),
+                body: options.body,
+                tx_delay: Duration::from_micros(options.tx_delay_us),
+                side_poll: options.side_poll,
+            };
+            if plan.listen.ip().is_unspecified() || plan.listen.port() == 0 {
+                return Err(Failure::Use(format!(
+                    "--listen {}: a stack of its own needs an address and a port of its own, as {default}",
+                    plan.listen
+                )));
+            }
+            let server = fstack::Server::bind(&plan)?;
+            ready("fstack", plan.listen);
+            Ok(server.run(signals)?)
+        }
     }
+}
+
+/// What a stack of ours serves on when nothing is said.
+fn own_tap() -> DeviceSpec {
+    DeviceSpec::Tap("bpf0".to_string())
 }
 
 /// The harness's address where this machine has it, else loopback.

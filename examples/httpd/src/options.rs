@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::Parser;
+use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
 
 /// One minimal HTTP server on many TCP stacks: every request gets the same body. Ends on SIGINT and SIGTERM.
@@ -21,7 +22,13 @@ pub struct Options {
     pub listen: Option<SocketAddrV4>,
     /// What a stack of ours receives from and sends to: tap:NAME or packet:IF; by default a TAP of its own.
     #[arg(long, value_name = "tap:NAME|packet:IF")]
-    pub dev: Option<String>,
+    pub dev: Option<DeviceSpec>,
+    /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
+    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_delay_us: u64,
+    /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
+    #[arg(long)]
+    pub side_poll: bool,
 }
 
 /// The stacks that are built in.

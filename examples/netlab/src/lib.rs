@@ -2,8 +2,8 @@
 //!
 //! In: names and addresses; out: [`Namespace`]s to run commands and code in. The host's network is never touched: all
 //! is made inside network namespaces that have no name in the file system, so that they end with the last process and
-//! descriptor in them. What runs in a [`Lab`] is killed when it is dropped, and when the process that made it dies in
-//! whatever way.
+//! descriptor in them. What runs in a [`Lab`] is killed when it is dropped, and ended (asked first, then killed) when the
+//! process that made it dies in whatever way.
 
 mod interface;
 mod netlink;
@@ -208,7 +208,7 @@ fn in_first_user_namespace() -> bool {
 }
 
 /// A process that leads the group of all others in the lab: its number cannot be given to strangers while it lives,
-/// and it kills the group when we are gone.
+/// and it ends the group when we are gone.
 #[derive(Debug)]
 struct Guard {
     group: Pid,

@@ -118,7 +118,7 @@ pub fn run_inside(command: &mut Command, namespace: Arc<OwnedFd>) {
 }
 
 /// Starts a process that leads a group of its own, sleeps until the other end of `pipe` is closed by everyone, which
-/// the death of this process does too, and then kills its whole group, itself included.
+/// the death of this process does too, and then ends its whole group: SIGTERM, and after a while SIGKILL, itself included.
 pub fn guard(pipe: BorrowedFd<'_>) -> io::Result<Pid> {
     let pipe = pipe.as_raw_fd();
     // SAFETY: the child, which may be a copy of a process with threads, only makes system calls and never returns.
@@ -133,6 +133,9 @@ pub fn guard(pipe: BorrowedFd<'_>) -> io::Result<Pid> {
     let _ = rustix::process::setpgid(Some(guard), Some(guard));
     Ok(guard)
 }
+
+/// What a recorder needs to finish its file.
+const GRACE_SECONDS: u32 = 2;
 
 /// The guard's whole life.
 ///
@@ -156,6 +159,8 @@ unsafe fn watch(pipe: RawFd) -> ! {
                 break;
             }
         }
+        libc::kill(0, libc::SIGTERM);
+        libc::sleep(GRACE_SECONDS);
         libc::kill(0, libc::SIGKILL);
         libc::_exit(0)
     }

@@ -91,9 +91,12 @@ fn commands_end_with_the_lab() {
     assert!(late.is_err(), "started without anyone to end it");
 }
 
-/// A lab's commands and their own children die when the process that made the lab is killed outright.
+/// Where a command of the killed owner leaves word.
+const LAST_WORDS: &str = "NETLAB_LAST_WORDS";
+
+/// A lab's commands and their own children are asked to end, and do, when the process that made the lab is killed.
 #[test]
-fn commands_die_with_a_killed_owner() {
+fn commands_end_with_a_killed_owner() {
     if lab().is_none() {
         return;
     }
@@ -105,7 +108,10 @@ fn commands_die_with_a_killed_owner() {
         "--nocapture",
     ];
     let mut owner = Command::new(test);
+    let dir = tempfile::tempdir().unwrap();
+    let last_words = dir.path().join("last-words");
     owner.args(arguments).stdout(Stdio::piped());
+    owner.env(LAST_WORDS, &last_words);
     let mut owner = owner.spawn().unwrap();
     let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
     let pids = lines.map(Result::unwrap).find_map(|line| {
@@ -119,18 +125,18 @@ fn commands_die_with_a_killed_owner() {
     for pid in pids {
         assert!(ends(pid), "process {pid} outlived the lab");
     }
+    assert_eq!(fs::read_to_string(last_words).unwrap(), "asked\n");
 }
 
 /// The other side of the test above; by itself it would sleep.
 #[test]
-#[ignore = "helper process of commands_die_with_a_killed_owner"]
+#[ignore = "helper process of commands_end_with_a_killed_owner"]
 fn owner_that_gets_killed() {
     let lab = Lab::new().unwrap();
     let namespace = lab.namespace("a").unwrap();
     let mut shell = namespace.command("sh");
-    let shell = shell
-        .args(["-c", "sleep 1000 & echo $!; wait"])
-        .stdout(Stdio::piped());
+    let script = "trap 'echo asked >$NETLAB_LAST_WORDS; exit' TERM; sleep 1000 & echo $!; wait";
+    let shell = shell.args(["-c", script]).stdout(Stdio::piped());
     let mut shell = shell.spawn().unwrap();
     let mut line = String::new();
     let mut lines = BufReader::new(shell.stdout.take().unwrap());

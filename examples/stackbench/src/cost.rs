@@ -16,6 +16,7 @@ use crate::site::{Site, Stack};
 use crate::stop::Stop;
 use netlab::Lab;
 use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -85,7 +86,10 @@ fn measure(
     let site = Site::new(lab, args.stack)?;
     let mut command = site.server.command(&programs.httpd);
     command.args(site.httpd_arguments());
+    // What we start inherits where we run: the server has a CPU of its own, client and recorders share another.
+    run_on(0);
     let server = Server::start("httpd", command, stop)?;
+    run_on(1);
     let load = |seconds| Load {
         connections: args.connections,
         time: Duration::from_secs(seconds),
@@ -122,6 +126,15 @@ fn measure(
     progress.done();
     server.end()?;
     Ok(cycles)
+}
+
+/// Keeps this thread, and what it starts from here on, on one CPU, if there is such a one.
+fn run_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(e) = sched_setaffinity(None, &set) {
+        eprintln!("stackbench: not on CPU {cpu}, so the figures are noisier: {e}");
+    }
 }
 
 fn attach(

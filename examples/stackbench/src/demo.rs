@@ -49,8 +49,10 @@ pub struct Run {
 /// Runs the demo.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
-    let programs = Programs::ready()?;
+    let programs = Programs::ready();
+    // Ctrl-C ends a build as well; then it is no failure of the build.
     stop.check()?;
+    let programs = programs?;
     let lab = Lab::new()?;
     let write = |source| Failure::Write {
         path: args.out.display().to_string(),
@@ -79,10 +81,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     progress.done();
     page::write(&args.out, &runs, lab.kernel_seen()).map_err(write)?;
-    print!("{}", page::table(&runs));
+    print!("{}", page::table(&runs, lab.kernel_seen()));
     if !lab.kernel_seen() {
         println!(
-            "\nlinux: kernel not seen. Without root this runs in a user namespace, inside which perf sees no kernel code."
+            "kernel not seen: without root this runs in a user namespace, inside which perf sees no kernel code"
         );
     }
     println!("\n{}", args.out.join("index.html").display());
@@ -117,18 +119,21 @@ fn record(
         stop.check()?;
         let mut command = Command::new(&programs.bypassprof);
         command.arg(words[0]).arg(&recording).args(&words[1..]);
-        let done = command.stderr(Stdio::inherit()).output();
+        let done = command.stdin(Stdio::null()).output();
         let done = done.map_err(|e| Failure::Wrong(format!("cannot run bypassprof: {e}")))?;
+        stop.check()?;
         if !done.status.success() {
-            let what = format!("bypassprof {} failed on {}", words[0], recording.display());
-            return Err(Failure::Wrong(what));
+            let said = String::from_utf8_lossy(&done.stderr).trim_end().to_string();
+            return Err(Failure::Wrong(said));
         }
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     };
     let picture = |end: &str| out.join(format!("{stem}{end}")).display().to_string();
     tool(&["flamegraph", "-o", &picture(".svg")])?;
     // A server that was asked nothing has no useful work to draw; the page then has one picture less.
-    let _ = tool(&["flamegraph", "--busy", "-o", &picture("-busy.svg")]);
+    let busy = picture("-busy.svg");
+    let _ = fs::remove_file(&busy);
+    let _ = tool(&["flamegraph", "--busy", "-o", &busy]);
     let report = tool(&["report", "--json"])?;
     let report = serde_json::from_str(&report)
         .map_err(|e| Failure::Wrong(format!("bypassprof report --json: {e}")))?;

@@ -3,6 +3,7 @@
 //! In: runs; out: text and one HTML file beside the pictures, which it refers to by name.
 
 use crate::demo::Run;
+use crate::site::Stack;
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
@@ -18,7 +19,9 @@ struct Row {
     p99: String,
     shares: [String; 3],
     samples: String,
+    lost: u64,
     errors: u64,
+    note: &'static str,
 }
 
 /// The server's thread: of those with probes the one with most samples.
@@ -28,12 +31,13 @@ fn server_thread(report: &Value) -> Option<&Value> {
     probed.max_by_key(|t| t["samples"].as_u64())
 }
 
-fn row(run: &Run) -> Row {
+fn row(run: &Run, kernel_seen: bool) -> Row {
     let thread = server_thread(&run.report);
     let share = |key: &str| {
         let share = thread.and_then(|t| t[key].as_f64());
         share.map_or("-".to_string(), |s| format!("{:.1}", s * 100.0))
     };
+    let count = |key: &str| run.report["trust"][key].as_u64().unwrap_or(0);
     let us = |ns: u64| format!("{:.1}", ns as f64 / 1000.0);
     Row {
         stack: run.stack.name(),
@@ -47,21 +51,24 @@ fn row(run: &Run) -> Row {
             share("off_cpu_share"),
         ],
         samples: run.report["trust"]["samples"].to_string(),
+        lost: count("samples_lost") + count("events_dropped"),
         errors: run.figures.errors,
+        note: match run.stack {
+            Stack::Linux if !kernel_seen => "kernel not seen",
+            _ => "",
+        },
     }
 }
 
 /// The table on the terminal.
-pub fn table(runs: &[Run]) -> String {
+pub fn table(runs: &[Run], kernel_seen: bool) -> String {
     let mut text = String::from(
-        "server  connections  requests/s  p50 us  p99 us  errors  useful %  empty poll %  off CPU %  samples\n",
+        "server  connections  requests/s  p50 us  p99 us  errors  useful %  empty poll %  off CPU %  samples  lost\n",
     );
     for run in runs {
-        let row = row(run);
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{:<6}  {:>11}  {:>10}  {:>6}  {:>6}  {:>6}  {:>8}  {:>12}  {:>9}  {:>7}",
+        let row = row(run, kernel_seen);
+        let line = format!(
+            "{:<6}  {:>11}  {:>10}  {:>6}  {:>6}  {:>6}  {:>8}  {:>12}  {:>9}  {:>7}  {:>4}  {}",
             row.stack,
             row.connections,
             row.rate,
@@ -71,10 +78,14 @@ pub fn table(runs: &[Run]) -> String {
             row.shares[0],
             row.shares[1],
             row.shares[2],
-            row.samples
+            row.samples,
+            row.lost,
+            row.note
         );
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
     }
-    text.push_str("shares are of the server thread's time\n");
+    text.push_str("shares are of the server thread's time; lost: samples and events\n");
     text
 }
 
@@ -99,12 +110,12 @@ pub fn write(out: &Path, runs: &[Run], kernel_seen: bool) -> io::Result<()> {
     if !kernel_seen {
         html.push_str("<p class=note>Without root: kernel code is not seen in any of these, and the linux row is not comparable.</p>\n");
     }
-    html.push_str("<table><tr><th>server<th>connections<th>requests/s<th>p50 us<th>p99 us<th>errors<th>useful %<th>empty poll %<th>off CPU %<th>samples</tr>\n");
+    html.push_str("<table><tr><th>server<th>connections<th>requests/s<th>p50 us<th>p99 us<th>errors<th>useful %<th>empty poll %<th>off CPU %<th>samples<th>lost<th></tr>\n");
     for run in runs {
-        let r = row(run);
+        let r = row(run, kernel_seen);
         let _ = writeln!(
             html,
-            "<tr><td><a href='#{}'>{}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
+            "<tr><td><a href='#{}'>{}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
             run.stem,
             r.stack,
             r.connections,
@@ -115,10 +126,12 @@ pub fn write(out: &Path, runs: &[Run], kernel_seen: bool) -> io::Result<()> {
             r.shares[0],
             r.shares[1],
             r.shares[2],
-            r.samples
+            r.samples,
+            r.lost,
+            r.note
         );
     }
-    html.push_str("</table>\n<p class=note>Shares are of the server thread's time.</p>\n");
+    html.push_str("</table>\n<p class=note>Shares are of the server thread's time; lost counts samples and events.</p>\n");
     for run in runs {
         section(&mut html, run, out);
     }

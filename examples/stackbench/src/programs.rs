@@ -42,7 +42,7 @@ impl Programs {
         let dir = own.parent().unwrap_or(Path::new("."));
         if let Some(cargo) = std::env::var_os("CARGO") {
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet"]);
+            build.arg("build");
             if dir.ends_with("release") {
                 build.arg("--release");
             }

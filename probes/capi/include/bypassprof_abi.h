@@ -43,6 +43,8 @@
 #define BYPASSPROF_STAGE_TIMERS 2
 #define BYPASSPROF_STAGE_SIDE 3
 #define BYPASSPROF_STAGE_APP 4
+#define BYPASSPROF_LOOP_WORKING 1
+#define BYPASSPROF_LOOP_IDLE 2
 #define BYPASSPROF_FIRST_OWN_POINT 256
 #define BYPASSPROF_LAST_OWN_POINT 65279
 #define BYPASSPROF_POINT_LOST 65533
@@ -302,11 +304,13 @@ BYPASSPROF_SIZE(bypassprof_writer_words, 128);
 struct bypassprof_reader_words {
     uint64_t tail;
     uint64_t released;
-    uint64_t reserved[6];
+    uint64_t mode;
+    uint64_t reserved[5];
 };
 BYPASSPROF_AT(bypassprof_reader_words, tail, 0);
 BYPASSPROF_AT(bypassprof_reader_words, released, 8);
-BYPASSPROF_AT(bypassprof_reader_words, reserved, 16);
+BYPASSPROF_AT(bypassprof_reader_words, mode, 16);
+BYPASSPROF_AT(bypassprof_reader_words, reserved, 24);
 BYPASSPROF_SIZE(bypassprof_reader_words, 64);
 
 struct bypassprof_ring_header {
@@ -380,6 +384,46 @@ BYPASSPROF_AT(bypassprof_control_file, rings, 4096);
 BYPASSPROF_AT(bypassprof_control_file, ring_fds, 8192);
 BYPASSPROF_AT(bypassprof_control_file, reserved_end, 12288);
 BYPASSPROF_SIZE(bypassprof_control_file, 16384);
+
+/* The rounds of one polling loop; only bypassprof.h and the library look inside. */
+struct bypassprof_poll_loop {
+    uint8_t stamped;
+    uint8_t on;
+    uint8_t worked;
+    uint8_t received;
+    uint8_t sampling;
+    uint8_t state;
+    uint32_t countdown;
+    uint32_t random;
+    uint64_t start;
+    uint64_t seen;
+    uint64_t seen_quiet;
+    uint64_t idle_from;
+    uint64_t sample_mark;
+    uint32_t sample_stages[5];
+    uint32_t sample_rx;
+    uint32_t sample_tx;
+    uint32_t sample_events;
+    uint64_t reserved[5];
+};
+BYPASSPROF_AT(bypassprof_poll_loop, stamped, 0);
+BYPASSPROF_AT(bypassprof_poll_loop, on, 1);
+BYPASSPROF_AT(bypassprof_poll_loop, worked, 2);
+BYPASSPROF_AT(bypassprof_poll_loop, received, 3);
+BYPASSPROF_AT(bypassprof_poll_loop, sampling, 4);
+BYPASSPROF_AT(bypassprof_poll_loop, state, 5);
+BYPASSPROF_AT(bypassprof_poll_loop, countdown, 8);
+BYPASSPROF_AT(bypassprof_poll_loop, random, 12);
+BYPASSPROF_AT(bypassprof_poll_loop, start, 16);
+BYPASSPROF_AT(bypassprof_poll_loop, seen, 24);
+BYPASSPROF_AT(bypassprof_poll_loop, seen_quiet, 32);
+BYPASSPROF_AT(bypassprof_poll_loop, idle_from, 40);
+BYPASSPROF_AT(bypassprof_poll_loop, sample_mark, 48);
+BYPASSPROF_AT(bypassprof_poll_loop, sample_stages, 56);
+BYPASSPROF_AT(bypassprof_poll_loop, sample_rx, 76);
+BYPASSPROF_AT(bypassprof_poll_loop, sample_tx, 80);
+BYPASSPROF_AT(bypassprof_poll_loop, sample_events, 84);
+BYPASSPROF_SIZE(bypassprof_poll_loop, 128);
 
 #undef BYPASSPROF_AT
 #undef BYPASSPROF_SIZE

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use bypassprof_probe::Stage;
+use bypassprof_capi::LOOP_BYTES;
+use bypassprof_probe::{Stage, foreign};
 use bypassprof_wire::layout::{
     self, Census, ControlFile, EntryState, Identity, Mode, Owner, ReaderWords, RingHeader, Switch,
     WriterWords,
@@ -112,6 +113,7 @@ fn structures() -> Vec<Structure> {
             ReaderWords {
                 tail,
                 released,
+                mode,
                 reserved
             }
         ),
@@ -204,6 +206,36 @@ fn write_structure(out: &mut String, structure: &Structure) -> std::fmt::Result 
     writeln!(out, "BYPASSPROF_SIZE({c_name}, {bytes});\n")
 }
 
+/// The loop: its fields, then room to grow that programs fill with zeros.
+fn write_loop(out: &mut String) -> std::fmt::Result {
+    const C_NAME: &str = "bypassprof_poll_loop";
+    let mut asserts = String::new();
+    let mut end = 0;
+    writeln!(out, "struct {C_NAME} {{")?;
+    for &(name, c_type, count, at) in foreign::FIELDS {
+        let name = &name[1..];
+        let bytes = if c_type == "uint8_t" {
+            1
+        } else if c_type == "uint32_t" {
+            4
+        } else {
+            8
+        };
+        if count == 1 {
+            writeln!(out, "    {c_type} {name};")?;
+        } else {
+            writeln!(out, "    {c_type} {name}[{count}];")?;
+        }
+        writeln!(asserts, "BYPASSPROF_AT({C_NAME}, {name}, {at});")?;
+        end = at + bytes * count;
+    }
+    writeln!(out, "    uint64_t reserved[{}];", (LOOP_BYTES - end) / 8)?;
+    writeln!(
+        out,
+        "}};\n{asserts}BYPASSPROF_SIZE({C_NAME}, {LOOP_BYTES});\n"
+    )
+}
+
 fn constants() -> Vec<(&'static str, String)> {
     let hex = |n: u64| format!("UINT64_C(0x{n:016x})");
     let word = |n: u64| format!("UINT64_C({n})");
@@ -238,6 +270,8 @@ fn constants() -> Vec<(&'static str, String)> {
         ("STAGE_TIMERS", (Stage::Timers as u8).to_string()),
         ("STAGE_SIDE", (Stage::Side as u8).to_string()),
         ("STAGE_APP", (Stage::App as u8).to_string()),
+        ("LOOP_WORKING", foreign::STATES[1].to_string()),
+        ("LOOP_IDLE", foreign::STATES[2].to_string()),
         ("FIRST_OWN_POINT", points::FIRST_OWN.to_string()),
         ("LAST_OWN_POINT", points::LAST_OWN.to_string()),
         ("POINT_LOST", points::LOST.id().to_string()),
@@ -295,6 +329,11 @@ fn generate() -> Result<String, std::fmt::Error> {
     for structure in structures() {
         write_structure(&mut out, &structure)?;
     }
+    writeln!(
+        out,
+        "/* The rounds of one polling loop; only bypassprof.h and the library look inside. */"
+    )?;
+    write_loop(&mut out)?;
     writeln!(
         out,
         "#undef BYPASSPROF_AT\n#undef BYPASSPROF_SIZE\n\n#endif"

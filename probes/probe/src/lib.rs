@@ -22,55 +22,159 @@
 //! }
 //! ```
 
+#![cfg_attr(not(test), no_std)]
+
+#[cfg(feature = "enable")]
+mod clock;
+#[cfg(not(feature = "enable"))]
+mod off;
+mod rounds;
+#[cfg(feature = "enable")]
+pub mod runtime;
+#[cfg(feature = "enable")]
+pub mod thread;
+
+/// Where rings, switch and clock come from.
+mod hot {
+    #[cfg(not(feature = "enable"))]
+    pub use crate::off::{Ring, Total, is_on, name_thread, now, own_ring, register, ring};
+    #[cfg(feature = "enable")]
+    pub use crate::{
+        clock::now,
+        runtime::{name_thread, register},
+        thread::{is_on, own_ring, ring},
+    };
+    #[cfg(feature = "enable")]
+    pub use bypassprof_ring::{Ring, Total};
+}
+
 pub use bypassprof_wire::{Flow, Point, Tsc, points};
+#[cfg(feature = "enable")]
+#[doc(hidden)]
+pub use rounds::foreign;
+pub use rounds::{PollLoop, Stage};
+
+use bypassprof_wire::Slot;
+use hot::{Ring, Total};
 
 /// Whether a recorder listens. Use it to skip work that only serves an event's arguments.
 #[inline(always)]
 pub fn enabled() -> bool {
-    false
+    hot::ring().is_some()
 }
 
 /// Reads the CPU's counter.
 #[inline(always)]
 pub fn now() -> Tsc {
-    Tsc::from_raw(0)
+    hot::now()
 }
 
 /// One event, stamped now.
 #[inline(always)]
-pub fn emit(_point: Point, _flow: Flow, _arg: u32) {}
+pub fn emit(point: Point, flow: Flow, arg: u32) {
+    if let Some(ring) = hot::ring() {
+        let tsc = hot::now();
+        stamped(&ring, point, tsc, [Slot::head(tsc, point, flow, arg)]);
+    }
+}
 
 /// One event with three more arguments, stamped now.
 #[inline(always)]
-pub fn emit_with(_point: Point, _flow: Flow, _arg: u32, _more: [u32; 3]) {}
+pub fn emit_with(point: Point, flow: Flow, arg: u32, more: [u32; 3]) {
+    if let Some(ring) = hot::ring() {
+        let tsc = hot::now();
+        stamped(&ring, point, tsc, slots3(tsc, point, flow, arg, more));
+    }
+}
 
 /// One event with six more arguments, stamped now.
 #[inline(always)]
-pub fn emit_with6(_point: Point, _flow: Flow, _arg: u32, _more: [u32; 6]) {}
+pub fn emit_with6(point: Point, flow: Flow, arg: u32, more: [u32; 6]) {
+    if let Some(ring) = hot::ring() {
+        let tsc = hot::now();
+        stamped(&ring, point, tsc, slots6(tsc, point, flow, arg, more));
+    }
+}
 
 /// Registers a point of the program's own; the same name gives the same number. [`Point::from_id`]`(0)` (never
 /// recorded) when all are taken.
-pub fn register(_name: &str) -> Point {
-    Point::from_id(0)
+pub fn register(name: &str) -> Point {
+    hot::register(name)
 }
 
 /// Names the calling thread in recordings; without it the kernel's name of the thread is used.
-pub fn name_thread(_name: &str) {}
+pub fn name_thread(name: &str) {
+    hot::name_thread(name);
+}
 
-/// The stamp of a burst, reused by the events of its packets.
+#[inline(always)]
+fn stamped<const N: usize>(ring: &Ring, point: Point, tsc: Tsc, slots: [Slot; N]) {
+    match point {
+        // What `register` gives when it has no number left.
+        NOWHERE => return,
+        // These say nothing about whether a round worked.
+        points::SIDE_POLL | points::SLEEP | points::WAKE => {
+            ring.push_quiet(tsc, slots);
+            return;
+        }
+        points::APP_END => ring.add(Total::Requests, 1),
+        _ => {}
+    }
+    ring.push(tsc, slots);
+}
+
+const NOWHERE: Point = Point::from_id(0);
+
+#[inline(always)]
+fn slots3(tsc: Tsc, point: Point, flow: Flow, arg: u32, more: [u32; 3]) -> [Slot; 2] {
+    let [a, b, c] = more;
+    [Slot::head(tsc, point, flow, arg), Slot::cont(a, b, c)]
+}
+
+#[inline(always)]
+fn slots6(tsc: Tsc, point: Point, flow: Flow, arg: u32, more: [u32; 6]) -> [Slot; 3] {
+    let [a, b, c, d, e, f] = more;
+    let head = Slot::head(tsc, point, flow, arg);
+    [head, Slot::cont(a, b, c), Slot::cont(d, e, f)]
+}
+
+/// The stamp of a burst, reused by the events of its packets. Belongs to the thread that made it.
 #[derive(Clone, Copy, Debug)]
 pub struct Burst {
     stamp: Tsc,
+    ring: Option<Ring>,
 }
 
 impl Burst {
     /// A burst stamped now, for loops without a [`PollLoop`].
     #[inline(always)]
     pub fn now() -> Burst {
-        Burst { stamp: now() }
+        match hot::ring() {
+            Some(ring) => Burst::of(ring, hot::now()),
+            None => Burst::unstamped(),
+        }
     }
 
-    /// When the burst was asked for.
+    /// A burst with a stamp that was just taken.
+    #[inline(always)]
+    fn of(ring: Ring, stamp: Tsc) -> Burst {
+        ring.date(stamp);
+        Burst {
+            stamp,
+            ring: Some(ring),
+        }
+    }
+
+    /// A burst whose events are stamped one by one, if any are made.
+    #[inline(always)]
+    fn unstamped() -> Burst {
+        Burst {
+            stamp: Tsc::from_raw(0),
+            ring: None,
+        }
+    }
+
+    /// When the burst was asked for; 0 when it was not stamped, because no recorder listened or nothing was received.
     #[inline(always)]
     pub fn stamp(self) -> Tsc {
         self.stamp
@@ -78,97 +182,55 @@ impl Burst {
 
     /// One event with the burst's stamp.
     #[inline(always)]
-    pub fn emit(self, _point: Point, _flow: Flow, _arg: u32) {}
+    pub fn emit(self, point: Point, flow: Flow, arg: u32) {
+        match self.ring {
+            Some(ring) => self.push(&ring, point, [Slot::head(self.stamp, point, flow, arg)]),
+            None => emit(point, flow, arg),
+        }
+    }
 
     /// One event with three more arguments and the burst's stamp.
     #[inline(always)]
-    pub fn emit_with(self, _point: Point, _flow: Flow, _arg: u32, _more: [u32; 3]) {}
+    pub fn emit_with(self, point: Point, flow: Flow, arg: u32, more: [u32; 3]) {
+        match self.ring {
+            Some(ring) => self.push(&ring, point, slots3(self.stamp, point, flow, arg, more)),
+            None => emit_with(point, flow, arg, more),
+        }
+    }
 
     /// One event with six more arguments and the burst's stamp.
     #[inline(always)]
-    pub fn emit_with6(self, _point: Point, _flow: Flow, _arg: u32, _more: [u32; 6]) {}
-}
-
-/// The parts of a round that a sampled `loop` event tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
-    /// Receiving from and sending to the device.
-    Nic = 0,
-    /// Queues from other threads or processes.
-    Rings = 1,
-    /// Timers.
-    Timers = 2,
-    /// Things polled besides the network.
-    Side = 3,
-    /// Application callbacks.
-    App = 4,
-}
-
-/// The rounds of one polling loop, on the thread that runs it.
-///
-/// A round that neither received nor reported work is empty: it is counted, and only the first one after work and the
-/// first working one after it become events.
-#[derive(Debug, Default)]
-pub struct PollLoop {}
-
-impl PollLoop {
-    /// A loop that stamps the start of each round, so that a useful receive is booked as work.
-    pub fn new() -> PollLoop {
-        PollLoop {}
+    pub fn emit_with6(self, point: Point, flow: Flow, arg: u32, more: [u32; 6]) {
+        match self.ring {
+            Some(ring) => self.push(&ring, point, slots6(self.stamp, point, flow, arg, more)),
+            None => emit_with6(point, flow, arg, more),
+        }
     }
 
-    /// A loop that does not: an empty round costs a counter increment, and what a round did before it first reported
-    /// work is booked as empty polling.
-    pub fn unstamped() -> PollLoop {
-        PollLoop {}
+    #[inline(always)]
+    fn push<const N: usize>(self, ring: &Ring, point: Point, slots: [Slot; N]) {
+        if point == NOWHERE {
+            return;
+        }
+        if point == points::APP_END {
+            ring.add(Total::Requests, 1);
+        }
+        ring.push_dated(self.stamp, slots);
     }
-
-    /// Starts a round.
-    #[inline(always)]
-    pub fn begin(&mut self) {}
-
-    /// The round did something: packets, a timer, a queue, a callback. `n` is how much.
-    #[inline(always)]
-    pub fn worked(&mut self, _n: u32) {}
-
-    /// What a receive call returned; with frames it is work, and an `rx_burst` event stamped at the start of the round
-    /// (at the call's start for a second receive in one round). `first` is the queue's running number of the first frame.
-    #[inline(always)]
-    pub fn rx_burst(&mut self, _queue: u8, _frames: u32, _capacity: u32, _first: u32) -> Burst {
-        Burst::now()
-    }
-
-    /// Frames given to the device and how many it took; nothing for `asked` 0.
-    #[inline(always)]
-    pub fn tx_burst(&mut self, _queue: u8, _asked: u32, _accepted: u32, _first: u32) {}
-
-    /// The same with the age of the oldest frame in ticks and what triggered the burst (see [`points::TX_BURST`]).
-    #[inline(always)]
-    pub fn tx_burst_aged(
-        &mut self,
-        _queue: u8,
-        _asked: u32,
-        _accepted: u32,
-        _first: u32,
-        _age: u32,
-        _trigger: u32,
-    ) {
-    }
-
-    /// The part of the round up to here was `stage`; only a sampled round takes note.
-    #[inline(always)]
-    pub fn stage(&mut self, _stage: Stage) {}
-
-    /// Ends the round.
-    #[inline(always)]
-    pub fn end(&mut self) {}
 }
 
 /// Adds received bytes to this thread's totals (frames are counted by the bursts).
 #[inline(always)]
-pub fn count_rx_bytes(_bytes: u64) {}
+pub fn count_rx_bytes(bytes: u64) {
+    if let Some(ring) = hot::ring() {
+        ring.add(Total::RxBytes, bytes);
+    }
+}
 
 /// Adds sent bytes to this thread's totals.
 #[inline(always)]
-pub fn count_tx_bytes(_bytes: u64) {}
+pub fn count_tx_bytes(bytes: u64) {
+    if let Some(ring) = hot::ring() {
+        ring.add(Total::TxBytes, bytes);
+    }
+}

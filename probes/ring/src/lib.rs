@@ -37,9 +37,12 @@ mod atomics;
 pub mod guard;
 pub mod mapping;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(feature = "reader")]
 pub mod reader;
 mod writer;
 
 pub use atomics::{AtomicU64, Ordering};
 pub use memory::{Control, Header, Ring, SharedSlot};
+pub use writer::Total;

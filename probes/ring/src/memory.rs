@@ -7,6 +7,7 @@
 use crate::atomics::{AtomicU64, Ordering};
 use bypassprof_wire::Slot;
 use bypassprof_wire::layout::{ControlFile, RingHeader};
+use core::ptr::NonNull;
 
 /// A ring's header in shared memory.
 pub type Header = RingHeader<AtomicU64>;
@@ -14,7 +15,7 @@ pub type Header = RingHeader<AtomicU64>;
 pub type Control = ControlFile<AtomicU64>;
 
 /// A slot in shared memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct SharedSlot {
     word0: AtomicU64,
@@ -43,7 +44,7 @@ impl SharedSlot {
 /// A ring in mapped memory. Copies name the same ring; only one thread at a time may write through any of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
-    header: *const Header,
+    header: NonNull<Header>,
     #[cfg(loom)]
     slots: *const SharedSlot,
     mask: u64,
@@ -58,7 +59,7 @@ impl Ring {
     pub unsafe fn from_parts(header: *const Header, slots: &[SharedSlot]) -> Ring {
         assert!(slots.len().is_power_of_two());
         Ring {
-            header,
+            header: NonNull::new(header.cast_mut()).unwrap(),
             slots: slots.as_ptr(),
             mask: slots.len() as u64 - 1,
         }
@@ -76,11 +77,13 @@ impl Ring {
     /// A ring whose header starts a mapping.
     ///
     /// # Safety
-    /// `header` must be aligned to 8 bytes and start a readable and writable mapping of at least
+    /// `header` must not be null, be aligned to 8 bytes and start a readable and writable mapping of at least
     /// `layout::ring_file_bytes(mask + 1)` bytes (see [`bypassprof_wire::layout`]) which stays for as long as the ring
     /// or any copy of it is used; `mask + 1` must be a power of two.
     #[inline(always)]
     pub const unsafe fn from_raw(header: *const Header, mask: u64) -> Ring {
+        // SAFETY: not null by this function's contract.
+        let header = unsafe { NonNull::new_unchecked(header.cast_mut()) };
         Ring { header, mask }
     }
 
@@ -88,7 +91,7 @@ impl Ring {
     pub(crate) fn slot(&self, position: u64) -> &SharedSlot {
         let index = (position & self.mask) as usize;
         // SAFETY: `from_raw` promises a mapping of `mask + 1` slots behind the header, and the masked index is below that.
-        unsafe { &*self.header.add(1).cast::<SharedSlot>().add(index) }
+        unsafe { self.header.add(1).cast::<SharedSlot>().add(index).as_ref() }
     }
 }
 
@@ -97,13 +100,13 @@ impl Ring {
     #[inline(always)]
     pub fn header(&self) -> &Header {
         // SAFETY: the constructors' contracts: mapped, aligned and alive; all of it is atomic words.
-        unsafe { &*self.header }
+        unsafe { self.header.as_ref() }
     }
 
     /// Where the header is.
     #[inline(always)]
     pub fn as_ptr(&self) -> *const Header {
-        self.header
+        self.header.as_ptr().cast_const()
     }
 
     /// Slots of the ring less one.

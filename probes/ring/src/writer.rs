@@ -7,13 +7,53 @@
 use crate::atomics::{AtomicU64, Ordering, fence};
 use crate::memory::Ring;
 use bypassprof_wire::event::MAX_SLOTS;
-use bypassprof_wire::layout::{Mode, VERSION_WORD, WriterWords};
+use bypassprof_wire::layout::{Mode, RING_MAGIC, WriterWords};
 use bypassprof_wire::{Slot, Tsc};
 
 /// The epoch of a stamp as the header keeps it: 0 means that none was told yet.
 #[inline(always)]
 fn epoch_of(tsc: Tsc) -> u64 {
     (tsc.raw() >> 47) + 1
+}
+
+/// Totals that a writer adds to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// Requests finished.
+    Requests,
+    /// Rounds that found nothing to do.
+    EmptyRounds,
+    /// Rounds that did something.
+    WorkedRounds,
+    /// Non-empty receive bursts.
+    RxBursts,
+    /// Frames received.
+    RxPackets,
+    /// Bytes received.
+    RxBytes,
+    /// Transmit bursts.
+    TxBursts,
+    /// Frames sent.
+    TxPackets,
+    /// Bytes sent.
+    TxBytes,
+}
+
+impl Total {
+    #[inline(always)]
+    fn word(self, words: &WriterWords<AtomicU64>) -> &AtomicU64 {
+        match self {
+            Total::Requests => &words.requests,
+            Total::EmptyRounds => &words.empty_rounds,
+            Total::WorkedRounds => &words.worked_rounds,
+            Total::RxBursts => &words.rx_bursts,
+            Total::RxPackets => &words.rx_packets,
+            Total::RxBytes => &words.rx_bytes,
+            Total::TxBursts => &words.tx_bursts,
+            Total::TxPackets => &words.tx_packets,
+            Total::TxBytes => &words.tx_bytes,
+        }
+    }
 }
 
 impl Ring {
@@ -84,12 +124,6 @@ impl Ring {
     pub fn has_room(&self) -> bool {
         let head = self.position();
         self.free(head) > u64::from(self.words().lost.load(Ordering::Relaxed) > 0)
-    }
-
-    /// Whether slots were dropped that no `LOST` slot has told of.
-    #[inline(always)]
-    pub fn owes_loss(&self) -> bool {
-        self.words().lost.load(Ordering::Relaxed) > 0
     }
 
     /// In flight mode a slot store must not be seen before the `head` that announced the slots up to it: Release fence,
@@ -167,8 +201,20 @@ impl Ring {
 
     /// Adds to one of the totals in the header.
     #[inline(always)]
-    pub fn count(&self, total: impl Fn(&WriterWords<AtomicU64>) -> &AtomicU64, n: u64) {
-        add(total(self.words()), n);
+    pub fn add(&self, total: Total, n: u64) {
+        add(total.word(self.words()), n);
+    }
+
+    /// One of the totals in the header.
+    #[inline(always)]
+    pub fn total(&self, total: Total) -> u64 {
+        total.word(self.words()).load(Ordering::Relaxed)
+    }
+
+    /// Slots of events that say nothing about whether a round worked.
+    #[inline(always)]
+    pub fn quiet_slots(&self) -> u64 {
+        self.words().quiet_slots.load(Ordering::Relaxed)
     }
 
     /// Takes a ring that no one writes: new, or its reader has released it. Totals start at zero, positions go on.
@@ -237,22 +283,13 @@ impl Ring {
                 || self.position() == owner.first_slot.load(Ordering::Relaxed))
     }
 
-    /// Fills the header of a new ring, all zero so far, except for `magic`, which [`Ring::publish`] writes last.
-    pub fn describe(&self, file_bytes: u64) {
-        let header = self.header();
-        let identity = &header.identity;
-        identity.version.store(VERSION_WORD, Ordering::Relaxed);
-        let header_bytes = bypassprof_wire::layout::RING_HEADER_BYTES as u64;
-        identity.header_bytes.store(header_bytes, Ordering::Relaxed);
-        identity.file_bytes.store(file_bytes, Ordering::Relaxed);
-        header.capacity.store(self.capacity(), Ordering::Relaxed);
-    }
-
     /// Makes a described ring readable.
     pub fn publish(&self) {
         // Release `magic`: publishes the description, pairs with Acquire `magic` in the reader.
-        let magic = bypassprof_wire::layout::RING_MAGIC;
-        self.header().identity.magic.store(magic, Ordering::Release);
+        self.header()
+            .identity
+            .magic
+            .store(RING_MAGIC, Ordering::Release);
     }
 }
 

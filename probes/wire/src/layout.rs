@@ -211,6 +211,21 @@ pub struct RingHeader<W> {
     pub own_points: [[W; NAME_WORDS]; MAX_OWN_POINTS],
 }
 
+impl<W: Default> Default for RingHeader<W> {
+    fn default() -> Self {
+        RingHeader {
+            identity: Identity::default(),
+            owner: Owner::default(),
+            capacity: W::default(),
+            reserved_a: core::array::from_fn(|_| W::default()),
+            writer: WriterWords::default(),
+            reader: ReaderWords::default(),
+            reserved_b: core::array::from_fn(|_| W::default()),
+            own_points: core::array::from_fn(|_| core::array::from_fn(|_| W::default())),
+        }
+    }
+}
+
 /// Value of [`Switch::state`] before a process has looked for its control file; never in a file.
 pub const SWITCH_UNSET: u64 = 0;
 /// Value of [`Switch::state`]: points cost a load and a branch.

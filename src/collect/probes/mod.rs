@@ -5,7 +5,6 @@
 //! what slots mean.
 
 mod place;
-mod source;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -13,25 +12,25 @@ mod tests;
 use super::clock;
 use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
 use crate::trace::{WriteError, Writer};
-use bypassprof_wire::Slot;
-use bypassprof_wire::layout::{Entry, EntryState};
+use crate::units::Nanos;
+use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
+use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::{FileKind, ProcessKey};
 pub use place::Place;
-use rustix::fs::fstat;
-use source::{ControlSource, RingCounts, RingOwner, RingSource};
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
 use std::time::{Duration, Instant};
+use tasks::Inside;
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);
+/// How long a command's first program is waited for with more haste.
+const EXPECTING: Duration = Duration::from_secs(2);
 /// How often totals are written and dead threads looked for.
 const TOTALS_EVERY: Duration = Duration::from_millis(500);
-/// Most files of one directory that are looked at.
-const MAX_FILES: usize = 100_000;
-/// Most megabytes taken from one ring before the next has its turn.
-const MAX_READS: usize = 64;
+/// Slots taken from a ring in one piece.
+const PIECE: usize = 1 << 16;
+/// Most pieces taken from one ring before the next has its turn.
+const MAX_PIECES: usize = 64;
 
 /// All rings of a recording.
 #[derive(Debug)]
@@ -41,11 +40,12 @@ pub struct Probes {
     followed: Option<HashSet<Pid>>,
     programs: HashMap<(usize, ProcessKey), Program>,
     next_ring: u32,
+    started: Instant,
     scanned: Option<Instant>,
     totalled: Instant,
     unreached: u64,
     tally: ProbeTally,
-    scratch: Scratch,
+    drained: Drained,
 }
 
 /// What was drained.
@@ -59,48 +59,37 @@ pub struct ProbeTally {
     pub dropped: u64,
 }
 
-#[derive(Debug, Default)]
-struct Scratch {
-    bytes: Vec<u8>,
-    slots: Vec<Slot>,
-}
-
 /// A program with probes.
 #[derive(Debug)]
 struct Program {
-    control: ControlSource,
-    /// Its number here, once it could be told.
+    control: ControlHandle,
+    inside: Inside,
+    /// Its number here.
     pid: Pid,
-    rings: Vec<RingPlace>,
+    /// When its points were switched on.
+    listening: Nanos,
+    /// By their numbers in the program's table.
+    rings: HashMap<u32, OpenRing>,
     /// Rings that were there before this recording: what is in them is not ours.
-    old: usize,
+    old: HashSet<u32>,
     unreached: u64,
 }
 
 /// A place in a program's table of rings.
 #[derive(Debug)]
-enum RingPlace {
-    /// Not opened, or not there yet.
-    Closed,
+enum OpenRing {
     /// Not a ring, or not one that can be drained.
     Bad,
-    Open(Box<OpenRing>),
+    Good(Box<RingFile>, Option<Tenant>),
 }
 
-#[derive(Debug)]
-struct OpenRing {
-    source: RingSource,
-    /// The thread whose slots are being drained.
-    tenant: Option<Tenant>,
-    /// Generation whose slots have all been taken.
-    released: Option<u64>,
-}
-
+/// A thread whose slots are being drained.
 #[derive(Debug)]
 struct Tenant {
     number: u32,
-    owner: RingOwner,
-    told: RingCounts,
+    generation: u64,
+    first_slot: u64,
+    told: Totals,
 }
 
 impl Probes {
@@ -113,10 +102,7 @@ impl Probes {
     pub fn of_processes(pids: &[Pid]) -> Probes {
         let mut seen = HashSet::new();
         let places = pids.iter().filter_map(|&pid| Place::of_process(pid));
-        let places = places.filter(|place| {
-            fstat(place.dir()).is_ok_and(|stat| seen.insert((stat.st_dev, stat.st_ino)))
-        });
-        let places = places.collect();
+        let places = places.filter(|place| seen.insert(place.inode())).collect();
         Probes::new(places, Some(pids.iter().copied().collect()))
     }
 
@@ -126,11 +112,12 @@ impl Probes {
             followed,
             programs: HashMap::new(),
             next_ring: 0,
+            started: Instant::now(),
             scanned: None,
             totalled: Instant::now(),
             unreached: 0,
             tally: ProbeTally::default(),
-            scratch: Scratch::default(),
+            drained: Drained::with_capacity(PIECE),
         }
     }
 
@@ -143,9 +130,15 @@ impl Probes {
         }
     }
 
+    /// Whether a command was started a moment ago and has not shown itself: its first events would be missed.
+    pub fn is_expecting(&self) -> bool {
+        self.programs.is_empty() && self.followed.is_none() && self.started.elapsed() < EXPECTING
+    }
+
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
     pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
-        if self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY) {
+        let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
+        if due || self.is_expecting() {
             self.scan();
             self.scanned = Some(Instant::now());
         }
@@ -154,7 +147,7 @@ impl Probes {
         let mut gone = Vec::new();
         for (&key, program) in &mut self.programs {
             // Asked first, so that a program that ends in between is drained once more.
-            if totals && program.control.inside.is_gone(program.pid) {
+            if totals && program.inside.is_gone(program.pid) {
                 gone.push(key);
             }
             let mut drain = Drain {
@@ -162,7 +155,7 @@ impl Probes {
                 key: key.1,
                 next_ring: &mut self.next_ring,
                 tally: &mut self.tally,
-                scratch: &mut self.scratch,
+                drained: &mut self.drained,
                 totals,
                 writer,
             };
@@ -179,14 +172,12 @@ impl Probes {
 
     fn scan(&mut self) {
         for (at, place) in self.places.iter().enumerate() {
-            for name in place.names(MAX_FILES) {
-                let Some(FileKind::Control(key)) = FileKind::parse(&name) else {
-                    continue;
-                };
+            // A directory that is gone holds nothing new.
+            for key in place.dir().processes().unwrap_or_default() {
                 if self.programs.contains_key(&(at, key)) {
                     continue;
                 }
-                if let Some(program) = Program::found(place, &name, self.followed.as_ref()) {
+                if let Some(program) = Program::found(place, key, self.followed.as_ref()) {
                     self.programs.insert((at, key), program);
                 }
             }
@@ -204,16 +195,16 @@ impl Probes {
             key: key.1,
             next_ring: &mut self.next_ring,
             tally: &mut self.tally,
-            scratch: &mut self.scratch,
+            drained: &mut self.drained,
             totals: true,
             writer,
         };
         while drain.program(&mut program)? > 0.0 {}
         self.unreached += program.unreached();
-        for index in 0..program.rings.len() {
-            place.remove(FileKind::Ring(key.1, index as u32).name().as_str());
+        for &index in program.rings.keys() {
+            place.remove(FileKind::Ring(key.1, index));
         }
-        place.remove(FileKind::Control(key.1).name().as_str());
+        place.remove(FileKind::Control(key.1));
         Ok(())
     }
 
@@ -222,12 +213,11 @@ impl Probes {
         self.scan();
         let keys: Vec<_> = self.programs.keys().copied().collect();
         for program in self.programs.values() {
-            // A file that cannot be written any more has no one who reads it.
-            let _ = program.control.switch_off();
+            program.control.switch_off();
         }
         for key in keys {
             let program = &self.programs[&key];
-            if program.control.inside.is_gone(program.pid) {
+            if program.inside.is_gone(program.pid) {
                 self.leave(key, writer)?;
             }
         }
@@ -238,7 +228,7 @@ impl Probes {
                 key: key.1,
                 next_ring: &mut self.next_ring,
                 tally: &mut self.tally,
-                scratch: &mut self.scratch,
+                drained: &mut self.drained,
                 totals: true,
                 writer,
             };
@@ -255,34 +245,50 @@ impl Drop for Probes {
     fn drop(&mut self) {
         for program in self.programs.values() {
             // On the way out of a failure: programs must not go on writing for no one.
-            let _ = program.control.switch_off();
+            program.control.switch_off();
         }
     }
 }
 
 impl Program {
     /// The program of a control file, switched on; `None` if it is not one to follow, or not whole yet.
-    fn found(place: &Place, name: &str, followed: Option<&HashSet<Pid>>) -> Option<Program> {
-        let control = ControlSource::open(place.dir(), name, None).ok()?;
-        let pid = control.inside.outside();
-        if let Some(followed) = followed
-            && !pid.is_some_and(|p| followed.contains(&p))
-        {
+    fn found(place: &Place, key: ProcessKey, followed: Option<&HashSet<Pid>>) -> Option<Program> {
+        let mut control = place.dir().control(key).ok()?;
+        let facts = control.facts();
+        let inside = Inside {
+            pid: facts.pid,
+            namespace: facts.pid_namespace,
+            start_time: facts.start_time,
+        };
+        let pid = inside.outside();
+        let wanted = match followed {
+            Some(followed) => pid.is_some_and(|p| followed.contains(&p)),
+            None => true,
+        };
+        if !wanted {
             return None;
         }
-        let old = followed.map_or(0, |_| control.entries().map_or(0, |e| e.len()));
-        control.switch_on().ok()?;
+        let pid = pid.unwrap_or(inside.pid);
+        control.set_host_pid(pid);
+        let old = match followed {
+            Some(_) => control.rings().iter().map(|r| r.index).collect(),
+            None => HashSet::new(),
+        };
+        let listening = clock::now();
+        control.switch_on(Mode::Drain);
         Some(Program {
-            old,
-            pid: pid.unwrap_or(control.inside.pid),
             control,
-            rings: Vec::new(),
+            inside,
+            pid,
+            listening,
+            rings: HashMap::new(),
+            old,
             unreached: 0,
         })
     }
 
     fn unreached(&self) -> u64 {
-        let bad = self.rings.iter().filter(|r| matches!(r, RingPlace::Bad));
+        let bad = self.rings.values().filter(|r| matches!(r, OpenRing::Bad));
         self.unreached.max(self.control.unreached()) + bad.count() as u64
     }
 }
@@ -293,207 +299,177 @@ struct Drain<'a> {
     key: ProcessKey,
     next_ring: &'a mut u32,
     tally: &'a mut ProbeTally,
-    scratch: &'a mut Scratch,
+    drained: &'a mut Drained,
     totals: bool,
     writer: &'a mut Writer,
+}
+
+/// Why a ring's turn ended early.
+enum Stop {
+    /// It is no ring.
+    Ring,
+    Write(WriteError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(_: ReadError) -> Stop {
+        Stop::Ring
+    }
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Stop {
+        Stop::Write(error)
+    }
 }
 
 impl Drain<'_> {
     /// Returns how full the fullest ring was.
     fn program(&mut self, program: &mut Program) -> Result<f64, WriteError> {
-        let Ok(entries) = program.control.entries() else {
-            return Ok(0.0);
-        };
-        if program.rings.len() < entries.len() {
-            program
-                .rings
-                .resize_with(entries.len(), || RingPlace::Closed);
-        }
         if self.totals {
             program.unreached = program.control.unreached();
         }
         let mut fullest = 0.0f64;
-        let mut rings = std::mem::take(&mut program.rings);
-        for (index, (ring, &entry)) in rings.iter_mut().zip(&entries).enumerate() {
-            if matches!(ring, RingPlace::Closed) && entry.state != EntryState::Free {
-                *ring = self.open(program, index, entry);
+        for place in program.control.rings() {
+            let index = place.index;
+            if !program.rings.contains_key(&index) {
+                let opened = self.open(program, place);
+                program.rings.insert(index, opened);
             }
-            let RingPlace::Open(open) = ring else {
+            let Some(OpenRing::Good(mut file, mut tenant)) = program.rings.remove(&index) else {
+                program.rings.insert(index, OpenRing::Bad);
                 continue;
             };
-            match self.ring(program, open, index, entry) {
-                Ok(Ok(full)) => fullest = fullest.max(full),
-                Ok(Err(_)) => *ring = RingPlace::Bad,
-                Err(e) => {
-                    program.rings = rings;
-                    return Err(e);
+            let outcome = self.ring(program, &mut file, &mut tenant);
+            let after = match outcome {
+                Ok(full) => {
+                    fullest = fullest.max(full);
+                    OpenRing::Good(file, tenant)
                 }
-            }
-            if self.totals && entry.state == EntryState::Live {
-                end_if_dead(program, index, entry);
-            }
+                Err(Stop::Ring) => OpenRing::Bad,
+                Err(Stop::Write(e)) => return Err(e),
+            };
+            program.rings.insert(index, after);
         }
-        program.rings = rings;
         Ok(fullest)
     }
 
-    fn open(&self, program: &Program, index: usize, entry: Entry) -> RingPlace {
-        let inside = &program.control.inside;
-        let opened = match program.control.descriptor(index) {
-            Some(descriptor) => RingSource::of_descriptor(program.pid, descriptor, inside),
-            None => {
-                let name = FileKind::Ring(self.key, index as u32).name();
-                RingSource::open(self.place.dir(), name.as_str(), inside)
+    fn open(&self, program: &Program, place: RingPlace) -> OpenRing {
+        match self.place.dir().ring(&program.control, place) {
+            Ok(file) if file.facts().pid != self.key.pid => OpenRing::Bad,
+            Ok(mut file) => {
+                if program.old.contains(&place.index) {
+                    file.skip_backlog();
+                }
+                OpenRing::Good(Box::new(file), None)
             }
-        };
-        match opened {
-            Ok(source) => RingPlace::Open(Box::new(OpenRing {
-                source,
-                tenant: None,
-                released: None,
-            })),
-            // Its thread is still making it.
-            Err(_) if entry.state == EntryState::Opening => RingPlace::Closed,
-            Err(_) => RingPlace::Bad,
+            Err(_) => OpenRing::Bad,
         }
     }
 
-    /// Takes a ring's slots. The inner error says that it is no ring.
     fn ring(
         &mut self,
         program: &Program,
-        ring: &mut OpenRing,
-        index: usize,
-        entry: Entry,
-    ) -> Result<io::Result<f64>, WriteError> {
-        let (owner, counts) = match ring.source.header() {
-            Ok((Some(owner), counts)) => (owner, counts),
-            Ok((None, _)) => return Ok(Ok(0.0)),
-            Err(e) => return Ok(Err(e)),
-        };
-        if ring.released == Some(owner.generation) {
-            return Ok(Ok(0.0));
-        }
-        if owner.flight {
-            return Ok(Err(io::ErrorKind::Unsupported.into()));
-        }
-        if ring
-            .tenant
-            .as_ref()
-            .is_none_or(|t| t.owner.generation != owner.generation)
-        {
-            let old = index < program.old && ring.tenant.is_none() && ring.released.is_none();
-            let first = if old { counts.head } else { owner.first_slot };
-            if old && let Err(e) = ring.source.skip_to(first) {
-                return Ok(Err(e));
-            }
-            ring.tenant = Some(self.move_in(program, &ring.source, &owner, first)?);
-        }
-        let OpenRing {
-            source,
-            tenant: Some(tenant),
-            released,
-        } = ring
-        else {
-            return Ok(Ok(0.0));
-        };
+        file: &mut RingFile,
+        tenant: &mut Option<Tenant>,
+    ) -> Result<f64, Stop> {
         let mut full = 0.0f64;
-        let Scratch { bytes, slots } = &mut *self.scratch;
-        for _ in 0..MAX_READS {
-            let taken = match source.take(counts.head, bytes, slots) {
-                Ok(taken) => taken,
-                Err(e) => return Ok(Err(e)),
-            };
-            full = full.max(taken.waiting as f64 / source.capacity as f64);
-            if slots.is_empty() {
+        for _ in 0..MAX_PIECES {
+            self.drained.clear();
+            let taken = file.drain(self.drained)?;
+            if file.owner().mode == Mode::Flight {
+                return Err(Stop::Ring);
+            }
+            if taken.slots > 0 {
+                let tenant = self.tenant(program, file, taken.first, tenant)?;
+                let first = taken.first.wrapping_sub(tenant.first_slot);
+                let slots = self.drained.slots();
+                self.writer.slots(tenant.number, first, slots)?;
+                self.tally.slots += taken.slots as u64;
+            } else if !taken.new_owner {
                 break;
             }
-            self.tally.slots += slots.len() as u64;
-            let first = taken.first.wrapping_sub(tenant.owner.first_slot);
-            self.writer.slots(tenant.number, first, slots)?;
+            let part = taken.slots as f64 / file.capacity() as f64;
+            full = full.max(if taken.more { 1.0 } else { part });
         }
-        let ended = owner.ended || entry.state == EntryState::Ended;
-        let done = ended && source.tail() >= counts.head;
-        if (self.totals || done) && tenant.told != counts {
-            self.tally.dropped += counts
-                .dropped_slots
-                .saturating_sub(tenant.told.dropped_slots);
-            tenant.told = counts;
-            self.writer.meta(&totals(tenant, &counts))?;
+        let finished = file.is_finished();
+        if self.totals || finished {
+            let tenant = self.tenant(program, file, file.position(), tenant)?;
+            let totals = file.totals();
+            if tenant.told != totals {
+                let dropped = totals.dropped_slots;
+                self.tally.dropped += dropped.saturating_sub(tenant.told.dropped_slots);
+                tenant.told = totals;
+                self.writer.meta(&record(tenant.number, &totals))?;
+            }
         }
-        if done {
-            // A ring that cannot be written any more is given away by no one.
-            let _ = source.release(owner.generation);
-            *released = Some(owner.generation);
-            ring.tenant = None;
+        if finished {
+            file.release();
         }
-        Ok(Ok(full))
+        Ok(full)
     }
 
-    /// A thread's ring gets a number in the recording, which begins at position `first`.
-    fn move_in(
+    /// The number in the recording of the thread that has the ring, whose slots are recorded from position `first` on.
+    fn tenant<'t>(
         &mut self,
         program: &Program,
-        source: &RingSource,
-        owner: &RingOwner,
+        file: &RingFile,
         first: u64,
-    ) -> Result<Tenant, WriteError> {
+        tenant: &'t mut Option<Tenant>,
+    ) -> Result<&'t mut Tenant, WriteError> {
+        let owner = file.owner();
+        if tenant
+            .as_ref()
+            .is_none_or(|t| t.generation != owner.generation)
+        {
+            *tenant = None;
+        }
+        if let Some(tenant) = tenant {
+            return Ok(tenant);
+        }
         let number = *self.next_ring;
         *self.next_ring += 1;
         self.tally.rings += 1;
         let own = program.control.own_points();
-        let inside = &program.control.inside;
         self.writer.meta(&Meta::Ring(Ring {
             ring: number,
             pid: program.pid,
-            tid: inside.thread_outside(program.pid, owner.tid),
+            tid: program.inside.thread_outside(program.pid, owner.tid),
             name: owner.name.clone(),
-            capacity: source.capacity,
-            flight: owner.flight,
+            capacity: file.capacity(),
+            flight: false,
             // What is in a ring now was written a moment ago, whenever the ring was made.
             base_tsc: clock::counter(),
             first_slot: first.wrapping_sub(owner.first_slot),
+            listening: program.listening,
             points: own
                 .into_iter()
                 .map(|(id, name)| OwnPoint { id, name })
                 .collect(),
         }))?;
-        Ok(Tenant {
+        Ok(tenant.insert(Tenant {
             number,
-            owner: owner.clone(),
-            told: RingCounts::default(),
-        })
+            generation: owner.generation,
+            first_slot: owner.first_slot,
+            told: Totals::default(),
+        }))
     }
 }
 
-/// A thread that was killed could not say that it ends.
-fn end_if_dead(program: &Program, index: usize, entry: Entry) {
-    let inside = &program.control.inside;
-    let tid = inside.thread_outside(program.pid, entry.tid);
-    let task = format!("/proc/{}/task/{tid}", program.pid);
-    if !inside.is_gone(program.pid) && !fs::exists(task).unwrap_or(true) {
-        // Should the file refuse, the ring stays taken: no harm to the program.
-        let _ = program.control.end(index, entry);
-    }
-}
-
-fn totals(tenant: &Tenant, counts: &RingCounts) -> Meta {
-    let slots = counts.head.saturating_sub(tenant.owner.first_slot);
-    let [rx_bursts, rx_packets, rx_bytes] = counts.rx;
-    let [tx_bursts, tx_packets, tx_bytes] = counts.tx;
+fn record(ring: u32, totals: &Totals) -> Meta {
     Meta::RingTotals(RingTotals {
-        ring: tenant.number,
+        ring,
         time: clock::now(),
-        events: slots.saturating_sub(counts.extra_slots),
-        dropped_slots: counts.dropped_slots,
-        rx_bursts,
-        rx_packets,
-        rx_bytes,
-        tx_bursts,
-        tx_packets,
-        tx_bytes,
-        rounds: counts.empty_rounds.saturating_add(counts.worked_rounds),
-        empty_rounds: counts.empty_rounds,
-        requests: counts.requests,
+        events: totals.events,
+        dropped_slots: totals.dropped_slots,
+        rx_bursts: totals.rx_bursts,
+        rx_packets: totals.rx_packets,
+        rx_bytes: totals.rx_bytes,
+        tx_bursts: totals.tx_bursts,
+        tx_packets: totals.tx_packets,
+        tx_bytes: totals.tx_bytes,
+        rounds: totals.rounds,
+        empty_rounds: totals.empty_rounds,
+        requests: totals.requests,
     })
 }

@@ -1,17 +1,14 @@
 //! Where programs with probes and their recorder meet: session directories.
 //!
-//! In: nothing, or a running process; out: an open directory. Every name is resolved once, without following symbolic
-//! links, and the owner is checked, since a directory in `/dev/shm` may be anyone's. It refuses to know what is in the
-//! files.
+//! In: nothing, or a running process; out: an open directory. Its owner is checked, since a directory in `/dev/shm` may
+//! be anyone's. It refuses to know what is in the files.
 
 use super::tasks;
 use crate::trace::record::Pid;
-use bypassprof_wire::names::{SESSION_VARIABLE, USER_DIRECTORY};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use bypassprof_ring::reader::SessionDir;
+use bypassprof_wire::names::{FileKind, SESSION_VARIABLE, USER_DIRECTORY};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -22,7 +19,7 @@ const SESSION: &str = "/dev/shm/bypassprof-session-";
 /// An open session directory.
 #[derive(Debug)]
 pub struct Place {
-    dir: OwnedFd,
+    dir: SessionDir,
     path: PathBuf,
     /// Whether it is ours to remove.
     ours: bool,
@@ -36,7 +33,8 @@ impl Place {
         sweep();
         let path = PathBuf::from(format!("{SESSION}{me}-{start}"));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        match open_dir(&path) {
+        let me = rustix::process::geteuid().as_raw();
+        match SessionDir::open(&path, me) {
             Ok(dir) => Ok(Place {
                 dir,
                 path,
@@ -45,7 +43,7 @@ impl Place {
             Err(e) => {
                 // It was made a moment ago and is empty.
                 let _ = fs::remove_dir(&path);
-                Err(e)
+                Err(io::Error::other(e))
             }
         }
     }
@@ -62,9 +60,9 @@ impl Place {
                 continue;
             };
             let path = Path::new(&root).join(relative);
-            if let Ok(dir) = open_dir(&path)
-                && rustix::fs::fstat(&dir).is_ok_and(|s| s.st_uid == owner || s.st_uid == 0)
-            {
+            // One that gave its privileges away may have been started in root's.
+            let dir = SessionDir::open(&path, owner).or_else(|_| SessionDir::open(&path, 0));
+            if let Ok(dir) = dir {
                 return Some(Place {
                     dir,
                     path,
@@ -78,8 +76,9 @@ impl Place {
     /// A directory that someone else removes.
     #[cfg(test)]
     pub fn at(path: &Path) -> io::Result<Place> {
+        let owner = fs::metadata(path)?.uid();
         Ok(Place {
-            dir: open_dir(path)?,
+            dir: SessionDir::open(path, owner).map_err(io::Error::other)?,
             path: path.to_path_buf(),
             ours: false,
         })
@@ -90,26 +89,21 @@ impl Place {
         &self.path
     }
 
-    /// The open directory.
-    pub fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+    /// What tells it from others.
+    pub fn inode(&self) -> Option<(u64, u64)> {
+        let stat = fs::metadata(&self.path).ok()?;
+        Some((stat.dev(), stat.ino()))
     }
 
-    /// Names of the files in it, at most `limit`.
-    pub fn names(&self, limit: usize) -> Vec<String> {
-        let Ok(dir) = Dir::read_from(&self.dir) else {
-            return Vec::new();
-        };
-        let files = dir.filter_map(Result::ok);
-        let regular = files.filter(|e| e.file_type() != FileType::Directory);
-        let names = regular.filter_map(|e| e.file_name().to_str().ok().map(str::to_owned));
-        names.take(limit).collect()
+    /// The open directory.
+    pub fn dir(&self) -> &SessionDir {
+        &self.dir
     }
 
     /// Removes a file that is no longer needed.
-    pub fn remove(&self, name: &str) {
+    pub fn remove(&self, file: FileKind) {
         // If its program removed it first, so much the better.
-        let _ = rustix::fs::unlinkat(&self.dir, name, AtFlags::empty());
+        let _ = fs::remove_file(self.path.join(file.name().as_str()));
     }
 }
 
@@ -120,11 +114,6 @@ impl Drop for Place {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
-}
-
-fn open_dir(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|e: Errno| e.into())
 }
 
 /// The session directory that a process was started with, if it is an absolute path without detours.
@@ -177,7 +166,7 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         fs::write(path.join("1-2.control"), b"x").unwrap();
-        assert_eq!(place.names(10), ["1-2.control"]);
+        assert_eq!(place.dir().processes().unwrap().len(), 1);
         drop(place);
         assert!(!path.exists());
     }

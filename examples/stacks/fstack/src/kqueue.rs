@@ -3,7 +3,6 @@
 //! In: the engine's events; out: batches for the application, each connection once however much happened to it. News are
 //! told once (`EV_CLEAR`): whoever is told of data reads until there is none. It refuses to know what the data is.
 
-use bypassprof_probe::{self as probe, Tsc, points};
 use stack_tcp::{ConnId, Engine, EventKind};
 use std::collections::VecDeque;
 
@@ -43,16 +42,16 @@ pub struct Kqueue {
 }
 
 impl Kqueue {
-    /// Takes the engine's news; `since` is when the frames that brought them were asked for.
+    /// Takes the engine's news.
     #[inline]
-    pub fn take_news(&mut self, engine: &mut Engine, since: Tsc) {
+    pub fn take_news(&mut self, engine: &mut Engine) {
         while let Some(event) = engine.pop_event() {
-            self.knote(engine, event.conn, event.kind, since);
+            self.knote(event.conn, event.kind);
         }
     }
 
     #[inline(never)]
-    fn knote(&mut self, engine: &Engine, conn: ConnId, kind: EventKind, since: Tsc) {
+    fn knote(&mut self, conn: ConnId, kind: EventKind) {
         let index = conn.index();
         if self.notes.len() <= index {
             self.notes.resize(index + 1, None);
@@ -70,12 +69,6 @@ impl Kqueue {
             EventKind::Connected | EventKind::Writable => note.writable = true,
             EventKind::Readable => note.readable = true,
             EventKind::PeerClosed | EventKind::Closed(_) => note.ended = true,
-        }
-        if kind == EventKind::Readable && probe::enabled() {
-            let bytes = engine.info(conn).map_or(0, |info| info.readable);
-            let age = probe::now().raw().saturating_sub(since.raw());
-            let more = [self.ready.len() as u32, age as u32, 0];
-            probe::emit_with(points::DELIVER, engine.flow(conn), bytes as u32, more);
         }
     }
 
@@ -118,13 +111,11 @@ impl Kqueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stack_tcp::Config;
 
     fn kqueue_with(news: &[(u64, EventKind)]) -> Kqueue {
-        let engine = Engine::new(Config::new([2; 6], [10, 123, 0, 2].into(), 24));
         let mut kqueue = Kqueue::default();
         for &(conn, kind) in news {
-            kqueue.knote(&engine, ConnId::from_raw(conn), kind, Tsc::from_raw(0));
+            kqueue.knote(ConnId::from_raw(conn), kind);
         }
         kqueue
     }

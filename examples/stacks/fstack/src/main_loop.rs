@@ -7,7 +7,7 @@ use crate::kqueue::Kqueue;
 use crate::port::{Port, Trigger};
 use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
-use bypassprof_probe::{self as probe, Flow, Stage, Tsc, points};
+use bypassprof_probe::{self as probe, Flow, Stage, points};
 use ringbuf::traits::{Consumer, Observer};
 use stack_netio::Device;
 use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
@@ -42,8 +42,6 @@ pub struct Stack<D> {
     ends: Ends,
     kqueue: Kqueue,
     frame: Vec<u8>,
-    /// When the last frames were asked for.
-    burst: Tsc,
     next_tick: Time,
     last_drain: Time,
     last_turn: Time,
@@ -70,7 +68,6 @@ impl<D: Device> Stack<D> {
             ends,
             kqueue: Kqueue::default(),
             frame: Vec::new(),
-            burst: Tsc::from_raw(0),
             next_tick: Time::ZERO + config.tick,
             last_drain: Time::ZERO,
             last_turn: Time::ZERO,
@@ -137,9 +134,10 @@ impl<D: Device> Stack<D> {
         Time::from_nanos(self.clock.delta_as_nanos(self.start, self.clock.raw()))
     }
 
-    /// One round; whether it did something.
+    /// One round at a moment of the caller's clock, which never goes back; whether it did something. For callers with a
+    /// loop of their own: [`Stack::main_loop`] uses the CPU's clock.
     #[inline]
-    fn round(&mut self, app: &mut impl App, now: Time) -> bool {
+    pub fn round(&mut self, app: &mut impl App, now: Time) -> bool {
         self.port.rounds.begin();
         let mut worked = self.run_clock(now);
         self.port.rounds.stage(Stage::Timers);
@@ -155,7 +153,7 @@ impl<D: Device> Stack<D> {
         self.port.rounds.stage(Stage::Nic);
         self.process_msg_ring();
         self.port.rounds.stage(Stage::Rings);
-        self.kqueue.take_news(&mut self.engine, self.burst);
+        self.kqueue.take_news(&mut self.engine);
         let packets = dispatched || received;
         if packets || now.since(self.last_turn) >= self.config.tx_delay {
             worked |= self.callback(app, now);
@@ -247,7 +245,6 @@ impl<D: Device> Stack<D> {
         {
             taken += 1;
             let burst = probe::Burst::now();
-            self.burst = burst.stamp();
             let depth = self.rings.dispatch.occupied_len();
             burst.emit_with(points::HANDOFF, Flow::NONE, 0, [depth as u32, 0, 0]);
             let meta = FrameMeta {
@@ -266,9 +263,6 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     fn receive(&mut self, now: Time) -> bool {
         let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
-        if frames > 0 {
-            self.burst = burst.stamp();
-        }
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
             let meta = FrameMeta {

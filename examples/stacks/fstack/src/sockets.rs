@@ -4,7 +4,7 @@
 
 use crate::kqueue::{Kevent, Kqueue};
 use crate::port::Port;
-use bypassprof_probe::{self as probe, Flow, points};
+use bypassprof_probe::Flow;
 use stack_netio::Device;
 use stack_tcp::{ConnId, Engine, TcpError, Time};
 
@@ -36,18 +36,7 @@ impl<D: Device> Sockets<'_, D> {
     /// writable event follows.
     #[inline(never)]
     pub fn ff_write(&mut self, conn: ConnId, bytes: &[u8]) -> Result<usize, TcpError> {
-        let free = match probe::enabled() {
-            true => self.engine.info(conn).map_or(0, |info| info.writable),
-            false => 0,
-        };
         let accepted = self.engine.write(conn, bytes)?;
-        let flow = self.engine.flow(conn);
-        let more = [accepted as u32, free as u32, 0];
-        probe::emit_with(points::SEND_CALL, flow, bytes.len() as u32, more);
-        if accepted < bytes.len() {
-            let capacity = self.engine.config().policy.send_buffer as u32;
-            probe::emit_with(points::FULL, flow, capacity, [3, 0, 0]);
-        }
         if accepted > 0 {
             self.engine.output(conn, self.now, self.port);
         }

@@ -8,6 +8,9 @@ use crate::atomics::{Ordering, fence};
 use crate::memory::Ring;
 use bypassprof_wire::layout::{MAX_UNPUBLISHED, Mode};
 
+/// Slots behind a full ring's length that an unpublished event may be overwriting. Loom's models make events of one slot.
+const UNPUBLISHED: u64 = if cfg!(loom) { 1 } else { MAX_UNPUBLISHED };
+
 /// A reader's place in a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
@@ -93,7 +96,7 @@ impl Cursor {
             return count;
         }
         behind
-            .wrapping_add(MAX_UNPUBLISHED)
+            .wrapping_add(UNPUBLISHED)
             .saturating_sub(ring.capacity())
     }
 

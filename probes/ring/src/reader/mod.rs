@@ -4,16 +4,22 @@
 //! counted. Nothing read from a program is used as an address or a length before it was checked against the mapping;
 //! no input makes this panic, loop or allocate beyond what the caller asked for.
 
+#[cfg(not(loom))]
 mod control;
 mod cursor;
 mod drained;
+#[cfg(not(loom))]
 mod file;
+#[cfg(not(loom))]
 mod session;
 
+#[cfg(not(loom))]
 pub use control::{ControlHandle, Facts, RingPlace};
 pub use cursor::{Cursor, Taken};
 pub use drained::Drained;
+#[cfg(not(loom))]
 pub use file::{OwnerView, RingFile, Totals};
+#[cfg(not(loom))]
 pub use session::SessionDir;
 
 use std::io;
