@@ -142,3 +142,17 @@ fn headers_stand_alone() {
         }
     }
 }
+
+/// The guide's example compiles as both languages.
+#[test]
+fn guide_compiles() {
+    let guide = include_str!("../../../docs/guide/probes-c.md");
+    let code = guide.split("```c\n").nth(1).unwrap();
+    let code = code.split("```").next().unwrap();
+    let bench = Workbench::new();
+    for name in ["guide.c", "guide.cc"] {
+        std::fs::write(bench.path(name), code).unwrap();
+        let mut command = bench.compiler_for(&bench.path(name));
+        succeed(command.args(["-O2", "-c", "-o"]).arg(bench.path("guide.o")));
+    }
+}

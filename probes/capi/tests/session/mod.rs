@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,14 @@ impl Workbench {
         self.dir.path().join(name)
     }
 
-    /// A compiler with all warnings as errors and the headers in reach; C++ for `.cc`.
+    /// A compiler for one of the programs.
     pub fn compiler(&self, source: &str) -> Command {
-        let (compiler, standard) = if source.ends_with(".cc") {
+        self.compiler_for(&Path::new(CAPI).join("tests/programs").join(source))
+    }
+
+    /// A compiler with all warnings as errors and the headers in reach; C++ for `.cc`.
+    pub fn compiler_for(&self, source: &Path) -> Command {
+        let (compiler, standard) = if source.extension().is_some_and(|e| e == "cc") {
             ("c++", "-std=c++17")
         } else {
             ("cc", "-std=c11")
@@ -54,7 +59,7 @@ impl Workbench {
         let mut command = Command::new(compiler);
         command.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
         command.arg(format!("-I{CAPI}/include"));
-        command.arg(format!("{CAPI}/tests/programs/{source}"));
+        command.arg(source);
         command
     }
 
