@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per question.
 
 mod names;
+mod pollmix;
 mod python;
 mod record;
 mod refusals;
