@@ -104,7 +104,7 @@ catalogue! {
     16 HANDOFF "handoff" "An item crossed from one thread's queue to this thread."
         flow: "flow, or 0" args: ["queue", "depth left", "age in ticks", "0"];
     17 TIMER "timer" "A timer ran."
-        flow: "flow, or 0" args: ["kind: 1 retransmit, 2 delayed ack, 3 persist, 4 keepalive, 5 time-wait, 6 tick", "lateness in ticks", "0", "0"];
+        flow: "flow, or 0" args: ["kind: 1 retransmit, 2 delayed ack, 3 persist, 4 keepalive, 5 time-wait, 6 tick", "lateness in ns", "0", "0"];
     18 LOCK_WAIT "lock_wait" "A lock was taken after waiting."
         flow: "flow, or 0" args: ["ticks waited"];
     19 SLOW_PATH "slow_path" "A packet left the fast path."

@@ -182,12 +182,8 @@ impl<D: Device> Stack<D> {
         self.next_tick = now + self.config.tick;
         let ran = self.engine.poll_timers(now, &mut self.port);
         self.port.rounds.worked(ran.max(1));
-        if probe::enabled() {
-            let ticks = self.clock.raw().saturating_sub(self.start) as f64;
-            let per_nano = ticks / now.as_nanos().max(1) as f64;
-            let late = (late.as_nanos() as f64 * per_nano) as u32;
-            probe::emit_with(points::TIMER, Flow::NONE, 6, [late, 0, 0]);
-        }
+        let late = late.as_nanos().min(u128::from(u32::MAX)) as u32;
+        probe::emit_with(points::TIMER, Flow::NONE, 6, [late, 0, 0]);
     }
 
     #[inline(never)]

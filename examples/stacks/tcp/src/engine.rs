@@ -709,7 +709,6 @@ impl Core {
     fn run_timers(&mut self, id: ConnId, conn: &mut Conn, now: Time, out: &mut impl FrameSink) {
         let due = |at: Option<Time>| at.filter(|&at| at <= now);
         let ran = |conn: &Conn, kind: u32, at: Time| {
-            // Lateness is told in ns: the engine does not know the counter's rate.
             let late = now.since(at).as_nanos().min(u128::from(u32::MAX)) as u32;
             probe::emit_with(points::TIMER, conn.flow, kind, [late, 0, 0]);
         };

@@ -174,7 +174,14 @@ impl Core {
                 if conn.state == State::TimeWait && segment.has(flags::FIN) {
                     self.time_wait(id, conn, now);
                 }
-                self.acknowledge(id, conn, now, out);
+                // What does not fit into a closed window may still acknowledge and open the peer's.
+                let closed = conn.rcv_edge == conn.rcv_next && segment.seq == conn.rcv_next;
+                if closed && conn.state.is_synchronized() && self.is_ack_of_ours(conn, segment) {
+                    self.acknowledged(id, conn, segment, now);
+                }
+                if conn.state != State::Closed {
+                    self.acknowledge(id, conn, now, out);
+                }
             }
             return After::Keep;
         }
@@ -203,11 +210,7 @@ impl Core {
             }
             self.established(id, conn, segment, now);
         }
-        if segment.ack.after(conn.max)
-            || segment
-                .ack
-                .before(Seq(conn.una.0.wrapping_sub(conn.largest_window)))
-        {
+        if !self.is_ack_of_ours(conn, segment) {
             self.counters.drop_window += 1;
             if self.may_challenge(now) {
                 self.acknowledge(id, conn, now, out);
@@ -239,6 +242,12 @@ impl Core {
             _ => segment.seq.after(conn.rcv_next),
         };
         syn && newer
+    }
+
+    /// Whether the segment acknowledges something we may have sent (RFC 5961 5).
+    fn is_ack_of_ours(&self, conn: &Conn, segment: &Segment<'_>) -> bool {
+        let oldest = Seq(conn.una.0.wrapping_sub(conn.largest_window));
+        segment.has(flags::ACK) && !segment.ack.after(conn.max) && !segment.ack.before(oldest)
     }
 
     /// Whether the segment lies in the window and is no old duplicate (RFC 9293 3.4, RFC 7323 5).

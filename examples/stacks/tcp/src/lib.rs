@@ -9,7 +9,7 @@
 //!                                               |   ^                         |
 //!                                  recovery, congestion, rtt      buffers <-- write/read
 //!                                               v                             |
-//! frames <-- sink <-- wire <------------- output <-- timer wheel, pending lists
+//! frames <-- sink <-- wire <------------- output <-- timers, pending lists
 //! ```
 //!
 //! Clauses kept: RFC 9293 (TCP), 7323 (window scale, timestamps, PAWS), 2018 and 6675 (SACK), 6298 (retransmission
