@@ -23,6 +23,8 @@ use tasks::Inside;
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);
+/// As many threads that ended since the last turn as full a ring.
+const SCARCE: usize = 64;
 /// How long a command's first program is waited for with more haste.
 const EXPECTING: Duration = Duration::from_secs(2);
 /// How often totals are written and dead threads looked for.
@@ -92,6 +94,7 @@ struct Tenant {
     generation: u64,
     first_slot: u64,
     told: Totals,
+    released: bool,
 }
 
 impl Probes {
@@ -174,6 +177,7 @@ impl Probes {
                 tally: &mut self.tally,
                 drained: &mut self.drained,
                 totals,
+                released: 0,
                 writer,
             };
             fullest = fullest.max(drain.program(program)?);
@@ -215,6 +219,7 @@ impl Probes {
             tally: &mut self.tally,
             drained: &mut self.drained,
             totals: true,
+            released: 0,
             writer,
         };
         while drain.program(&mut program)? > 0.0 {}
@@ -248,6 +253,7 @@ impl Probes {
                 tally: &mut self.tally,
                 drained: &mut self.drained,
                 totals: true,
+                released: 0,
                 writer,
             };
             // Once more after what was there: a point that was being written when the switch was turned.
@@ -319,6 +325,8 @@ struct Drain<'a> {
     tally: &'a mut ProbeTally,
     drained: &'a mut Drained,
     totals: bool,
+    /// Rings that were given back in this turn.
+    released: usize,
     writer: &'a mut Writer,
 }
 
@@ -348,6 +356,7 @@ impl Drain<'_> {
             program.unreached = program.control.unreached();
         }
         let mut fullest = 0.0f64;
+        self.released = 0;
         for place in program.control.rings() {
             let index = place.index;
             if !program.rings.contains_key(&index) {
@@ -369,7 +378,8 @@ impl Drain<'_> {
             };
             program.rings.insert(index, after);
         }
-        Ok(fullest)
+        // Threads that come and go need rings as much as events need room in them.
+        Ok(fullest.max(self.released as f64 / SCARCE as f64))
     }
 
     fn open(&self, program: &Program, place: RingPlace) -> OpenRing {
@@ -410,7 +420,7 @@ impl Drain<'_> {
             let part = taken.slots as f64 / file.capacity() as f64;
             full = full.max(if taken.more { 1.0 } else { part });
         }
-        let finished = file.is_finished();
+        let finished = file.is_finished() && tenant.as_ref().is_none_or(|t| !t.released);
         if self.totals || finished {
             let tenant = self.tenant(program, file, file.position(), tenant)?;
             let totals = file.totals();
@@ -420,9 +430,11 @@ impl Drain<'_> {
                 tenant.told = totals;
                 self.writer.meta(&record(tenant.number, &totals))?;
             }
-        }
-        if finished {
-            file.release();
+            if finished {
+                file.release();
+                tenant.released = true;
+                self.released += 1;
+            }
         }
         Ok(full)
     }
@@ -470,6 +482,7 @@ impl Drain<'_> {
             generation: owner.generation,
             first_slot: owner.first_slot,
             told: Totals::default(),
+            released: false,
         }))
     }
 }
