@@ -38,11 +38,15 @@ const MAX_PIECES: usize = 64;
 #[derive(Debug)]
 pub struct Probes {
     places: Vec<Place>,
-    /// Processes that have no directory yet.
-    placeless: Vec<Pid>,
-    /// Processes that are followed; `None`: all that appear in the session directory.
-    followed: Option<HashSet<Pid>>,
+    /// Whether the first place is this recording's own: all that appear there belong to it.
+    session: bool,
+    /// Processes that are followed and have shown no directory yet; of a session: that cannot enter its directory.
+    placeless: HashSet<Pid>,
+    /// Processes that are followed.
+    followed: HashSet<Pid>,
     programs: HashMap<(usize, ProcessKey), Program>,
+    /// Programs that are gone.
+    left: HashSet<(usize, ProcessKey)>,
     next_ring: u32,
     started: Instant,
     scanned: Option<Instant>,
@@ -98,39 +102,27 @@ struct Tenant {
 }
 
 impl Probes {
-    /// All programs that appear in a session directory.
-    pub fn of_session(place: Place) -> Probes {
-        Probes::new(vec![place], None)
+    /// A command that is about to run as process `pid`: all programs that appear in a session directory, and the
+    /// processes it makes that run as another user, who cannot enter there, in that user's own.
+    pub fn of_session(place: Place, pid: Pid) -> Probes {
+        Probes::new(vec![place], true, &[pid])
     }
 
     /// Running processes and the children they make.
     pub fn of_processes(pids: &[Pid]) -> Probes {
-        let mut probes = Probes::new(Vec::new(), Some(pids.iter().copied().collect()));
-        probes.placeless = pids.to_vec();
+        let mut probes = Probes::new(Vec::new(), false, pids);
         probes.find_places();
         probes
     }
 
-    /// A process has no directory before its first probe.
-    fn find_places(&mut self) {
-        let (placeless, places) = (&mut self.placeless, &mut self.places);
-        placeless.retain(|&pid| match Place::of_process(pid) {
-            None => true,
-            Some(found) => {
-                if places.iter().all(|p| p.inode() != found.inode()) {
-                    places.push(found);
-                }
-                false
-            }
-        });
-    }
-
-    fn new(places: Vec<Place>, followed: Option<HashSet<Pid>>) -> Probes {
+    fn new(places: Vec<Place>, session: bool, pids: &[Pid]) -> Probes {
         Probes {
             places,
-            placeless: Vec::new(),
-            followed,
+            session,
+            placeless: pids.iter().copied().collect(),
+            followed: pids.iter().copied().collect(),
             programs: HashMap::new(),
+            left: HashSet::new(),
             next_ring: 0,
             started: Instant::now(),
             scanned: None,
@@ -141,28 +133,53 @@ impl Probes {
         }
     }
 
+    /// A process has no directory before its first probe, and may become another user's.
+    fn find_places(&mut self) {
+        let (session, places) = (self.session, &mut self.places);
+        self.placeless.retain(|&pid| {
+            let found = if session {
+                Place::of_other_user(pid)
+            } else {
+                Place::of_process(pid)
+            };
+            let Some(found) = found else {
+                return tasks::start_time(pid).is_some();
+            };
+            if places.iter().all(|p| p.inode() != found.inode()) {
+                places.push(found);
+            }
+            false
+        });
+    }
+
     /// Takes note of a child of a process that is followed.
     pub fn meta(&mut self, meta: &Meta) {
-        if let (Meta::Thread(thread), Some(followed)) = (meta, &mut self.followed)
-            && followed.contains(&thread.parent)
+        if let Meta::Thread(thread) = meta
+            && self.followed.contains(&thread.parent)
+            && self.followed.insert(thread.pid)
+            && self.session
         {
-            followed.insert(thread.pid);
+            self.placeless.insert(thread.pid);
         }
     }
 
     /// Whether a command was started a moment ago and has not shown itself: its first events would be missed.
     pub fn is_expecting(&self) -> bool {
-        self.programs.is_empty() && self.followed.is_none() && self.started.elapsed() < EXPECTING
+        self.programs.is_empty() && self.session && self.started.elapsed() < EXPECTING
     }
 
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
     pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
+        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
         let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
-        if due || self.is_expecting() {
+        let expecting = self.is_expecting();
+        if totals || expecting {
+            self.find_places();
+        }
+        if due || expecting {
             self.scan();
             self.scanned = Some(Instant::now());
         }
-        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
         let mut fullest = 0.0f64;
         let mut gone = Vec::new();
         for (&key, program) in &mut self.programs {
@@ -187,7 +204,6 @@ impl Probes {
         }
         if totals {
             self.totalled = Instant::now();
-            self.find_places();
         }
         Ok(fullest)
     }
@@ -196,11 +212,14 @@ impl Probes {
         for (at, place) in self.places.iter().enumerate() {
             // A directory that is gone holds nothing new.
             for key in place.dir().processes().unwrap_or_default() {
-                if self.programs.contains_key(&(at, key)) {
+                let known = (at, key);
+                if self.programs.contains_key(&known) || self.left.contains(&known) {
                     continue;
                 }
-                if let Some(program) = Program::found(place, key, self.followed.as_ref()) {
-                    self.programs.insert((at, key), program);
+                let all = self.session && at == 0;
+                let followed = (!all).then_some(&self.followed);
+                if let Some(program) = Program::found(place, key, followed) {
+                    self.programs.insert(known, program);
                 }
             }
         }
@@ -211,6 +230,7 @@ impl Probes {
         let Some(mut program) = self.programs.remove(&key) else {
             return Ok(());
         };
+        self.left.insert(key);
         let place = &self.places[key.0];
         let mut drain = Drain {
             place,
