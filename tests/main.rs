@@ -7,5 +7,6 @@ mod python;
 mod record;
 mod refusals;
 mod report;
+mod rings;
 mod support;
 mod tidy;

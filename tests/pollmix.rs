@@ -1,7 +1,7 @@
 //! A program whose share of empty polling is known, because it measures it with its own clock: the report must say the
 //! same, to a point in a hundred. The program is this very test binary, started again as [`program`].
 
-use crate::support::{Place, Run, row};
+use crate::support::{Place, Run, names_in, row};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -206,6 +206,16 @@ fn measured(place: &Place, before: &[&str], mix: &str) -> (f64, Value) {
     (true_share(&run.out), place.report())
 }
 
+/// Removes what a dead program left in its user's directory, where it is kept for post mortem.
+fn sweep(user: u32, report: &Value) {
+    let dir = format!("/dev/shm/bypassprof-{user}");
+    let program = format!("{}-", poller(report)["pid"]);
+    let names = names_in(dir.as_ref()).into_iter();
+    for name in names.filter(|n| n.starts_with(&program)) {
+        std::fs::remove_file(format!("{dir}/{name}")).unwrap();
+    }
+}
+
 fn number(value: &Value) -> f64 {
     value
         .as_f64()
@@ -274,7 +284,9 @@ fn joined_while_it_runs() {
     let run = place.run(&["record", "-p", &pid]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     let out = Run::from(program.wait_with_output().unwrap()).out;
-    agrees("70", true_share(&out), &place.report());
+    let report = place.report();
+    agrees("70", true_share(&out), &report);
+    sweep(rustix::process::geteuid().as_raw(), &report);
 }
 
 /// In a PID namespace of its own the program calls itself by other numbers; its samples and its ring are one thread.
@@ -287,6 +299,29 @@ fn in_a_pid_namespace() {
     let inside = ["unshare", "--pid", "--fork", "--kill-child"];
     let (truth, report) = measured(&Place::new(), &inside, "70");
     agrees("70", truth, &report);
+}
+
+/// Another user's program, which cannot enter the session directory of root's recorder, is found in its own.
+#[test]
+fn another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root runs programs as someone else");
+        return;
+    }
+    let place = Place::new();
+    // Nobody must reach the program.
+    let program = std::env::current_exe().unwrap();
+    std::fs::copy(program, place.path("program")).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path(""), open).unwrap();
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let mut record = place.bypassprof(&["record", "--", "setpriv"]);
+    record.args(nobody).arg(place.path("program"));
+    let run = Run::of(record.args(command("70").get_args()).env(MIX, "70"));
+    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+    let report = place.report();
+    agrees("70", true_share(&run.out), &report);
+    sweep(65_534, &report);
 }
 
 /// A program that gives root's privileges away after its first probe is recorded all the same.

@@ -56,11 +56,14 @@ fn interrupt_ends_it_well() {
     let place = Place::new();
     place.hot();
     let child = spawn(&mut place.bypassprof(&["record", "--", "./hot", "600"]));
+    let session = format!("bypassprof-session-{}-", child.id());
+    let sessions = || names_in("/dev/shm".as_ref()).into_iter();
     until(|| children_of(child.id()).iter().any(|&c| runs(c, "hot")));
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, rustix::process::Signal::INT);
     let run = Run::from(child.wait_with_output().unwrap());
     assert_eq!(run.code, Some(128 + 2), "{}", run.err);
+    assert_eq!(sessions().find(|n| n.starts_with(&session)), None);
     let report = place.report();
     assert!(report["trust"]["damage"].is_null(), "{report:#}");
     row(&report["functions"], "hot");

@@ -222,10 +222,14 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         Err(_) => Vec::new(),
     };
     let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
-    let probes = session.map(Probes::of_session).map_err(|e| Notice {
-        id: "no-session".to_string(),
-        text: format!("there is no session directory in /dev/shm ({e}): probes are not recorded"),
-    });
+    let probes = session
+        .map(|place| Probes::of_session(place, held.child.id()))
+        .map_err(|e| Notice {
+            id: "no-session".to_string(),
+            text: format!(
+                "there is no session directory in /dev/shm ({e}): probes are not recorded"
+            ),
+        });
     let target = Target::Starting(held.child.id(), words.clone());
     let (mut recorder, output) = match start(&target, args, probes) {
         Ok((recorder, output)) => (Some(recorder), output),

@@ -23,6 +23,8 @@ use tasks::Inside;
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);
+/// As many threads that ended since the last turn as full a ring.
+const SCARCE: usize = 64;
 /// How long a command's first program is waited for with more haste.
 const EXPECTING: Duration = Duration::from_secs(2);
 /// How often totals are written and dead threads looked for.
@@ -36,11 +38,15 @@ const MAX_PIECES: usize = 64;
 #[derive(Debug)]
 pub struct Probes {
     places: Vec<Place>,
-    /// Processes that have no directory yet.
-    placeless: Vec<Pid>,
-    /// Processes that are followed; `None`: all that appear in the session directory.
-    followed: Option<HashSet<Pid>>,
+    /// Whether the first place is this recording's own: all that appear there belong to it.
+    session: bool,
+    /// Processes that are followed and have shown no directory yet; of a session: that cannot enter its directory.
+    placeless: HashSet<Pid>,
+    /// Processes that are followed.
+    followed: HashSet<Pid>,
     programs: HashMap<(usize, ProcessKey), Program>,
+    /// Programs that are gone.
+    left: HashSet<(usize, ProcessKey)>,
     next_ring: u32,
     started: Instant,
     scanned: Option<Instant>,
@@ -92,42 +98,31 @@ struct Tenant {
     generation: u64,
     first_slot: u64,
     told: Totals,
+    released: bool,
 }
 
 impl Probes {
-    /// All programs that appear in a session directory.
-    pub fn of_session(place: Place) -> Probes {
-        Probes::new(vec![place], None)
+    /// A command that is about to run as process `pid`: all programs that appear in a session directory, and the
+    /// processes it makes that run as another user, who cannot enter there, in that user's own.
+    pub fn of_session(place: Place, pid: Pid) -> Probes {
+        Probes::new(vec![place], true, &[pid])
     }
 
     /// Running processes and the children they make.
     pub fn of_processes(pids: &[Pid]) -> Probes {
-        let mut probes = Probes::new(Vec::new(), Some(pids.iter().copied().collect()));
-        probes.placeless = pids.to_vec();
+        let mut probes = Probes::new(Vec::new(), false, pids);
         probes.find_places();
         probes
     }
 
-    /// A process has no directory before its first probe.
-    fn find_places(&mut self) {
-        let (placeless, places) = (&mut self.placeless, &mut self.places);
-        placeless.retain(|&pid| match Place::of_process(pid) {
-            None => true,
-            Some(found) => {
-                if places.iter().all(|p| p.inode() != found.inode()) {
-                    places.push(found);
-                }
-                false
-            }
-        });
-    }
-
-    fn new(places: Vec<Place>, followed: Option<HashSet<Pid>>) -> Probes {
+    fn new(places: Vec<Place>, session: bool, pids: &[Pid]) -> Probes {
         Probes {
             places,
-            placeless: Vec::new(),
-            followed,
+            session,
+            placeless: pids.iter().copied().collect(),
+            followed: pids.iter().copied().collect(),
             programs: HashMap::new(),
+            left: HashSet::new(),
             next_ring: 0,
             started: Instant::now(),
             scanned: None,
@@ -138,28 +133,53 @@ impl Probes {
         }
     }
 
+    /// A process has no directory before its first probe, and may become another user's.
+    fn find_places(&mut self) {
+        let (session, places) = (self.session, &mut self.places);
+        self.placeless.retain(|&pid| {
+            let found = if session {
+                Place::of_other_user(pid)
+            } else {
+                Place::of_process(pid)
+            };
+            let Some(found) = found else {
+                return tasks::start_time(pid).is_some();
+            };
+            if places.iter().all(|p| p.inode() != found.inode()) {
+                places.push(found);
+            }
+            false
+        });
+    }
+
     /// Takes note of a child of a process that is followed.
     pub fn meta(&mut self, meta: &Meta) {
-        if let (Meta::Thread(thread), Some(followed)) = (meta, &mut self.followed)
-            && followed.contains(&thread.parent)
+        if let Meta::Thread(thread) = meta
+            && self.followed.contains(&thread.parent)
+            && self.followed.insert(thread.pid)
+            && self.session
         {
-            followed.insert(thread.pid);
+            self.placeless.insert(thread.pid);
         }
     }
 
     /// Whether a command was started a moment ago and has not shown itself: its first events would be missed.
     pub fn is_expecting(&self) -> bool {
-        self.programs.is_empty() && self.followed.is_none() && self.started.elapsed() < EXPECTING
+        self.programs.is_empty() && self.session && self.started.elapsed() < EXPECTING
     }
 
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
     pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
+        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
         let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
-        if due || self.is_expecting() {
+        let expecting = self.is_expecting();
+        if totals || expecting {
+            self.find_places();
+        }
+        if due || expecting {
             self.scan();
             self.scanned = Some(Instant::now());
         }
-        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
         let mut fullest = 0.0f64;
         let mut gone = Vec::new();
         for (&key, program) in &mut self.programs {
@@ -174,6 +194,7 @@ impl Probes {
                 tally: &mut self.tally,
                 drained: &mut self.drained,
                 totals,
+                released: 0,
                 writer,
             };
             fullest = fullest.max(drain.program(program)?);
@@ -183,7 +204,6 @@ impl Probes {
         }
         if totals {
             self.totalled = Instant::now();
-            self.find_places();
         }
         Ok(fullest)
     }
@@ -192,11 +212,14 @@ impl Probes {
         for (at, place) in self.places.iter().enumerate() {
             // A directory that is gone holds nothing new.
             for key in place.dir().processes().unwrap_or_default() {
-                if self.programs.contains_key(&(at, key)) {
+                let known = (at, key);
+                if self.programs.contains_key(&known) || self.left.contains(&known) {
                     continue;
                 }
-                if let Some(program) = Program::found(place, key, self.followed.as_ref()) {
-                    self.programs.insert((at, key), program);
+                let all = self.session && at == 0;
+                let followed = (!all).then_some(&self.followed);
+                if let Some(program) = Program::found(place, key, followed) {
+                    self.programs.insert(known, program);
                 }
             }
         }
@@ -207,6 +230,7 @@ impl Probes {
         let Some(mut program) = self.programs.remove(&key) else {
             return Ok(());
         };
+        self.left.insert(key);
         let place = &self.places[key.0];
         let mut drain = Drain {
             place,
@@ -215,6 +239,7 @@ impl Probes {
             tally: &mut self.tally,
             drained: &mut self.drained,
             totals: true,
+            released: 0,
             writer,
         };
         while drain.program(&mut program)? > 0.0 {}
@@ -248,6 +273,7 @@ impl Probes {
                 tally: &mut self.tally,
                 drained: &mut self.drained,
                 totals: true,
+                released: 0,
                 writer,
             };
             // Once more after what was there: a point that was being written when the switch was turned.
@@ -319,6 +345,8 @@ struct Drain<'a> {
     tally: &'a mut ProbeTally,
     drained: &'a mut Drained,
     totals: bool,
+    /// Rings that were given back in this turn.
+    released: usize,
     writer: &'a mut Writer,
 }
 
@@ -348,6 +376,7 @@ impl Drain<'_> {
             program.unreached = program.control.unreached();
         }
         let mut fullest = 0.0f64;
+        self.released = 0;
         for place in program.control.rings() {
             let index = place.index;
             if !program.rings.contains_key(&index) {
@@ -369,7 +398,8 @@ impl Drain<'_> {
             };
             program.rings.insert(index, after);
         }
-        Ok(fullest)
+        // Threads that come and go need rings as much as events need room in them.
+        Ok(fullest.max(self.released as f64 / SCARCE as f64))
     }
 
     fn open(&self, program: &Program, place: RingPlace) -> OpenRing {
@@ -410,7 +440,7 @@ impl Drain<'_> {
             let part = taken.slots as f64 / file.capacity() as f64;
             full = full.max(if taken.more { 1.0 } else { part });
         }
-        let finished = file.is_finished();
+        let finished = file.is_finished() && tenant.as_ref().is_none_or(|t| !t.released);
         if self.totals || finished {
             let tenant = self.tenant(program, file, file.position(), tenant)?;
             let totals = file.totals();
@@ -420,9 +450,11 @@ impl Drain<'_> {
                 tenant.told = totals;
                 self.writer.meta(&record(tenant.number, &totals))?;
             }
-        }
-        if finished {
-            file.release();
+            if finished {
+                file.release();
+                tenant.released = true;
+                self.released += 1;
+            }
         }
         Ok(full)
     }
@@ -470,6 +502,7 @@ impl Drain<'_> {
             generation: owner.generation,
             first_slot: owner.first_slot,
             told: Totals::default(),
+            released: false,
         }))
     }
 }

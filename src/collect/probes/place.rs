@@ -21,6 +21,7 @@ const SESSION: &str = "/dev/shm/bypassprof-session-";
 pub struct Place {
     dir: SessionDir,
     path: PathBuf,
+    inode: (u64, u64),
     /// Whether it is ours to remove.
     ours: bool,
 }
@@ -36,6 +37,7 @@ impl Place {
         let me = rustix::process::geteuid().as_raw();
         match SessionDir::open(&path, me) {
             Ok(dir) => Ok(Place {
+                inode: inode(&path),
                 dir,
                 path,
                 ours: true,
@@ -51,26 +53,29 @@ impl Place {
     /// The directory that a running process uses: that of its environment, else its user's. `None` if there is none,
     /// or if it belongs to someone else than the process or root.
     pub fn of_process(pid: Pid) -> Option<Place> {
-        let root = format!("/proc/{pid}/root");
-        let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
-        let users = format!("{USER_DIRECTORY}{owner}");
-        let candidates = session_of(pid).into_iter().chain([PathBuf::from(users)]);
-        for inside in candidates {
-            let Ok(relative) = inside.strip_prefix("/") else {
-                continue;
-            };
-            let path = Path::new(&root).join(relative);
-            // One that gave its privileges away may have been started in root's.
-            let dir = SessionDir::open(&path, owner).or_else(|_| SessionDir::open(&path, 0));
-            if let Ok(dir) = dir {
-                return Some(Place {
-                    dir,
-                    path,
-                    ours: false,
-                });
-            }
-        }
-        None
+        let owner = owner(pid)?;
+        let mut candidates = session_of(pid).into_iter().chain([of_user(owner)]);
+        candidates.find_map(|inside| Place::inside(pid, owner, &inside))
+    }
+
+    /// The per-user directory of a running process that is another user's than ours.
+    pub fn of_other_user(pid: Pid) -> Option<Place> {
+        let owner = owner(pid)?;
+        let other = owner != rustix::process::geteuid().as_raw();
+        other.then(|| Place::inside(pid, owner, &of_user(owner)))?
+    }
+
+    /// A directory as the process sees it.
+    fn inside(pid: Pid, owner: u32, path: &Path) -> Option<Place> {
+        let path = Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").ok()?);
+        // One that gave its privileges away may have been started in root's.
+        let dir = SessionDir::open(&path, owner).or_else(|_| SessionDir::open(&path, 0));
+        Some(Place {
+            inode: inode(&path),
+            dir: dir.ok()?,
+            path,
+            ours: false,
+        })
     }
 
     /// A directory that someone else removes.
@@ -78,6 +83,7 @@ impl Place {
     pub fn at(path: &Path) -> io::Result<Place> {
         let owner = fs::metadata(path)?.uid();
         Ok(Place {
+            inode: inode(path),
             dir: SessionDir::open(path, owner).map_err(io::Error::other)?,
             path: path.to_path_buf(),
             ours: false,
@@ -90,9 +96,8 @@ impl Place {
     }
 
     /// What tells it from others.
-    pub fn inode(&self) -> Option<(u64, u64)> {
-        let stat = fs::metadata(&self.path).ok()?;
-        Some((stat.dev(), stat.ino()))
+    pub fn inode(&self) -> (u64, u64) {
+        self.inode
     }
 
     /// The open directory.
@@ -117,6 +122,18 @@ impl Drop for Place {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+fn inode(path: &Path) -> (u64, u64) {
+    fs::metadata(path).map_or((0, 0), |m| (m.dev(), m.ino()))
+}
+
+fn owner(pid: Pid) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|m| m.uid())
+}
+
+fn of_user(user: u32) -> PathBuf {
+    PathBuf::from(format!("{USER_DIRECTORY}{user}"))
 }
 
 /// The session directory that a process was started with, if it is an absolute path without detours.

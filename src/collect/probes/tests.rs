@@ -147,7 +147,7 @@ fn drained_and_given_back() {
     let fake = Fake::new(&[EntryState::Live]);
     let file = fake.make_ring(0);
     let mut recording = Recording::new();
-    let mut probes = Probes::of_session(fake.place());
+    let mut probes = Probes::of_session(fake.place(), 1);
     write(&file, 0..400);
     probes.turn(&mut recording.writer).unwrap();
     let state = offset_of!(Control, switch);
@@ -183,14 +183,13 @@ fn joined_late() {
     let file = fake.make_ring(0);
     write(&file, 0..300);
     let mut recording = Recording::new();
-    let followed = [std::process::id()].into_iter().collect();
-    let mut probes = Probes::new(vec![fake.place()], Some(followed));
+    let mut probes = Probes::new(vec![fake.place()], false, &[std::process::id()]);
     probes.turn(&mut recording.writer).unwrap();
     let (tally, _) = probes.finish(&mut recording.writer).unwrap();
     assert_eq!(tally.slots, 0);
     let (rings, _) = recording.read();
     assert_eq!(rings[0].first_slot, 300);
-    let mut other = Probes::new(vec![fake.place()], Some(HashSet::new()));
+    let mut other = Probes::new(vec![fake.place()], false, &[]);
     let mut recording = Recording::new();
     other.turn(&mut recording.writer).unwrap();
     assert_eq!(other.finish(&mut recording.writer).unwrap().0.rings, 0);
@@ -214,7 +213,7 @@ fn hostile_rings() {
     std::fs::write(&victim, b"untouched").unwrap();
     std::os::unix::fs::symlink(&victim, fake.ring(5)).unwrap();
     let mut recording = Recording::new();
-    let mut probes = Probes::of_session(fake.place());
+    let mut probes = Probes::of_session(fake.place(), 1);
     for _ in 0..3 {
         probes.turn(&mut recording.writer).unwrap();
     }
@@ -235,7 +234,7 @@ fn truncated_under_us() {
     let file = fake.make_ring(0);
     write(&file, 0..100);
     let mut recording = Recording::new();
-    let mut probes = Probes::of_session(fake.place());
+    let mut probes = Probes::of_session(fake.place(), 1);
     probes.turn(&mut recording.writer).unwrap();
     write(&file, 100..200);
     file.set_len(4096).unwrap();
@@ -257,7 +256,7 @@ fn directory_of_strangers() {
     std::fs::write(dir.join("9-9.control"), vec![0xff; CONTROL_BYTES]).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, dir.join("6-6.control"), 0o600.into()).unwrap();
     let mut recording = Recording::new();
-    let mut probes = Probes::of_session(fake.place());
+    let mut probes = Probes::of_session(fake.place(), 1);
     probes.turn(&mut recording.writer).unwrap();
     assert_eq!(probes.programs.len(), 1);
     probes.finish(&mut recording.writer).unwrap();
