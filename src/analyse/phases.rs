@@ -58,6 +58,7 @@ const USER: &[(Is, &str)] = &[
         Begins("stack_fstack::main_loop::Stack<D>::main_loop"),
         "poll",
     ),
+    (Begins("stack_fstack::main_loop::Stack<D>::round"), "poll"),
     (
         Begins("stack_fstack::main_loop::Stack<D>::tick"),
         "tcp_timer",

@@ -103,6 +103,7 @@ void bypassprof_push_v1(uint64_t stamp, const struct bypassprof_slot *slots, uin
 uint16_t bypassprof_register_v1(const char *name);
 void bypassprof_name_thread_v1(const char *name);
 uint64_t bypassprof_now_v1(void);
+void bypassprof_loop_switched_on_v1(struct bypassprof_poll_loop *loop);
 void bypassprof_loop_switched_off_v1(struct bypassprof_poll_loop *loop);
 void bypassprof_loop_start_sample_v1(struct bypassprof_poll_loop *loop);
 void bypassprof_loop_note_stage_v1(struct bypassprof_poll_loop *loop, uint32_t stage);
@@ -147,6 +148,7 @@ BYPASSPROF_INLINE void bypassprof_add(uint64_t *total, uint64_t n)
 #define bypassprof_register_v1(name) ((void)(name), (uint16_t)0)
 #define bypassprof_name_thread_v1(name) ((void)(name))
 #define bypassprof_now_v1() UINT64_C(0)
+#define bypassprof_loop_switched_on_v1(loop) ((void)(loop))
 #define bypassprof_loop_switched_off_v1(loop) ((void)(loop))
 #define bypassprof_loop_start_sample_v1(loop) ((void)(loop))
 #define bypassprof_loop_note_stage_v1(loop, stage) ((void)(loop), (void)(stage))
@@ -435,7 +437,8 @@ BYPASSPROF_INLINE void bypassprof_begin(struct bypassprof_poll_loop *loop)
             bypassprof_loop_switched_off_v1(loop);
         return;
     }
-    loop->on = 1;
+    if (BYPASSPROF_UNLIKELY(!loop->on))
+        bypassprof_loop_switched_on_v1(loop);
     loop->worked = 0;
     loop->received = 0;
     if (loop->stamped || loop->state != BYPASSPROF_LOOP_IDLE)

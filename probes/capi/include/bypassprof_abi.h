@@ -1,6 +1,6 @@
 /* The layout of shared memory and the numbers of points, for bypassprof.h.
  *
- * Generated from the crate bypassprof-wire: BLESS=1 cargo test -p bypassprof-capi --test header
+ * Generated from the crate bypassprof-wire: BLESS=1 cargo test -p bypassprof-capi header
  * What the words mean: docs/reference/shared-memory.md. */
 #ifndef BYPASSPROF_ABI_H
 #define BYPASSPROF_ABI_H

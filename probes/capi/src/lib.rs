@@ -116,6 +116,7 @@ macro_rules! slow_ways_of_a_round {
 }
 
 slow_ways_of_a_round! {
+    "The first round since the points were switched on." bypassprof_loop_switched_on_v1 => switched_on;
     "The points were switched off since the last round." bypassprof_loop_switched_off_v1 => switched_off;
     "The countdown to the next sampled round has run out." bypassprof_loop_start_sample_v1 => start_sample;
     "The first work of a round whose loop is not known to work." bypassprof_loop_tell_work_v1 => tell_work;

@@ -1,6 +1,6 @@
 //! `include/bypassprof_abi.h` is generated here from the wire format and compared with what is committed.
 //!
-//! `BLESS=1 cargo test -p bypassprof-capi --test header` rewrites it.
+//! `BLESS=1 cargo test -p bypassprof-capi header` rewrites it.
 
 use std::fmt::Write;
 
@@ -284,7 +284,7 @@ fn generate() -> Result<String, std::fmt::Error> {
     let mut out = String::from(
         "/* The layout of shared memory and the numbers of points, for bypassprof.h.
  *
- * Generated from the crate bypassprof-wire: BLESS=1 cargo test -p bypassprof-capi --test header
+ * Generated from the crate bypassprof-wire: BLESS=1 cargo test -p bypassprof-capi header
  * What the words mean: docs/reference/shared-memory.md. */
 #ifndef BYPASSPROF_ABI_H
 #define BYPASSPROF_ABI_H
@@ -351,6 +351,6 @@ fn header_is_what_the_wire_format_says() {
     let committed = std::fs::read_to_string(HEADER).unwrap();
     assert!(
         committed == generated,
-        "bypassprof_abi.h is not what bypassprof-wire says: run BLESS=1 cargo test -p bypassprof-capi --test header"
+        "bypassprof_abi.h is not what bypassprof-wire says: run BLESS=1 cargo test -p bypassprof-capi header"
     );
 }

@@ -1,28 +1,8 @@
 //! C and C++ programs built against the headers, and what a recorder then finds in their rings.
 
-mod session;
-
+use crate::session::{Library, Workbench, record, succeed, thread};
 use bypassprof_wire::Flow;
-use session::{Library, Recorded, Workbench, record, succeed};
 use std::process::Command;
-
-/// The ring of a thread by name.
-fn thread<'a>(rings: &'a [Recorded], name: &str) -> &'a Recorded {
-    let mut named = rings.iter().filter(|ring| ring.thread == name);
-    let found = named.next().unwrap_or_else(|| {
-        let names: Vec<_> = rings.iter().map(|ring| &ring.thread).collect();
-        panic!("no ring of thread {name}: {names:?}")
-    });
-    assert!(named.next().is_none(), "thread {name} has two rings");
-    found
-}
-
-/// Which rounds are sampled is left to chance.
-fn without_samples(ring: &Recorded) -> Vec<String> {
-    let mut text = ring.text();
-    text.retain(|line| !line.trim_start_matches("= ").starts_with("loop "));
-    text
-}
 
 /// Lines with the flow's label in place of `FLOW`.
 fn expected(flow: Flow, lines: &[&str]) -> Vec<String> {
@@ -36,7 +16,7 @@ fn expected(flow: Flow, lines: &[&str]) -> Vec<String> {
 fn check_smoke(library: Library) {
     let flow = Flow::ipv4(0x0a7b_0002, 8080, 0x0a7b_0001, 40_000);
     let bench = Workbench::new();
-    let rings = record(&bench.build("smoke.c", library));
+    let rings = record(&mut Command::new(bench.build("smoke.c", library)));
     assert_eq!(rings.len(), 2);
 
     let main = thread(&rings, "a name longer than the kernel ha");
@@ -72,7 +52,7 @@ fn check_smoke(library: Library) {
             "timer 0x0 [6]",
         ],
     );
-    assert_eq!(without_samples(second), events);
+    assert_eq!(second.text(), events);
     let totals = second.totals;
     assert_eq!(
         (totals.rx_bursts, totals.rx_packets, totals.rx_bytes),
@@ -101,7 +81,7 @@ fn c_program_with_the_shared_library() {
 #[test]
 fn cxx_program() {
     let bench = Workbench::new();
-    let rings = record(&bench.build("smoke.cc", Library::Static));
+    let rings = record(&mut Command::new(bench.build("smoke.cc", Library::Static)));
     assert_eq!(
         rings.iter().filter(|ring| !ring.events.is_empty()).count(),
         2
@@ -124,7 +104,7 @@ fn cxx_program() {
                 "idle_begin 0x0 [0]",
             ],
         );
-        assert_eq!(without_samples(ring), events);
+        assert_eq!(ring.text(), events);
         assert_eq!(ring.totals.requests, 1);
     }
 }
@@ -160,5 +140,19 @@ fn headers_stand_alone() {
                 );
             }
         }
+    }
+}
+
+/// The guide's example compiles as both languages.
+#[test]
+fn guide_compiles() {
+    let guide = include_str!("../../../docs/guide/probes-c.md");
+    let code = guide.split("```c\n").nth(1).unwrap();
+    let code = code.split("```").next().unwrap();
+    let bench = Workbench::new();
+    for name in ["guide.c", "guide.cc"] {
+        std::fs::write(bench.path(name), code).unwrap();
+        let mut command = bench.compiler_for(&bench.path(name));
+        succeed(command.args(["-O2", "-c", "-o"]).arg(bench.path("guide.o")));
     }
 }

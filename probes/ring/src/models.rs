@@ -71,14 +71,14 @@ fn drain_loses_nothing_uncounted() {
         let mut drained = Drained::with_capacity(4);
         let mut slots = Vec::new();
         for _ in 0..2 {
-            let looked = cursor.take(&ring, &mut drained);
+            let looked = cursor.take(&ring, &mut drained).unwrap();
             assert_eq!(looked.skipped, 0);
             slots.extend(taken(&mut drained));
             cursor.give_back(&ring);
         }
         let written = writing.join().unwrap();
         loop {
-            cursor.take(&ring, &mut drained);
+            cursor.take(&ring, &mut drained).unwrap();
             if drained.slots().is_empty() {
                 break;
             }
@@ -123,7 +123,7 @@ fn flight_takes_no_torn_slot() {
         // The oldest slots that a reader may believe are the next ones to be overwritten.
         let mut cursor = Cursor::at(2);
         let mut drained = Drained::with_capacity(2);
-        let Taken { first, slots, .. } = cursor.take(&ring, &mut drained);
+        let Taken { first, slots, .. } = cursor.take(&ring, &mut drained).unwrap();
         assert_eq!(slots, drained.slots().len());
         for (position, &slot) in (first..).zip(drained.slots()) {
             assert_eq!(u64::from(check(slot)), position);

@@ -36,6 +36,8 @@ const MAX_PIECES: usize = 64;
 #[derive(Debug)]
 pub struct Probes {
     places: Vec<Place>,
+    /// Processes that have no directory yet.
+    placeless: Vec<Pid>,
     /// Processes that are followed; `None`: all that appear in the session directory.
     followed: Option<HashSet<Pid>>,
     programs: HashMap<(usize, ProcessKey), Program>,
@@ -100,15 +102,30 @@ impl Probes {
 
     /// Running processes and the children they make.
     pub fn of_processes(pids: &[Pid]) -> Probes {
-        let mut seen = HashSet::new();
-        let places = pids.iter().filter_map(|&pid| Place::of_process(pid));
-        let places = places.filter(|place| seen.insert(place.inode())).collect();
-        Probes::new(places, Some(pids.iter().copied().collect()))
+        let mut probes = Probes::new(Vec::new(), Some(pids.iter().copied().collect()));
+        probes.placeless = pids.to_vec();
+        probes.find_places();
+        probes
+    }
+
+    /// A process has no directory before its first probe.
+    fn find_places(&mut self) {
+        let (placeless, places) = (&mut self.placeless, &mut self.places);
+        placeless.retain(|&pid| match Place::of_process(pid) {
+            None => true,
+            Some(found) => {
+                if places.iter().all(|p| p.inode() != found.inode()) {
+                    places.push(found);
+                }
+                false
+            }
+        });
     }
 
     fn new(places: Vec<Place>, followed: Option<HashSet<Pid>>) -> Probes {
         Probes {
             places,
+            placeless: Vec::new(),
             followed,
             programs: HashMap::new(),
             next_ring: 0,
@@ -166,6 +183,7 @@ impl Probes {
         }
         if totals {
             self.totalled = Instant::now();
+            self.find_places();
         }
         Ok(fullest)
     }

@@ -100,10 +100,13 @@ impl Place {
         &self.dir
     }
 
-    /// Removes a file that is no longer needed.
+    /// Removes a dead program's file from a session directory. What lies in a user's own is kept for post mortem, and
+    /// swept by the programs that come after.
     pub fn remove(&self, file: FileKind) {
-        // If its program removed it first, so much the better.
-        let _ = fs::remove_file(self.path.join(file.name().as_str()));
+        if self.ours {
+            // If its program removed it first, so much the better.
+            let _ = fs::remove_file(self.path.join(file.name().as_str()));
+        }
     }
 }
 

@@ -298,8 +298,15 @@ impl Engine {
             let after = self.with(id, |core, conn| {
                 core.tcp_input(id, conn, &segment, meta, now, out)
             });
-            if after != Some(After::Replace) {
-                return;
+            match after {
+                Some(After::Replace) => {}
+                Some(After::Refuse) => {
+                    if self.core.answers_stranger(now) {
+                        self.refuse(packet, &segment, from, out);
+                    }
+                    return;
+                }
+                Some(After::Keep) | None => return,
             }
             // The application may still hold the old one; it has been told that it is over.
             self.forget(id);

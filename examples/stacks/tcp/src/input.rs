@@ -19,8 +19,20 @@ use bypassprof_probe::{self as probe, points};
 pub(crate) enum After {
     /// It stays.
     Keep,
+    /// It stays, and the segment is answered with a RST: it acknowledges what was never sent, so its sender holds a
+    /// connection of an earlier life.
+    Refuse,
     /// The SYN that came makes a new connection in its place.
     Replace,
+}
+
+/// No RST answers a RST.
+fn refused(segment: &Segment<'_>) -> After {
+    if segment.has(flags::RST) {
+        After::Keep
+    } else {
+        After::Refuse
+    }
 }
 
 impl Core {
@@ -71,7 +83,7 @@ impl Core {
         let acceptable = acks && segment.ack == conn.iss.plus(1);
         if acks && !acceptable {
             self.counters.drop_window += 1;
-            return After::Keep;
+            return refused(segment);
         }
         if segment.has(flags::RST) {
             if acceptable {
@@ -187,7 +199,7 @@ impl Core {
         if conn.state == State::SynReceived {
             if segment.ack != conn.iss.plus(1) {
                 self.counters.drop_window += 1;
-                return After::Keep;
+                return refused(segment);
             }
             self.established(id, conn, segment, now);
         }

@@ -270,12 +270,13 @@ impl Core {
             kind: Kind::Control,
             limit: Limit::None,
         };
-        if self.segment(id, conn, &carries, now, out) && again {
-            self.counters.retransmits += 1;
+        // Without the neighbour's address, or room in the sink, nothing has been sent yet.
+        if self.segment(id, conn, &carries, now, out) {
+            self.counters.retransmits += u64::from(again);
+            conn.next = conn.iss.plus(1);
+            conn.max = conn.next;
+            conn.timed = (!again).then_some((conn.next, now));
         }
-        conn.next = conn.iss.plus(1);
-        conn.max = conn.next;
-        conn.timed = (!again).then_some((conn.next, now));
         conn.rto_due = Some(now + self.timeout(conn));
         conn.waiting = Waiting::Ack;
     }

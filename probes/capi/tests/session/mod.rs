@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bypassprof_ring::reader::{ControlHandle, Drained, SessionDir, Totals};
 use bypassprof_wire::layout::Mode;
-use bypassprof_wire::{Decoder, Event, Tsc, names::SESSION_VARIABLE};
+use bypassprof_wire::{Decoder, Event, Tsc, names::SESSION_VARIABLE, points};
 use tempfile::TempDir;
 
 /// The manifest's directory.
@@ -44,9 +44,14 @@ impl Workbench {
         self.dir.path().join(name)
     }
 
-    /// A compiler with all warnings as errors and the headers in reach; C++ for `.cc`.
+    /// A compiler for one of the programs.
     pub fn compiler(&self, source: &str) -> Command {
-        let (compiler, standard) = if source.ends_with(".cc") {
+        self.compiler_for(&Path::new(CAPI).join("tests/programs").join(source))
+    }
+
+    /// A compiler with all warnings as errors and the headers in reach; C++ for `.cc`.
+    pub fn compiler_for(&self, source: &Path) -> Command {
+        let (compiler, standard) = if source.extension().is_some_and(|e| e == "cc") {
             ("c++", "-std=c++17")
         } else {
             ("cc", "-std=c11")
@@ -54,7 +59,7 @@ impl Workbench {
         let mut command = Command::new(compiler);
         command.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
         command.arg(format!("-I{CAPI}/include"));
-        command.arg(format!("{CAPI}/tests/programs/{source}"));
+        command.arg(source);
         command
     }
 
@@ -121,10 +126,14 @@ pub struct Recorded {
 
 impl Recorded {
     /// Events as text: a `=` in front of those that carry the stamp of the event before them, then the point, the flow
-    /// field and the arguments that were carried.
+    /// field and the arguments that were carried. Sampled rounds are left out: which ones they are is left to chance.
     pub fn text(&self) -> Vec<String> {
         let mut before = None;
-        let lines = self.events.iter().map(|event| {
+        let told = self
+            .events
+            .iter()
+            .filter(|event| event.point != points::LOOP);
+        let lines = told.map(|event| {
             let same = if before == Some(event.tsc) { "= " } else { "" };
             before = Some(event.tsc);
             let point = match (event.point.info(), self.own_points.get(&event.point.id())) {
@@ -139,13 +148,23 @@ impl Recorded {
     }
 }
 
+/// The ring of a thread by name.
+pub fn thread<'a>(rings: &'a [Recorded], name: &str) -> &'a Recorded {
+    let mut named = rings.iter().filter(|ring| ring.thread == name);
+    let found = named.next().unwrap_or_else(|| {
+        let names: Vec<_> = rings.iter().map(|ring| &ring.thread).collect();
+        panic!("no ring of thread {name}: {names:?}")
+    });
+    assert!(named.next().is_none(), "thread {name} has two rings");
+    found
+}
+
 /// Runs a program, switches its points on as soon as it can be found, and reads its rings once it has ended.
-pub fn record(program: &Path) -> Vec<Recorded> {
+pub fn record(command: &mut Command) -> Vec<Recorded> {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
     let owner = fs::metadata(dir.path()).unwrap().uid();
     let session = SessionDir::open(dir.path(), owner).unwrap();
-    let mut command = Command::new(program);
     command
         .env(SESSION_VARIABLE, dir.path())
         .stdout(Stdio::piped())
@@ -158,8 +177,7 @@ pub fn record(program: &Path) -> Vec<Recorded> {
     let output = child.wait_with_output().unwrap();
     assert!(
         output.status.success(),
-        "{}: {}\n{}",
-        program.display(),
+        "{command:?}: {}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );

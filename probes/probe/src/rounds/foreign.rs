@@ -54,6 +54,11 @@ pub fn push(stamp: Tsc, slots: &[Slot]) {
     }
 }
 
+/// The first round of the loop since the points were switched on.
+pub fn switched_on(rounds: &mut PollLoop) {
+    rounds.switched_on();
+}
+
 /// The points were switched off since the loop's last round.
 pub fn switched_off(rounds: &mut PollLoop) {
     rounds.switched_off();

@@ -45,17 +45,14 @@ impl Cursor {
     }
 
     /// Takes what is there, as much as `out` has room for in one piece. Gives nothing back to the writer:
-    /// [`Cursor::give_back`] does.
-    pub fn take(&mut self, ring: &Ring, out: &mut Drained) -> Taken {
+    /// [`Cursor::give_back`] does. `None` when the head went back, which no honest writer does.
+    pub fn take(&mut self, ring: &Ring, out: &mut Drained) -> Option<Taken> {
         // Acquire `head`: pairs with the writer's Release `head`: the slots up to it are visible.
         let head = ring.header().writer.head.load(Ordering::Acquire);
         let mut taken = Taken::default();
         let behind = head.wrapping_sub(self.position);
         if behind > u64::MAX / 2 {
-            // The head went back: nothing that an honest writer does. Believe it again from here on.
-            self.position = head;
-            taken.first = head;
-            return taken;
+            return None;
         }
         if behind > ring.capacity() {
             taken.skipped = behind - ring.capacity();
@@ -78,7 +75,7 @@ impl Cursor {
         taken.slots = count.saturating_sub(overwritten) as usize;
         taken.more = there > count;
         self.position = self.position.wrapping_add(count.max(overwritten));
-        taken
+        Some(taken)
     }
 
     /// How many of the slots from the position on may have been overwritten while they were copied.

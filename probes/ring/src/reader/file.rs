@@ -189,7 +189,9 @@ impl RingFile {
         // Acquire `ended`: pairs with the writer's Release `ended`: the head read below is the last one.
         self.owner.ended = self.ring.header().owner.ended.load(Ordering::Acquire) == 1;
         let start = self.cursor;
-        let taken = self.cursor.take(&self.ring, out);
+        let Some(taken) = self.cursor.take(&self.ring, out) else {
+            return Err(self.spoilt());
+        };
         // Acquire fence: if a slot copied above is a new owner's, the generation read here is not the old one any more.
         fence(Ordering::Acquire);
         if self.generation() != before {
@@ -199,9 +201,7 @@ impl RingFile {
         }
         if self.is_cut_short() {
             out.keep_newest(taken.slots, taken.slots);
-            return Err(ReadError::CutShort {
-                path: self.path.clone(),
-            });
+            return Err(self.spoilt());
         }
         self.skipped += taken.skipped;
         self.owner.mode = Mode::from_word(self.ring.header().owner.mode.load(Ordering::Relaxed));
@@ -253,6 +253,8 @@ impl RingFile {
 
     /// Whether the file was cut short: no slot or total means anything then.
     pub fn is_cut_short(&self) -> bool {
+        // A page that is gone is noticed when it is touched, and the last one goes first.
+        self.ring.slot(self.ring.mask()).load();
         self.mapping.is_hit()
     }
 
@@ -268,12 +270,13 @@ impl RingFile {
 
     fn look_at_new_owner(&mut self) -> Result<Taken, ReadError> {
         if self.is_cut_short() {
-            return Err(ReadError::CutShort {
-                path: self.path.clone(),
-            });
+            return Err(self.spoilt());
         }
         let mut taken = Taken::default();
         if let Some(owner) = self.read_owner() {
+            if owner.generation < self.owner.generation {
+                return Err(self.spoilt());
+            }
             taken.new_owner = true;
             self.owner = owner;
             // An honest owner begins where the last one ended, which has been read.
@@ -284,6 +287,12 @@ impl RingFile {
         }
         taken.first = self.cursor.position();
         Ok(taken)
+    }
+
+    fn spoilt(&self) -> ReadError {
+        ReadError::Spoilt {
+            path: self.path.clone(),
+        }
     }
 
     /// The owner as of one generation; `None` while a new one moves in.

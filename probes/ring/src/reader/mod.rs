@@ -53,9 +53,9 @@ pub enum ReadError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// It was cut short while it was read.
-    #[error("{path} was cut short by the program that owns it")]
-    CutShort {
+    /// It was good once, and something that no probe does happened to it.
+    #[error("{path} was cut short or overwritten while it was read")]
+    Spoilt {
         /// What.
         path: PathBuf,
     },

@@ -1,0 +1,321 @@
+//! What a probe costs, beside the floor measured in the same run: reading the counter and storing 16 bytes.
+//!
+//! `cargo bench --bench probes`. Batches of each case are interleaved over many rounds and the best of each counts, so
+//! that the machine's mood falls out; figures are ratios to the floor, with the targets of docs/architecture.md, section
+//! 11. The ring is emptied between the timed parts, so nothing is dropped. A tight loop is a probe's worst case: inside
+//! real work the stores cost less.
+//!
+//! Unsafe code is fenced in here: the floor's own counter reading.
+#![allow(unsafe_code)]
+
+use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
+use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir};
+use bypassprof_wire::layout::Mode;
+use std::hint::black_box;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SESSION: &str = "BYPASSPROF_SESSION";
+const ROUNDS: usize = 300;
+/// Events of one timed part; all of them fit into the ring.
+const EVENTS: u64 = 4096;
+/// Packets in a burst.
+const BURST: u64 = 16;
+
+/// The counter, as cheaply as it can be read.
+#[inline(always)]
+fn counter() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction; it touches no memory.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let ticks;
+        // SAFETY: reads a register that user code may read; it touches no memory.
+        unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+        ticks
+    }
+}
+
+/// A private ring to store into: what any trace has to do at least. Its position lies in memory, since events come from
+/// functions that know nothing of each other.
+struct Floor {
+    words: Box<[AtomicU64]>,
+    at: AtomicU64,
+    on: AtomicU64,
+}
+
+impl Floor {
+    fn new() -> Floor {
+        Floor {
+            words: (0..1 << 16).map(|_| AtomicU64::new(1)).collect(),
+            at: AtomicU64::new(0),
+            on: AtomicU64::new(0),
+        }
+    }
+
+    #[inline(always)]
+    fn store(&self, first: u64, second: u64) {
+        // Relaxed: nobody else reads them.
+        let at = self.at.load(Ordering::Relaxed);
+        let slot = at as usize & (self.words.len() - 2);
+        self.words[slot].store(first, Ordering::Relaxed);
+        self.words[slot + 1].store(second, Ordering::Relaxed);
+        self.at.store(at + 2, Ordering::Relaxed);
+    }
+}
+
+/// The recorder's end of this very process.
+struct Reader {
+    control: ControlHandle,
+    ring: Option<RingFile>,
+    session: SessionDir,
+    copy: Drained,
+}
+
+impl Reader {
+    fn new() -> Result<Reader, Box<dyn std::error::Error>> {
+        // The first use makes the control file.
+        probe::emit(points::WAKE, Flow::NONE, 0);
+        let path = std::env::var_os(SESSION).ok_or("no session")?;
+        let uid = std::fs::metadata("/proc/self")?.uid();
+        let session = SessionDir::open(path.as_ref(), uid)?;
+        let keys = session.processes()?;
+        let own = keys.into_iter().find(|k| k.pid == std::process::id());
+        let control = session.control(own.ok_or("no control file")?)?;
+        control.set_limits(1 << 16, 0);
+        control.switch_on(Mode::Drain);
+        probe::emit(points::WAKE, Flow::NONE, 0);
+        let mut reader = Reader {
+            control,
+            ring: None,
+            session,
+            copy: Drained::with_capacity(1 << 16),
+        };
+        let place = reader.control.rings().pop().ok_or("no ring")?;
+        reader.ring = Some(reader.session.ring(&reader.control, place)?);
+        Ok(reader)
+    }
+
+    /// Empties the ring; how many slots were dropped so far.
+    fn empty(&mut self) -> u64 {
+        let Some(ring) = &mut self.ring else { return 0 };
+        while ring
+            .drain(&mut self.copy)
+            .is_ok_and(|taken| taken.slots > 0)
+        {
+            self.copy.clear();
+        }
+        ring.totals().dropped_slots
+    }
+}
+
+/// One thing to measure.
+struct Case {
+    name: &'static str,
+    /// Which case it is compared with, and how much more it may cost.
+    target: Option<(&'static str, f64)>,
+    /// Whether points are switched on.
+    on: bool,
+    /// How many of them one call runs.
+    count: u64,
+    run: fn(&mut Floor, &mut PollLoop, &mut PollLoop),
+    best: f64,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, target, on, count, run| Case {
+        name,
+        target,
+        on,
+        count,
+        run,
+        best: f64::INFINITY,
+    };
+    vec![
+        case(
+            "floor: counter + 16-byte store",
+            None,
+            true,
+            EVENTS,
+            |floor, _, _| {
+                for i in 0..EVENTS {
+                    floor.store(counter(), i);
+                }
+            },
+        ),
+        case("floor: counter", None, true, EVENTS, |_, _, _| {
+            for _ in 0..EVENTS {
+                black_box(counter());
+            }
+        }),
+        case("floor: 16-byte store", None, true, EVENTS, |floor, _, _| {
+            for i in 0..EVENTS {
+                floor.store(black_box(i), i);
+            }
+        }),
+        case(
+            "floor: load + predicted branch",
+            None,
+            true,
+            EVENTS,
+            |floor, _, _| {
+                for i in 0..EVENTS {
+                    if floor.on.load(Ordering::Relaxed) != 0 {
+                        floor.store(i, i);
+                    }
+                    black_box(i);
+                }
+            },
+        ),
+        case(
+            "event, stamped",
+            Some(("floor: counter + 16-byte store", 1.05)),
+            true,
+            EVENTS,
+            |_, _, _| {
+                for i in 0..EVENTS {
+                    probe::emit(points::APP_START, Flow::from_raw(7), i as u32);
+                }
+            },
+        ),
+        case(
+            "event inside a stamped burst",
+            Some(("floor: 16-byte store", 1.3)),
+            true,
+            EVENTS,
+            |_, _, _| {
+                let burst = Burst::now();
+                for i in 0..EVENTS {
+                    burst.emit(points::APP_START, Flow::from_raw(7), black_box(i as u32));
+                }
+            },
+        ),
+        case(
+            "packet through rx and tx, 4 events, burst of 16",
+            Some(("floor: counter", 1.0)),
+            true,
+            EVENTS / 4,
+            |_, rounds, _| {
+                for _ in 0..EVENTS / 4 / BURST {
+                    rounds.begin();
+                    let burst = rounds.rx_burst(0, BURST as u32, 32, 0);
+                    for i in 0..BURST as u32 {
+                        let flow = Flow::from_raw(i);
+                        burst.emit(points::TCP_IN, flow, i);
+                        burst.emit(points::APP_START, flow, i);
+                        burst.emit(points::APP_END, flow, i);
+                        burst.emit(points::TCP_OUT, flow, i);
+                    }
+                    rounds.tx_burst(0, BURST as u32, BURST as u32, 0);
+                    rounds.end();
+                }
+            },
+        ),
+        case(
+            "point switched off",
+            Some(("floor: load + predicted branch", 1.2)),
+            false,
+            EVENTS,
+            |_, _, _| {
+                for i in 0..EVENTS {
+                    probe::emit(points::APP_START, Flow::from_raw(7), i as u32);
+                    black_box(i);
+                }
+            },
+        ),
+        case(
+            "empty round, start stamped",
+            Some(("floor: counter", 1.05)),
+            true,
+            EVENTS,
+            |_, rounds, _| {
+                for _ in 0..EVENTS {
+                    rounds.begin();
+                    rounds.rx_burst(0, 0, 32, 0);
+                    rounds.end();
+                }
+            },
+        ),
+        case(
+            "empty round, not stamped",
+            None,
+            true,
+            EVENTS,
+            |_, _, unstamped| {
+                for _ in 0..EVENTS {
+                    unstamped.begin();
+                    unstamped.rx_burst(0, 0, 32, 0);
+                    unstamped.end();
+                }
+            },
+        ),
+    ]
+}
+
+fn measure() -> Result<(), Box<dyn std::error::Error>> {
+    let mut reader = Reader::new()?;
+    let (mut floor, mut stamped, mut unstamped) =
+        (Floor::new(), PollLoop::new(), PollLoop::unstamped());
+    let mut cases = cases();
+    for round in 0..ROUNDS {
+        for case in &mut cases {
+            if case.on {
+                reader.control.switch_on(Mode::Drain);
+            } else {
+                reader.control.switch_off();
+            }
+            // Once to get the caches ready, once for the clock.
+            (case.run)(&mut floor, &mut stamped, &mut unstamped);
+            reader.empty();
+            let start = counter();
+            (case.run)(&mut floor, &mut stamped, &mut unstamped);
+            let ticks = counter().wrapping_sub(start) as f64 / case.count as f64;
+            if round > 0 {
+                case.best = case.best.min(ticks);
+            }
+        }
+    }
+    let dropped = reader.empty();
+    println!("{:<49} {:>8} {:>8} {:>8}", "", "ticks", "ratio", "target");
+    for case in &cases {
+        print!("{:<49} {:>8.2}", case.name, case.best);
+        match case.target {
+            Some((beside, target)) => {
+                let floor = cases
+                    .iter()
+                    .find(|c| c.name == beside)
+                    .map_or(1.0, |c| c.best);
+                println!(" {:>8.3} {target:>8.2}  of {beside}", case.best / floor);
+            }
+            None => println!(),
+        }
+    }
+    println!("ticks of the counter, best of {ROUNDS} batches; {dropped} slots dropped");
+    Ok(())
+}
+
+/// The probes take their session from the environment, so the bench starts itself again with one.
+fn in_a_session() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir_in("/dev/shm")?;
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700))?;
+    let status = Command::new(std::env::current_exe()?)
+        .env(SESSION, dir.path())
+        .status()?;
+    Ok(ExitCode::from(u8::from(!status.success())))
+}
+
+fn main() -> ExitCode {
+    let outcome = if std::env::var_os(SESSION).is_none() {
+        in_a_session()
+    } else {
+        measure().map(|()| ExitCode::SUCCESS)
+    };
+    outcome.unwrap_or_else(|e| {
+        eprintln!("{e}");
+        ExitCode::FAILURE
+    })
+}
