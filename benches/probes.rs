@@ -1,234 +1,321 @@
-//! What probes cost, next to the least that it could cost on this machine in this very run.
+//! What a probe costs, beside the floor measured in the same run: reading the counter and storing 16 bytes.
 //!
-//! `cargo bench --bench probes`. Every case runs in many short batches, all cases by turns, and the best batch of each
-//! counts: what disturbs a batch only makes it slower. Ratios are against floors measured beside them, with the targets
-//! of docs/architecture.md. Needs /dev/shm; ticks are those of the CPU's counter.
+//! `cargo bench --bench probes`. Batches of each case are interleaved over many rounds and the best of each counts, so
+//! that the machine's mood falls out; figures are ratios to the floor, with the targets of docs/architecture.md, section
+//! 11. The ring is emptied between the timed parts, so nothing is dropped. A tight loop is a probe's worst case: inside
+//! real work the stores cost less.
+//!
+//! Unsafe code is fenced in here: the floor's own counter reading.
 #![allow(unsafe_code)]
 
 use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir};
 use bypassprof_wire::layout::Mode;
-use std::arch::asm;
 use std::hint::black_box;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Events in a batch.
-const BATCH: u32 = 4096;
-/// Batches of each case.
-const ROUNDS: usize = 400;
-const BURST: u32 = 16;
+const SESSION: &str = "BYPASSPROF_SESSION";
+const ROUNDS: usize = 300;
+/// Events of one timed part; all of them fit into the ring.
+const EVENTS: u64 = 4096;
+/// Packets in a burst.
+const BURST: u64 = 16;
 
-/// A ring without anything around it: one thread's memory and its position.
-#[repr(align(64))]
-struct Bare {
-    head: AtomicU64,
-    slots: Box<[Wide]>,
+/// The counter, as cheaply as it can be read.
+#[inline(always)]
+fn counter() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction; it touches no memory.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let ticks;
+        // SAFETY: reads a register that user code may read; it touches no memory.
+        unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+        ticks
+    }
 }
 
-#[derive(Clone, Copy)]
-#[repr(align(16))]
-struct Wide(#[allow(dead_code)] u128);
+/// A private ring to store into: what any trace has to do at least. Its position lies in memory, since events come from
+/// functions that know nothing of each other.
+struct Floor {
+    words: Box<[AtomicU64]>,
+    at: AtomicU64,
+    on: AtomicU64,
+}
 
-impl Bare {
-    fn new() -> Bare {
-        Bare {
-            head: AtomicU64::new(0),
-            slots: vec![Wide(1); 1 << 16].into_boxed_slice(),
+impl Floor {
+    fn new() -> Floor {
+        Floor {
+            words: (0..1 << 16).map(|_| AtomicU64::new(1)).collect(),
+            at: AtomicU64::new(0),
+            on: AtomicU64::new(0),
         }
     }
 
     #[inline(always)]
-    fn store(&mut self, tsc: u64, flow: u32, arg: u32) {
-        let head = self.head.load(Ordering::Relaxed);
-        let low = u128::from((tsc << 16) | 7);
-        let high = (u128::from(flow) << 96) | (u128::from(arg) << 64);
-        self.slots[(head & 0xffff) as usize] = Wide(high | low);
-        self.head.store(head + 1, Ordering::Release);
+    fn store(&self, first: u64, second: u64) {
+        // Relaxed: nobody else reads them.
+        let at = self.at.load(Ordering::Relaxed);
+        let slot = at as usize & (self.words.len() - 2);
+        self.words[slot].store(first, Ordering::Relaxed);
+        self.words[slot + 1].store(second, Ordering::Relaxed);
+        self.at.store(at + 2, Ordering::Relaxed);
     }
 }
 
-/// Forgets what is known of memory, as between two places in a program.
-#[inline(always)]
-fn fence() {
-    // SAFETY: no instruction at all.
-    unsafe { asm!("", options(nostack, preserves_flags)) };
+/// The recorder's end of this very process.
+struct Reader {
+    control: ControlHandle,
+    ring: Option<RingFile>,
+    session: SessionDir,
+    copy: Drained,
 }
 
-#[inline(never)]
-fn ticks(batch: &mut dyn FnMut()) -> f64 {
-    let start = probe::now().raw();
-    batch();
-    (probe::now().raw() - start) as f64 / f64::from(BATCH)
-}
-
-macro_rules! cases {
-    ($($name:ident: |$i:ident| $body:expr;)*) => {
-        $(let mut $name = f64::MAX;)*
-        for _ in 0..ROUNDS {
-            $($name = $name.min(ticks(&mut || {
-                for $i in 0..black_box(BATCH) {
-                    $body;
-                    fence();
-                }
-            }));)*
-        }
-    };
-}
-
-fn main() {
-    let dir = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).expect("its mode");
-    // SAFETY: no other thread runs yet.
-    unsafe { std::env::set_var("BYPASSPROF_SESSION", dir.path()) };
-    probe::emit(points::TIMER, Flow::NONE, 0);
-    let owner = dir.path().metadata().expect("the directory").uid();
-    let session = SessionDir::open(dir.path(), owner).expect("the session");
-    let key = session.processes().expect("the session")[0];
-    let control = session.control(key).expect("the control file");
-    costs(&control);
-    drain(&session, &control);
-}
-
-fn costs(control: &ControlHandle) {
-    let flow = Flow::from_raw(7);
-    let switch = AtomicU64::new(1);
-    let switch = black_box(&switch);
-    let counter = AtomicU64::new(0);
-    let counter = black_box(&counter);
-    let mut bare = Bare::new();
-    let (mut stamped, mut unstamped) = (PollLoop::new(), PollLoop::unstamped());
-    let mut packets = PollLoop::new();
-
-    control.switch_off();
-    cases! {
-        nothing: |i| black_box(i);
-        branch: |i| if switch.load(Ordering::Relaxed) != 1 { bare.store(0, 1, i) };
-        off: |i| probe::emit(points::TIMER, flow, i);
-        off_more: |i| probe::emit_with6(points::TCP_OUT, flow, i, [1, 2, 3, 4, 5, 6]);
-    }
-    control.switch_on(Mode::Flight);
-    cases! {
-        counter_read: |_i| black_box(probe::now());
-        increment: |_i| counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        stamped_store: |i| bare.store(probe::now().raw(), 1, i);
-        event: |i| probe::emit(points::TIMER, flow, i);
-        event_more: |i| probe::emit_with6(points::TCP_OUT, flow, i, [1, 2, 3, 4, 5, 6]);
-        empty_stamped: |_i| { stamped.begin(); stamped.rx_burst(0, 0, 32, 0); stamped.end() };
-        empty_unstamped: |_i| { unstamped.begin(); unstamped.rx_burst(0, 0, 32, 0); unstamped.end() };
-        packet: |i| if i % BURST == 0 {
-            packets.begin();
-            let burst = packets.rx_burst(0, BURST, 32, i);
-            for n in 0..BURST {
-                burst.emit_with(points::TCP_IN, flow, i + n, [1, 2, 3]);
-                burst.emit(points::APP_START, flow, n);
-                burst.emit(points::APP_END, flow, n);
-                burst.emit_with6(points::TCP_OUT, flow, n, [1, 2, 3, 4, 5, 6]);
-                fence();
-            }
-            packets.tx_burst(0, BURST, BURST, i);
-            packets.end();
+impl Reader {
+    fn new() -> Result<Reader, Box<dyn std::error::Error>> {
+        // The first use makes the control file.
+        probe::emit(points::WAKE, Flow::NONE, 0);
+        let path = std::env::var_os(SESSION).ok_or("no session")?;
+        let uid = std::fs::metadata("/proc/self")?.uid();
+        let session = SessionDir::open(path.as_ref(), uid)?;
+        let keys = session.processes()?;
+        let own = keys.into_iter().find(|k| k.pid == std::process::id());
+        let control = session.control(own.ok_or("no control file")?)?;
+        control.set_limits(1 << 16, 0);
+        control.switch_on(Mode::Drain);
+        probe::emit(points::WAKE, Flow::NONE, 0);
+        let mut reader = Reader {
+            control,
+            ring: None,
+            session,
+            copy: Drained::with_capacity(1 << 16),
         };
+        let place = reader.control.rings().pop().ok_or("no ring")?;
+        reader.ring = Some(reader.session.ring(&reader.control, place)?);
+        Ok(reader)
     }
-    let mut burst = Burst::now();
-    let mut stamp = 0;
-    cases! {
-        store: |i| { if i % 64 == 0 { stamp = probe::now().raw() } bare.store(stamp, 1, i) };
-        in_burst: |i| { if i % 64 == 0 { burst = Burst::now() } burst.emit(points::TIMER, flow, i) };
-    }
-    control.switch_off();
 
-    let ghz = ticks_per_ns();
-    println!(
-        "{:<44}{:>8}{:>8}{:>8}{:>9}",
-        "", "ticks", "ns", "ratio", "target"
-    );
-    let line = |name: &str, ticks: f64, against: Option<(f64, f64)>| {
-        let ratio = against.map_or(String::new(), |(floor, _)| format!("{:.2}", ticks / floor));
-        let target = against.map_or(String::new(), |(_, target)| format!("<= {target:.2}"));
-        println!(
-            "{name:<44}{ticks:>8.2}{:>8.2}{ratio:>8}{target:>9}",
-            ticks / ghz
-        );
-    };
-    line("empty loop", nothing, None);
-    line("floor: load and predicted branch", branch, None);
-    line("point switched off", off, Some((branch, 1.2)));
-    line(
-        "point with seven arguments switched off",
-        off_more,
-        Some((branch, 1.2)),
-    );
-    line("floor: counter read", counter_read, None);
-    line("floor: counter read and 16-byte store", stamped_store, None);
-    line("event, stamped", event, Some((stamped_store, 1.05)));
-    line(
-        "event with seven arguments, stamped",
-        event_more,
-        Some((stamped_store, 1.05)),
-    );
-    line("floor: 16-byte store, one stamp in 64", store, None);
-    line(
-        "event in a burst, one stamp in 64",
-        in_burst,
-        Some((store, 1.3)),
-    );
-    line(
-        "packet: rx, tcp in, app, tcp out, tx; burst 16",
-        packet,
-        Some((counter_read, 1.0)),
-    );
-    line("floor: counter increment", increment, None);
-    line(
-        "empty round, stamped",
-        empty_stamped,
-        Some((counter_read, 1.05)),
-    );
-    line(
-        "empty round, unstamped",
-        empty_unstamped,
-        Some((increment, 1.0)),
-    );
-}
-
-/// How fast one core takes full rings out.
-fn drain(session: &SessionDir, control: &ControlHandle) {
-    control.switch_on(Mode::Drain);
-    let mut ring: RingFile = session.ring(control, control.rings()[0]).expect("the ring");
-    ring.skip_backlog();
-    // The writer notices the new mode when it next looks for room.
-    for i in 0..4 * ring.capacity() as u32 {
-        probe::emit(points::TIMER, Flow::NONE, i);
-    }
-    let mut drained = Drained::with_capacity(1 << 16);
-    ring.drain(&mut drained).expect("the ring");
-    drained.clear();
-    let lost = ring.totals().dropped_slots;
-    let (mut best, mut slots) = (f64::MAX, 0);
-    for _ in 0..100 {
-        for i in 0..ring.capacity() as u32 - 8 {
-            probe::emit(points::TIMER, Flow::NONE, i);
+    /// Empties the ring; how many slots were dropped so far.
+    fn empty(&mut self) -> u64 {
+        let Some(ring) = &mut self.ring else { return 0 };
+        while ring
+            .drain(&mut self.copy)
+            .is_ok_and(|taken| taken.slots > 0)
+        {
+            self.copy.clear();
         }
-        let start = probe::now().raw();
-        slots = ring.drain(&mut drained).expect("the ring").slots;
-        let spent = (probe::now().raw() - start) as f64;
-        black_box(drained.slots());
-        drained.clear();
-        best = best.min(spent / slots as f64);
+        ring.totals().dropped_slots
     }
-    control.switch_off();
-    assert_eq!(
-        ring.totals().dropped_slots,
-        lost,
-        "nothing is lost while the reader keeps up"
-    );
-    let rate = ticks_per_ns() / best * 1000.0;
-    println!("\ndrain: {rate:.0} M slots/s by one core ({slots} a time), target >= 50");
 }
 
-/// The counter's rate.
-fn ticks_per_ns() -> f64 {
-    let (start, tsc) = (std::time::Instant::now(), probe::now().raw());
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    (probe::now().raw() - tsc) as f64 / start.elapsed().as_nanos() as f64
+/// One thing to measure.
+struct Case {
+    name: &'static str,
+    /// Which case it is compared with, and how much more it may cost.
+    target: Option<(&'static str, f64)>,
+    /// Whether points are switched on.
+    on: bool,
+    /// How many of them one call runs.
+    count: u64,
+    run: fn(&mut Floor, &mut PollLoop, &mut PollLoop),
+    best: f64,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, target, on, count, run| Case {
+        name,
+        target,
+        on,
+        count,
+        run,
+        best: f64::INFINITY,
+    };
+    vec![
+        case(
+            "floor: counter + 16-byte store",
+            None,
+            true,
+            EVENTS,
+            |floor, _, _| {
+                for i in 0..EVENTS {
+                    floor.store(counter(), i);
+                }
+            },
+        ),
+        case("floor: counter", None, true, EVENTS, |_, _, _| {
+            for _ in 0..EVENTS {
+                black_box(counter());
+            }
+        }),
+        case("floor: 16-byte store", None, true, EVENTS, |floor, _, _| {
+            for i in 0..EVENTS {
+                floor.store(black_box(i), i);
+            }
+        }),
+        case(
+            "floor: load + predicted branch",
+            None,
+            true,
+            EVENTS,
+            |floor, _, _| {
+                for i in 0..EVENTS {
+                    if floor.on.load(Ordering::Relaxed) != 0 {
+                        floor.store(i, i);
+                    }
+                    black_box(i);
+                }
+            },
+        ),
+        case(
+            "event, stamped",
+            Some(("floor: counter + 16-byte store", 1.05)),
+            true,
+            EVENTS,
+            |_, _, _| {
+                for i in 0..EVENTS {
+                    probe::emit(points::APP_START, Flow::from_raw(7), i as u32);
+                }
+            },
+        ),
+        case(
+            "event inside a stamped burst",
+            Some(("floor: 16-byte store", 1.3)),
+            true,
+            EVENTS,
+            |_, _, _| {
+                let burst = Burst::now();
+                for i in 0..EVENTS {
+                    burst.emit(points::APP_START, Flow::from_raw(7), black_box(i as u32));
+                }
+            },
+        ),
+        case(
+            "packet through rx and tx, 4 events, burst of 16",
+            Some(("floor: counter", 1.0)),
+            true,
+            EVENTS / 4,
+            |_, rounds, _| {
+                for _ in 0..EVENTS / 4 / BURST {
+                    rounds.begin();
+                    let burst = rounds.rx_burst(0, BURST as u32, 32, 0);
+                    for i in 0..BURST as u32 {
+                        let flow = Flow::from_raw(i);
+                        burst.emit(points::TCP_IN, flow, i);
+                        burst.emit(points::APP_START, flow, i);
+                        burst.emit(points::APP_END, flow, i);
+                        burst.emit(points::TCP_OUT, flow, i);
+                    }
+                    rounds.tx_burst(0, BURST as u32, BURST as u32, 0);
+                    rounds.end();
+                }
+            },
+        ),
+        case(
+            "point switched off",
+            Some(("floor: load + predicted branch", 1.2)),
+            false,
+            EVENTS,
+            |_, _, _| {
+                for i in 0..EVENTS {
+                    probe::emit(points::APP_START, Flow::from_raw(7), i as u32);
+                    black_box(i);
+                }
+            },
+        ),
+        case(
+            "empty round, start stamped",
+            Some(("floor: counter", 1.05)),
+            true,
+            EVENTS,
+            |_, rounds, _| {
+                for _ in 0..EVENTS {
+                    rounds.begin();
+                    rounds.rx_burst(0, 0, 32, 0);
+                    rounds.end();
+                }
+            },
+        ),
+        case(
+            "empty round, not stamped",
+            None,
+            true,
+            EVENTS,
+            |_, _, unstamped| {
+                for _ in 0..EVENTS {
+                    unstamped.begin();
+                    unstamped.rx_burst(0, 0, 32, 0);
+                    unstamped.end();
+                }
+            },
+        ),
+    ]
+}
+
+fn measure() -> Result<(), Box<dyn std::error::Error>> {
+    let mut reader = Reader::new()?;
+    let (mut floor, mut stamped, mut unstamped) =
+        (Floor::new(), PollLoop::new(), PollLoop::unstamped());
+    let mut cases = cases();
+    for round in 0..ROUNDS {
+        for case in &mut cases {
+            if case.on {
+                reader.control.switch_on(Mode::Drain);
+            } else {
+                reader.control.switch_off();
+            }
+            // Once to get the caches ready, once for the clock.
+            (case.run)(&mut floor, &mut stamped, &mut unstamped);
+            reader.empty();
+            let start = counter();
+            (case.run)(&mut floor, &mut stamped, &mut unstamped);
+            let ticks = counter().wrapping_sub(start) as f64 / case.count as f64;
+            if round > 0 {
+                case.best = case.best.min(ticks);
+            }
+        }
+    }
+    let dropped = reader.empty();
+    println!("{:<49} {:>8} {:>8} {:>8}", "", "ticks", "ratio", "target");
+    for case in &cases {
+        print!("{:<49} {:>8.2}", case.name, case.best);
+        match case.target {
+            Some((beside, target)) => {
+                let floor = cases
+                    .iter()
+                    .find(|c| c.name == beside)
+                    .map_or(1.0, |c| c.best);
+                println!(" {:>8.3} {target:>8.2}  of {beside}", case.best / floor);
+            }
+            None => println!(),
+        }
+    }
+    println!("ticks of the counter, best of {ROUNDS} batches; {dropped} slots dropped");
+    Ok(())
+}
+
+/// The probes take their session from the environment, so the bench starts itself again with one.
+fn in_a_session() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir_in("/dev/shm")?;
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700))?;
+    let status = Command::new(std::env::current_exe()?)
+        .env(SESSION, dir.path())
+        .status()?;
+    Ok(ExitCode::from(u8::from(!status.success())))
+}
+
+fn main() -> ExitCode {
+    let outcome = if std::env::var_os(SESSION).is_none() {
+        in_a_session()
+    } else {
+        measure().map(|()| ExitCode::SUCCESS)
+    };
+    outcome.unwrap_or_else(|e| {
+        eprintln!("{e}");
+        ExitCode::FAILURE
+    })
 }

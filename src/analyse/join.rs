@@ -57,6 +57,7 @@ struct Facts {
     samples_lost: u64,
     end: Option<Nanos>,
     recorder_cpu_ns: Option<u64>,
+    rings_unreached: u64,
 }
 
 /// The pass over a recording.
@@ -111,7 +112,7 @@ impl Join {
             .totals
             .get(&ring.ring)
             .is_some_and(|t| t.rounds > 0);
-        let before = if self.was_born(owner) && ring.first_slot == 0 {
+        let before = if self.was_heard(owner, &ring) {
             PollState::Working
         } else {
             PollState::Unknown
@@ -148,11 +149,13 @@ impl Join {
         self.rings.insert(ring.ring, state);
     }
 
-    /// Whether the thread began while it was being recorded, so that its probes were there from its first event.
-    fn was_born(&self, key: (Pid, Tid)) -> bool {
+    /// Whether the thread began while its probes were on and recorded, so that its first event is there.
+    fn was_heard(&self, key: (Pid, Tid), ring: &Ring) -> bool {
         let began = self.facts.lives.get(&key).map(|l| l.0);
-        !self.facts.session.command.is_empty()
-            || began.is_some_and(|b| b > self.facts.session.started)
+        let born = !self.facts.session.command.is_empty()
+            || began.is_some_and(|b| b > self.facts.session.started);
+        let listening = ring.listening == Nanos::default() || began >= Some(ring.listening);
+        born && listening && ring.first_slot == 0
     }
 
     fn life_start(&self, key: (Pid, Tid)) -> u64 {
@@ -230,7 +233,7 @@ impl Join {
         };
         let timeline = &mut thread.timeline;
         if first > ring.next_slot {
-            ring.lost += first - ring.next_slot;
+            ring.lost = ring.lost.saturating_add(first - ring.next_slot);
             ring.decoder.gap();
             ring.states.gap(&mut |t| timeline.transition(t));
         }
@@ -330,6 +333,7 @@ impl Join {
         self.trust.stacks_truncated_share = part(self.weight_truncated);
         self.trust.stacks_unknown_share = part(self.weight_unknown);
         self.trust.samples_lost = self.facts.samples_lost;
+        self.trust.rings_unreached = self.facts.rings_unreached;
         for (id, ring) in &self.rings {
             let counts = ring.decoder.counts();
             self.trust.events += counts.events;
@@ -431,6 +435,7 @@ impl Facts {
                 Meta::End(end) => {
                     facts.end = Some(end.time);
                     facts.recorder_cpu_ns = Some(end.recorder_cpu_ns);
+                    facts.rings_unreached = end.rings_unreached;
                 }
                 Meta::Mapping(_) | Meta::Counters(_) | Meta::Symbols(_) => {}
             }

@@ -51,6 +51,22 @@ const USER: &[(Is, &str)] = &[
     (Has("tcp_input"), "tcp_rx"),
     (Begins("stack_tcp::wire::"), "eth_ip"),
     (Begins("stack_tcp::"), "tcp_rx"),
+    (Has("::process_side_ring"), "poll.side"),
+    (Has("::process_dispatch_ring"), "poll"),
+    (Has("::process_msg_ring"), "poll"),
+    (
+        Begins("stack_fstack::main_loop::Stack<D>::main_loop"),
+        "poll",
+    ),
+    (Begins("stack_fstack::main_loop::Stack<D>::round"), "poll"),
+    (
+        Begins("stack_fstack::main_loop::Stack<D>::tick"),
+        "tcp_timer",
+    ),
+    (
+        Begins("stack_fstack::main_loop::Stack<D>::receive"),
+        "eth_ip",
+    ),
     (Begins("stack_fstack::"), "api"),
     (Begins("httpjob::"), "app"),
     (Begins("httpd::"), "app"),

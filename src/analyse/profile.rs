@@ -8,7 +8,7 @@ use super::stacks::{FrameId, NodeId, Stacks};
 use super::timeline::Shares;
 use super::trust::Trust;
 use crate::trace::record::{Notice, Pid, Session, Tid};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// What a sample's thread was doing: the first frame of every stack in pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,8 @@ pub struct Row {
     pub name: String,
     /// The module it lies in, for functions.
     pub module: String,
+    /// Source file and line first sampled in it, `file:line`; empty if not known.
+    pub source: String,
     /// Why it has no better name.
     pub why: Option<String>,
     /// Share that ended here.
@@ -156,6 +158,7 @@ struct Sum {
     useful: u64,
     empty_poll: u64,
     samples: u64,
+    function: Option<FrameId>,
 }
 
 impl Profile {
@@ -199,10 +202,10 @@ impl Profile {
     /// Samples grouped, heaviest first, ties by name.
     pub fn rows(&self, by: Grouping) -> Vec<Row> {
         let all = self.total_weight().max(1) as f64;
-        let mut sums: BTreeMap<(String, String), (Sum, Option<String>)> = BTreeMap::new();
+        let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
         for (&(thread, root, node), weight) in &self.weights {
             let own = self.group(by, thread, root, node);
-            let (sum, why) = sums.entry(own.clone()).or_default();
+            let sum = sums.entry(own.clone()).or_default();
             sum.own += weight.weight;
             sum.samples += weight.samples;
             match root {
@@ -210,20 +213,19 @@ impl Profile {
                 Root::EmptyPolling => sum.empty_poll += weight.weight,
                 Root::Unknown | Root::NoProbes => {}
             }
-            if by == Grouping::Symbol {
-                let leaf = self.stacks.innermost_first(node).next();
-                *why = leaf.and_then(|f| self.stacks.get(f).why.clone());
-            }
-            for group in self.passed(by, node, own) {
-                sums.entry(group).or_default().0.total += weight.weight;
+            for (group, function) in self.passed(by, node, own) {
+                let sum = sums.entry(group).or_default();
+                sum.total += weight.weight;
+                sum.function = function;
             }
         }
         let mut rows: Vec<Row> = sums
             .into_iter()
-            .map(|((name, module), (sum, why))| Row {
+            .map(|((name, module), sum)| Row {
                 name,
                 module,
-                why,
+                source: sum.function.map_or_else(String::new, |f| self.source(f)),
+                why: sum.function.and_then(|f| self.stacks.get(f).why.clone()),
                 own: sum.own as f64 / all,
                 total: sum.total as f64 / all,
                 useful: sum.useful as f64 / all,
@@ -254,26 +256,35 @@ impl Profile {
         }
     }
 
-    /// The groups that a stack passes, each once however often it recurs.
+    /// The groups that a stack passes, each once however often it recurs, and the function if that is what groups.
     fn passed(
         &self,
         by: Grouping,
         node: NodeId,
         own: (String, String),
-    ) -> HashSet<(String, String)> {
+    ) -> HashMap<(String, String), Option<FrameId>> {
         let frames = self.stacks.innermost_first(node);
         match by {
-            Grouping::Symbol => frames.map(|f| self.function(f)).collect(),
+            Grouping::Symbol => frames.map(|f| (self.function(f), Some(f))).collect(),
             Grouping::Module => {
                 let modules = frames.map(|f| self.stacks.get(f).module.clone());
-                modules.map(|m| (m, String::new())).collect()
+                modules.map(|m| ((m, String::new()), None)).collect()
             }
-            Grouping::Phase | Grouping::Thread => HashSet::from([own]),
+            Grouping::Phase | Grouping::Thread => HashMap::from([(own, None)]),
         }
     }
 
     fn function(&self, frame: FrameId) -> (String, String) {
         let frame = self.stacks.get(frame);
         (frame.name.clone(), frame.module.clone())
+    }
+
+    fn source(&self, frame: FrameId) -> String {
+        let frame = self.stacks.get(frame);
+        match (frame.file.as_str(), frame.line) {
+            ("", _) => String::new(),
+            (file, 0) => file.to_owned(),
+            (file, line) => format!("{file}:{line}"),
+        }
     }
 }

@@ -102,9 +102,8 @@ impl Stacks {
                 .why
                 .clone()
                 .unwrap_or_else(|| "no name was found".into());
-            // One frame per module is enough to see how much has no name; positions would only scatter it.
             let frame = Frame {
-                name: format!("[{}]", place.module.trim_matches(['[', ']'])),
+                name: place.anonymous(),
                 module: place.module.to_string(),
                 file: String::new(),
                 line: 0,

@@ -17,6 +17,8 @@ pub struct Trust {
     pub events: u64,
     /// Slots that did not fit into rings, or were overwritten before they were read.
     pub events_dropped: u64,
+    /// Rings that the recorder could not reach or that were no rings.
+    pub rings_unreached: u64,
     /// How far apart the two clocks may be.
     pub clock_error_ns: Option<u64>,
     /// CPU time of the recorder for each second of recording, in CPUs.
@@ -50,6 +52,9 @@ impl Trust {
             self.observer_share
                 .map_or("unknown".into(), |s| format!("{} % of a CPU", percent(s))),
         );
+        if self.rings_unreached > 0 {
+            line.push_str(&format!("; {} rings not reached", self.rings_unreached));
+        }
         if self.late_records > 0 {
             line.push_str(&format!("; {} late", self.late_records));
         }
@@ -72,13 +77,14 @@ mod tests {
             samples: 10,
             samples_lost: 2,
             stacks_unknown_share: 0.0001,
+            rings_unreached: 3,
             damage: Some("cut short".into()),
             ..Trust::default()
         };
         assert_eq!(
             trust.line(),
             "trust: 10 samples, 2 lost; stacks 0.0 % truncated, <0.1 % unknown; 0 events, 0 dropped; \
-             clock +-unknown; recorder unknown; file damaged: cut short"
+             clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short"
         );
     }
 }

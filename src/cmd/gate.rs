@@ -6,7 +6,7 @@
 
 use super::Failure;
 use rustix::net::sockopt::socket_peercred;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -49,7 +49,7 @@ pub struct Held {
 }
 
 /// Starts a command's stand-in and waits until it is there.
-pub fn hold(command: &[OsString], environment: &[(&str, &str)]) -> io::Result<Held> {
+pub fn hold(command: &[OsString], environment: &[(&str, &OsStr)]) -> io::Result<Held> {
     let name = format!(
         "bypassprof-{}-{:x}",
         std::process::id(),

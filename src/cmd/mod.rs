@@ -2,8 +2,11 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod flamegraph;
 pub mod gate;
+mod load;
 pub mod record;
+pub mod report;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -21,6 +24,10 @@ struct Cli {
 enum Command {
     /// Record a command or running processes
     Record(record::Args),
+    /// Who used the time of a recording: threads, phases, functions
+    Report(report::Args),
+    /// A recording as a flame graph
+    Flamegraph(flamegraph::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -68,6 +75,18 @@ impl Failure {
         self
     }
 
+    /// Tells the user; what is left is the exit code.
+    pub fn say(self) -> ExitCode {
+        if self.broken_pipe {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("bypassprof: {}", self.message);
+        if let Some(hint) = self.hint {
+            eprintln!("  try: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+
     /// Output could not be written; a reader that closed its end is content with what it got.
     pub fn output(error: io::Error) -> Failure {
         Failure {
@@ -81,17 +100,9 @@ impl Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Record(args) => record::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Flamegraph(args) => flamegraph::run(args),
         Command::Gate(args) => gate::run(args),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("bypassprof: {}", failure.message);
-            if let Some(hint) = failure.hint {
-                eprintln!("  try: {hint}");
-            }
-            ExitCode::from(failure.code)
-        }
-    }
+    outcome.unwrap_or_else(|failure| failure.say())
 }

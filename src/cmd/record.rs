@@ -4,10 +4,12 @@
 //! status becomes ours.
 
 use super::{Failure, gate};
+use crate::collect::probes::{Place, Probes};
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Meta, Pid, Sample, Symbols};
+use crate::trace::record::{Meta, Notice, Pid, Sample, Symbols};
 use crate::trace::{ReadError, Reader, Symbolizer, WriteError, Writer};
+use bypassprof_wire::names::SESSION_VARIABLE;
 use rustix::process::{Pid as SysPid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -33,14 +35,10 @@ pub struct Args {
     duration: Option<Duration>,
     /// Follow these running processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
-        required_unless_present = "command", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pid: Vec<Pid>,
     /// Command to run and record
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -76,6 +74,10 @@ impl Symbolizer for LocalNames {
 
 /// Records.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    if args.pid.is_empty() && args.command.is_empty() {
+        return Err(Failure::wrong_use("there is nothing to record")
+            .hint("`bypassprof record -- COMMAND`, or -p PID"));
+    }
     let interrupted = Arc::new(AtomicUsize::new(0));
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let count = Arc::clone(&interrupted);
@@ -129,15 +131,13 @@ fn check_output(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The file while it is written: it takes its final name's place at once, and goes away if nothing was recorded.
+/// The file while it is written: it takes its final name's place at once, and goes away if recording fails.
 struct Output {
     path: PathBuf,
-    existed: bool,
 }
 
 impl Output {
     fn create(path: &Path) -> Result<(Output, File), WriteError> {
-        let existed = path.exists();
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -148,19 +148,24 @@ impl Output {
             source,
         })?;
         let path = path.to_path_buf();
-        Ok((Output { path, existed }, file))
+        Ok((Output { path }, file))
     }
 
-    fn discard(self) {
-        if !self.existed {
-            // It is ours and holds nothing; if it is gone already, so much the better.
-            let _ = fs::remove_file(self.path);
+    /// Leaves nothing behind: half a recording on a full disk harms more than it helps.
+    fn discard(&self) {
+        if self.path.is_file() {
+            // If it is gone already, so much the better.
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 /// Opens events and only then the file, so that a refusal leaves nothing behind.
-fn start(target: &Target, args: &Args) -> Result<(Recorder, Output), Failure> {
+fn start(
+    target: &Target,
+    args: &Args,
+    probes: Result<Probes, Notice>,
+) -> Result<(Recorder, Output), Failure> {
     let mut output = None;
     let path = &args.output;
     let writer = || {
@@ -172,7 +177,7 @@ fn start(target: &Target, args: &Args) -> Result<(Recorder, Output), Failure> {
         sampled: SampledAddresses::default(),
     });
     match (
-        Recorder::start(target, args.frequency, writer, names),
+        Recorder::start(target, args.frequency, writer, names, probes),
         output,
     ) {
         (Ok(recorder), Some(output)) => Ok((recorder, output)),
@@ -211,10 +216,19 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         .map(|w| w.to_string_lossy().into_owned())
         .collect();
     let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
-    let held = gate::hold(&args.command, &[]).map_err(cannot_run)?;
+    let session = Place::create();
+    let environment = match &session {
+        Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
+        Err(_) => Vec::new(),
+    };
+    let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
+    let probes = session.map(Probes::of_session).map_err(|e| Notice {
+        id: "no-session".to_string(),
+        text: format!("there is no session directory in /dev/shm ({e}): probes are not recorded"),
+    });
     let target = Target::Starting(held.child.id(), words.clone());
-    let (mut recorder, output) = match start(&target, args) {
-        Ok(started) => started,
+    let (mut recorder, output) = match start(&target, args, probes) {
+        Ok((recorder, output)) => (Some(recorder), output),
         Err(failure) => {
             held.cancel();
             return Err(failure);
@@ -230,21 +244,23 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
     };
     let started = Instant::now();
     let mut ending = Ending::default();
+    let mut failed = None;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(Failure::failed)? {
             break status;
         }
         let over = args.duration.is_some_and(|d| started.elapsed() >= d);
         ending.step(&child, interrupted.load(Ordering::Relaxed), over);
-        let wait = match recorder.turn() {
-            Ok(wait) => wait,
-            Err(e) => {
-                // Without a recording the command still has its own work to do: it is let run.
-                return match child.wait() {
-                    Ok(_) => Err(collect_failure(&e)),
-                    Err(e) => Err(Failure::failed(e)),
-                };
+        let wait = match recorder.as_mut().map(Recorder::turn) {
+            Some(Ok(wait)) => wait,
+            Some(Err(e)) => {
+                // Without a recording the command still has its own work to do: it is let run, and its user told now.
+                recorder = None;
+                output.discard();
+                failed = Some(collect_failure(&e).say());
+                continue;
             }
+            None => IDLE,
         };
         let left = args.duration.map(|d| d.saturating_sub(started.elapsed()));
         std::thread::sleep(left.filter(|l| !l.is_zero()).map_or(wait, |l| l.min(wait)));
@@ -253,13 +269,35 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         code: status.code(),
         signal: status.signal(),
     };
-    let tally = recorder.finish(outcome).map_err(|e| collect_failure(&e))?;
-    summarize(&tally, args);
+    match (recorder, failed) {
+        (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
+        (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
+    }
     if ending.by_duration {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(exit_code(outcome)))
 }
+
+/// Closes the recording and says what is in it.
+fn finish(
+    recorder: Recorder,
+    output: &Output,
+    outcome: Outcome,
+    args: &Args,
+) -> Result<(), Failure> {
+    match recorder.finish(outcome) {
+        Ok(tally) => summarize(&tally, args),
+        Err(e) => {
+            output.discard();
+            return Err(collect_failure(&e));
+        }
+    }
+    Ok(())
+}
+
+/// How often a command is looked after when nothing is recorded any more.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// What a shell would say of a command that ended so.
 fn exit_code(outcome: Outcome) -> u8 {
@@ -309,7 +347,7 @@ impl Ending {
 
 fn record_running(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Failure> {
     let target = Target::Running(args.pid.clone());
-    let (mut recorder, _output) = start(&target, args)?;
+    let (mut recorder, output) = start(&target, args, Ok(Probes::of_processes(&args.pid)))?;
     let started = Instant::now();
     let over = || {
         interrupted.load(Ordering::Relaxed) > 0
@@ -317,11 +355,14 @@ fn record_running(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
             || args.pid.iter().all(|&pid| ended(pid))
     };
     while !over() {
-        let wait = recorder.turn().map_err(|e| collect_failure(&e))?;
-        std::thread::sleep(wait);
+        let wait = recorder.turn().map_err(|e| {
+            output.discard();
+            collect_failure(&e)
+        })?;
+        let left = args.duration.map(|d| d.saturating_sub(started.elapsed()));
+        std::thread::sleep(left.map_or(wait, |l| l.min(wait)));
     }
-    let tally = recorder.finish(Outcome::default());
-    summarize(&tally.map_err(|e| collect_failure(&e))?, args);
+    finish(recorder, &output, Outcome::default(), args)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -358,6 +399,13 @@ fn summarize(tally: &Tally, args: &Args) {
                 _ => format!("{name} {value}"),
             });
     eprintln!("  counted: {}", counters.collect::<Vec<_>>().join(", "));
+    let probes = &tally.probes;
+    if probes.rings > 0 || tally.rings_unreached > 0 {
+        eprintln!(
+            "  probes: {} rings, {} slots, {} dropped, {} rings not reached",
+            probes.rings, probes.slots, probes.dropped, tally.rings_unreached
+        );
+    }
     eprintln!(
         "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s",
         tally.samples,

@@ -1,16 +1,18 @@
 //! A live system in, records out: perf events, /proc and clocks, written to a recording as they come.
 //!
-//! In: processes, a [`Writer`], something that names addresses; out: a finished recording and its [`Tally`]. It refuses
+//! In: processes, a [`Writer`], something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
 pub mod perf;
+pub mod probes;
 pub mod proc;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
 use crate::trace::{Symbolizer, WriteError, Writer};
 use crate::units::Nanos;
 use perf::{Batch, Events, Plan};
+use probes::{ProbeTally, Probes};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::time::{Duration, Instant};
@@ -74,6 +76,10 @@ pub struct Tally {
     pub event: String,
     /// Its rate.
     pub frequency_hz: u64,
+    /// Rings, slots and drops of programs with probes.
+    pub probes: ProbeTally,
+    /// Rings that could not be reached.
+    pub rings_unreached: u64,
     /// CPU time of the recorder.
     pub recorder_cpu: Duration,
     /// Counted events and their totals.
@@ -95,6 +101,14 @@ const COUNT_EVERY: Duration = Duration::from_millis(100);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const SHORTEST_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
+/// Between two looks at rings that fill quickly.
+const SHORTEST_PROBE_WAIT: Duration = Duration::from_micros(100);
+/// Between two looks for programs with probes: until they are found they write nothing.
+const LONGEST_PROBE_WAIT: Duration = Duration::from_millis(10);
+/// The same while a command is expected to show itself.
+const EXPECTING_WAIT: Duration = Duration::from_millis(1);
+/// Rings fuller than this are looked at more often, at once if they are half full.
+const FILLING: f64 = 0.1;
 /// Records in one turn that make the next one come sooner.
 const BUSY: usize = 2048;
 
@@ -103,6 +117,7 @@ pub struct Recorder {
     events: Events,
     writer: Writer,
     symbols: Box<dyn Symbolizer>,
+    probes: Option<Probes>,
     batch: Batch,
     tally: Tally,
     names: Vec<String>,
@@ -111,6 +126,7 @@ pub struct Recorder {
     counted: Instant,
     paired: Instant,
     wait: Duration,
+    probe_wait: Duration,
 }
 
 impl Recorder {
@@ -121,6 +137,7 @@ impl Recorder {
         frequency_hz: u64,
         writer: impl FnOnce() -> Result<Writer, WriteError>,
         symbols: Box<dyn Symbolizer>,
+        probes: Result<Probes, Notice>,
     ) -> Result<Recorder, CollectError> {
         let plan = Plan::probe(frequency_hz).map_err(|source| CollectError::Perf { source })?;
         let (tids, on_exec) = match target {
@@ -137,7 +154,8 @@ impl Recorder {
             }
             Target::Running(pids) => session.pids = pids.clone(),
         }
-        let notices = plan.notices.clone();
+        let mut notices = plan.notices.clone();
+        let probes = probes.map_err(|notice| notices.push(notice)).ok();
         let tally = Tally {
             event: session.events[0].name.clone(),
             frequency_hz: plan.frequency_hz,
@@ -164,6 +182,7 @@ impl Recorder {
             events,
             writer: writer()?,
             symbols,
+            probes,
             batch: Batch::default(),
             tally,
             names,
@@ -172,6 +191,7 @@ impl Recorder {
             counted: now,
             paired: now,
             wait: SHORTEST_WAIT,
+            probe_wait: SHORTEST_WAIT,
         };
         recorder.batch.metas = metas;
         recorder.batch.metas.push(Meta::Clock(clock::pair()));
@@ -193,12 +213,26 @@ impl Recorder {
             self.batch.metas.push(Meta::Clock(clock::pair()));
         }
         self.write_batch()?;
+        if let Some(probes) = &mut self.probes {
+            let full = probes.turn(&mut self.writer)?;
+            self.probe_wait = if full > 0.5 {
+                Duration::ZERO
+            } else if full > FILLING {
+                (self.probe_wait / 2).max(SHORTEST_PROBE_WAIT)
+            } else {
+                (self.probe_wait * 2).clamp(SHORTEST_PROBE_WAIT, LONGEST_PROBE_WAIT)
+            };
+        }
         self.wait = if taken > BUSY {
             (self.wait / 2).max(SHORTEST_WAIT)
         } else {
             (self.wait * 2).min(LONGEST_WAIT)
         };
-        Ok(self.wait)
+        Ok(match &self.probes {
+            Some(probes) if probes.is_expecting() => EXPECTING_WAIT,
+            Some(_) => self.wait.min(self.probe_wait),
+            None => self.wait,
+        })
     }
 
     fn counters(&self) -> Meta {
@@ -224,6 +258,9 @@ impl Recorder {
                 _ => {}
             }
             self.symbols.meta(&meta);
+            if let Some(probes) = &mut self.probes {
+                probes.meta(&meta);
+            }
             self.writer.meta(&meta)?;
         }
         for sample in samples.iter() {
@@ -246,8 +283,12 @@ impl Recorder {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
         let _ = self.events.disable();
+        let stopped = clock::now();
         while self.events.drain(&mut self.batch) > 0 {
             self.write_batch()?;
+        }
+        if let Some(probes) = self.probes.take() {
+            (self.tally.probes, self.tally.rings_unreached) = probes.finish(&mut self.writer)?;
         }
         let counters = self.counters();
         if let Meta::Counters(counters) = &counters {
@@ -259,16 +300,17 @@ impl Recorder {
         self.batch.metas.push(Meta::Clock(clock::pair()));
         self.write_batch()?;
         self.writer.flush()?;
+        let cpu = cpu_time();
+        // From here on nothing is disturbed any more: names take time, but no one's.
         for symbols in self.symbols.finish() {
             self.writer.meta(&Meta::Symbols(symbols))?;
         }
-        let cpu = cpu_time();
         self.writer.meta(&Meta::End(End {
-            time: clock::now(),
+            time: stopped,
             exit_code: outcome.code,
             signal: outcome.signal,
             recorder_cpu_ns: cpu.ns(),
-            rings_unreached: 0,
+            rings_unreached: self.tally.rings_unreached,
         }))?;
         self.writer.finish()?;
         self.tally.threads = self.threads.len() as u64;

@@ -39,6 +39,7 @@ struct Thread<'a> {
 struct Function {
     name: String,
     module: String,
+    source: String,
     why: Option<String>,
     self_share: f64,
     total_share: f64,
@@ -113,6 +114,7 @@ fn function(row: Row) -> Function {
     Function {
         name: row.name,
         module: row.module,
+        source: row.source,
         why: row.why,
         self_share: row.own,
         total_share: row.total,

@@ -25,6 +25,9 @@ pub fn report(profile: &Profile, by: Option<Grouping>, limit: usize, style: Styl
     text
 }
 
+/// Columns of a headline that a command may take.
+const COMMAND_COLUMNS: usize = 56;
+
 /// What was recorded, for how long, and how much of it was useful.
 pub fn headline(profile: &Profile) -> String {
     let session = &profile.session;
@@ -32,7 +35,15 @@ pub fn headline(profile: &Profile) -> String {
         let pids: Vec<_> = session.pids.iter().map(u32::to_string).collect();
         format!("process {}", pids.join(", "))
     } else {
-        session.command.join(" ")
+        let program = session.command[0].rsplit('/').next().unwrap_or_default();
+        let words = session.command[1..].iter().map(String::as_str);
+        let command: Vec<_> = std::iter::once(program).chain(words).collect();
+        // The whole command is in the recording; a title has to leave room for what was found out.
+        let most = Style {
+            width: Some(COMMAND_COLUMNS),
+            colour: false,
+        };
+        most.fit(&command.join(" "))
     };
     let mut line = printable(&what);
     if profile.wall_ns > 0 {
@@ -140,6 +151,9 @@ fn label(row: &Row) -> String {
         let _ = write!(label, " ({})", printable(why));
     } else if !row.module.is_empty() {
         let _ = write!(label, "  {}", printable(&row.module));
+    }
+    if !row.source.is_empty() {
+        let _ = write!(label, "  {}", printable(&row.source));
     }
     label
 }

@@ -63,11 +63,11 @@ pub struct Place {
 impl Place {
     /// What to print for the address when it has no name: module and position, which any later tool can resolve.
     pub fn anonymous(&self) -> String {
-        format!(
-            "[{}+{:#x}]",
-            self.module.trim_matches(['[', ']']),
-            self.names.at
-        )
+        let module = match self.module.trim_matches(['[', ']']) {
+            "unknown" => "",
+            known => known,
+        };
+        format!("[unknown] {module}+{:#x}", self.names.at)
     }
 }
 
@@ -238,9 +238,9 @@ mod tests {
         // A return address stands behind its call.
         assert_eq!(look(0x40_0011, AddressKind::Return), place);
         let place = look(0x40_0020, AddressKind::Instruction);
-        assert_eq!(place.anonymous(), "[httpd+0x2020]");
+        assert_eq!(place.anonymous(), "[unknown] httpd+0x2020");
         assert!(place.names.why.as_ref().unwrap().contains("/gone/httpd"));
         let place = look(0x10, AddressKind::Instruction);
-        assert_eq!(place.anonymous(), "[unknown+0x10]");
+        assert_eq!(place.anonymous(), "[unknown] +0x10");
     }
 }

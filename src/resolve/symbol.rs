@@ -257,6 +257,11 @@ fn frames(loader: &Loader, address: u64) -> Vec<NamedFrame> {
     };
     match found.last_mut() {
         Some(last) if last.name.is_empty() => last.name = symbol().unwrap_or_default(),
+        Some(last) if is_bare(&last.name) => {
+            if let Some(full) = symbol().filter(|s| s.contains("::")) {
+                last.name = full;
+            }
+        }
         Some(_) => {}
         None => found.extend(symbol().map(|name| NamedFrame {
             name,
@@ -265,6 +270,12 @@ fn frames(loader: &Loader, address: u64) -> Vec<NamedFrame> {
     }
     found.retain(|f| !f.name.is_empty());
     found
+}
+
+/// Whether a name lacks the path in front of it, as where there are line tables and no more.
+fn is_bare(name: &str) -> bool {
+    let function = name.split('<').next().unwrap_or_default();
+    !function.is_empty() && !function.contains("::")
 }
 
 fn build_id<'a, R: ReadRef<'a>>(object: &object::File<'a, R>) -> String {

@@ -7,7 +7,7 @@ pub mod reader;
 pub mod record;
 pub mod writer;
 
-pub use reader::{Damage, ReadError, Reader, SlotBlock, Summary};
+pub use reader::{Damage, ReadError, Reader, Record, SlotBlock, Summary};
 pub use writer::{WriteError, Writer};
 
 use record::{Meta, Sample, Symbols};

@@ -1,5 +1,5 @@
-//! Reads a recording back from untrusted bytes: one walk over the file when it is opened, then passes over samples,
-//! switches and the slots of one ring, a chunk in memory at a time.
+//! Reads a recording back from untrusted bytes: one walk over the file when it is opened, then passes over
+//! its records or the slots of one ring, a chunk in memory at a time.
 //!
 //! In: a file; out: [`Summary`], records, and what is [`Damage`]d. A torn file is read as far as its last whole chunk.
 //! It walks the container's frames itself, so that no length in the file decides how much is allocated.
@@ -10,6 +10,7 @@ use super::record::*;
 use crate::units::ClockPair;
 use bypassprof_wire::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -76,6 +77,16 @@ pub struct Damage {
     pub bytes: u64,
     /// What is wrong.
     pub why: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.why)?;
+        match self.bytes {
+            0 => Ok(()),
+            bytes => write!(f, " ({bytes} bytes from byte {} on are lost)", self.offset),
+        }
+    }
 }
 
 /// Everything of low rate in a recording, and counts of the rest.
@@ -163,6 +174,17 @@ pub struct SlotBlock {
     pub first: u64,
     /// The slots.
     pub slots: Vec<Slot>,
+}
+
+/// A record of high rate, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A perf sample.
+    Sample(Sample),
+    /// A thread left or entered a CPU.
+    Switch(Switch),
+    /// Slots of the ring with this number.
+    Slots(u32, SlotBlock),
 }
 
 const OP_HEADER: u8 = 0x01;
@@ -483,9 +505,10 @@ impl Reader {
     pub fn metas(&self) -> impl Iterator<Item = Result<Meta, ReadError>> + '_ {
         self.pass(
             |c| c.meta,
-            Kind::Meta,
-            |data, out| {
-                if let Ok(meta) = serde_json::from_slice(data) {
+            |kind, data, out| {
+                if kind == Kind::Meta
+                    && let Ok(meta) = serde_json::from_slice(data)
+                {
                     out.push_back(meta);
                 }
                 Ok(())
@@ -493,29 +516,29 @@ impl Reader {
         )
     }
 
-    /// All samples, roughly by time: in order within a CPU's buffer.
-    pub fn samples(&self) -> impl Iterator<Item = Result<Sample, ReadError>> + '_ {
-        let mut block = Vec::new();
+    /// All records of high rate in the order they were written: one pass over the file, whatever its length.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, ReadError>> + '_ {
+        let (mut samples, mut switches) = (Vec::new(), Vec::new());
         self.pass(
-            |c| c.samples,
-            Kind::Samples,
-            move |data, out| {
-                block::decode_samples(data, &mut block)?;
-                out.extend(block.drain(..));
-                Ok(())
-            },
-        )
-    }
-
-    /// All switches, roughly by time: in order within a CPU's buffer.
-    pub fn switches(&self) -> impl Iterator<Item = Result<Switch, ReadError>> + '_ {
-        let mut block = Vec::new();
-        self.pass(
-            |c| c.switches,
-            Kind::Switches,
-            move |data, out| {
-                block::decode_switches(data, &mut block)?;
-                out.extend(block.drain(..));
+            |c| c.samples || c.switches || c.rings.as_ref().is_none_or(|r| !r.is_empty()),
+            move |kind, data, out| {
+                match kind {
+                    Kind::Samples => {
+                        block::decode_samples(data, &mut samples)?;
+                        out.extend(samples.drain(..).map(Record::Sample));
+                    }
+                    Kind::Switches => {
+                        block::decode_switches(data, &mut switches)?;
+                        out.extend(switches.drain(..).map(Record::Switch));
+                    }
+                    Kind::Slots => {
+                        let mut slots = Vec::new();
+                        let header = block::decode_slots(data, &mut slots)?;
+                        let first = header.first;
+                        out.push_back(Record::Slots(header.ring, SlotBlock { first, slots }));
+                    }
+                    Kind::Meta | Kind::Other => {}
+                }
                 Ok(())
             },
         )
@@ -524,8 +547,8 @@ impl Reader {
     /// The slots of one ring, in order.
     pub fn slots(&self, ring: u32) -> impl Iterator<Item = Result<SlotBlock, ReadError>> + '_ {
         let here = move |c: &ChunkInfo| c.rings.as_ref().is_none_or(|r| r.contains(&ring));
-        self.pass(here, Kind::Slots, move |data, out| {
-            if block::peek_slots(data)?.ring == ring {
+        self.pass(here, move |kind, data, out| {
+            if kind == Kind::Slots && block::peek_slots(data)?.ring == ring {
                 let mut slots = Vec::new();
                 let header = block::decode_slots(data, &mut slots)?;
                 let first = header.first;
@@ -535,13 +558,12 @@ impl Reader {
         })
     }
 
-    /// Goes over the chunks that `wanted` picks and takes the messages of one kind apart. What is held at a time is a
-    /// chunk and the records of one message.
+    /// Goes over the chunks that `wanted` picks and takes their messages apart. What is held at a time is a chunk and
+    /// the records of one message.
     fn pass<'a, T: 'a>(
         &'a self,
         wanted: impl Fn(&ChunkInfo) -> bool + 'a,
-        kind: Kind,
-        mut decode: impl FnMut(&[u8], &mut VecDeque<T>) -> Result<(), BlockError> + 'a,
+        mut decode: impl FnMut(Kind, &[u8], &mut VecDeque<T>) -> Result<(), BlockError> + 'a,
     ) -> impl Iterator<Item = Result<T, ReadError>> + 'a {
         let mut chunks = self.chunks.iter().filter(move |c| wanted(c));
         let (mut plain, mut at) = (Vec::new(), 0);
@@ -558,8 +580,8 @@ impl Reader {
                 }
                 let outcome = match next_record(&plain, &mut at) {
                     Some(Ok((OP_MESSAGE, body))) => self
-                        .of_kind(body, kind)
-                        .map_or(Ok(()), |data| decode(data, &mut ready))
+                        .kind_of(body)
+                        .map_or(Ok(()), |(kind, data)| decode(kind, data, &mut ready))
                         .map_err(|source| ReadError::Block {
                             path: self.path.clone(),
                             offset,
@@ -589,10 +611,10 @@ impl Reader {
         }
     }
 
-    /// The payload of a message if it is of this kind.
-    fn of_kind<'b>(&self, body: &'b [u8], kind: Kind) -> Option<&'b [u8]> {
+    /// What a message is, and its payload.
+    fn kind_of<'b>(&self, body: &'b [u8]) -> Option<(Kind, &'b [u8])> {
         let (channel, data) = message(body).ok()?;
-        (self.channels.get(&channel) == Some(&kind)).then_some(data)
+        Some((*self.channels.get(&channel)?, data))
     }
 }
 

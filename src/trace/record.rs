@@ -230,6 +230,8 @@ pub struct Ring {
     pub base_tsc: u64,
     /// Position of the first slot recorded; larger than 0 if earlier ones were gone already.
     pub first_slot: u64,
+    /// When the program's points were switched on; 0 if they were on from its start.
+    pub listening: Nanos,
     /// The program's own points.
     pub points: Vec<OwnPoint>,
 }
@@ -362,13 +364,13 @@ pub struct Notice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct End {
-    /// When.
+    /// When recording stopped.
     pub time: Nanos,
     /// Exit code of the command, if one was run and it exited.
     pub exit_code: Option<i32>,
     /// Signal that ended the command.
     pub signal: Option<i32>,
-    /// CPU time the recorder used, in nanoseconds.
+    /// CPU time the recorder used until everything was taken over, in nanoseconds.
     pub recorder_cpu_ns: u64,
     /// Rings that could not be reached or were not ring files.
     pub rings_unreached: u64,

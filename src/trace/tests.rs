@@ -83,21 +83,31 @@ fn write(path: &std::path::Path) {
 /// Reads everything there is; what matters is that it ends and what it says.
 fn drain(reader: &Reader) -> Result<(u64, u64, u64), ReadError> {
     let mut counts = (0, 0, 0);
-    for sample in reader.samples() {
-        sample?;
-        counts.0 += 1;
-    }
-    for switch in reader.switches() {
-        switch?;
-        counts.1 += 1;
-    }
-    let rings: Vec<u32> = reader.meta().slot_counts.keys().copied().collect();
-    for ring in rings {
-        for block in reader.slots(ring) {
-            counts.2 += block?.slots.len() as u64;
+    for record in reader.records() {
+        match record? {
+            Record::Sample(_) => counts.0 += 1,
+            Record::Switch(_) => counts.1 += 1,
+            Record::Slots(_, block) => counts.2 += block.slots.len() as u64,
         }
     }
+    let rings: Vec<u32> = reader.meta().slot_counts.keys().copied().collect();
+    let mut by_ring = 0;
+    for ring in rings {
+        for block in reader.slots(ring) {
+            by_ring += block?.slots.len() as u64;
+        }
+    }
+    assert_eq!(by_ring, counts.2);
     Ok(counts)
+}
+
+fn samples_of(reader: &Reader) -> Result<Vec<Sample>, ReadError> {
+    let sample = |r| match r {
+        Ok(Record::Sample(sample)) => Some(Ok(sample)),
+        Ok(_) => None,
+        Err(e) => Some(Err(e)),
+    };
+    reader.records().filter_map(sample).collect()
 }
 
 struct Fixture {
@@ -133,9 +143,12 @@ fn round_trip() {
     assert_eq!(summary.clocks.len(), 1);
     assert_eq!(summary.sample_count, 40);
     assert_eq!(summary.slot_count(), 80);
-    let back: Vec<_> = reader.samples().map(Result::unwrap).collect();
-    assert_eq!(back, samples(40));
-    let back: Vec<_> = reader.switches().map(Result::unwrap).collect();
+    assert_eq!(samples_of(&reader).unwrap(), samples(40));
+    let switch = |r| match r {
+        Ok(Record::Switch(switch)) => Some(switch),
+        _ => None,
+    };
+    let back: Vec<_> = reader.records().filter_map(switch).collect();
     assert_eq!(back, switches(30));
     let back: Vec<_> = reader.slots(5).map(Result::unwrap).collect();
     let block = |first, count| SlotBlock {
@@ -185,7 +198,7 @@ fn bit_flips() {
         let Ok(reader) = Reader::open(&fixture.with(&bytes)) else {
             continue;
         };
-        if let Ok(read) = reader.samples().collect::<Result<Vec<_>, _>>() {
+        if let Ok(read) = samples_of(&reader) {
             assert!(read.is_empty() || read == whole, "byte {at}");
         }
         let _ = drain(&reader);

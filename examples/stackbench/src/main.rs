@@ -1,2 +1,78 @@
-//! Placeholder.
-fn main() {}
+//! The harness: servers in networks of their own, recorded under load.
+//!
+//! In: which study; out: recordings, pictures and tables. What is measured is the servers' business, how it is recorded
+//! is `bypassprof`'s: both run as separate programs, as a user would run them. Ctrl-C ends everything that was started.
+
+mod cost;
+mod demo;
+mod interval;
+mod load;
+mod page;
+mod programs;
+mod progress;
+mod server;
+mod site;
+mod soak;
+mod stop;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs the servers under load and records them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    study: Study,
+}
+
+#[derive(Debug, Subcommand)]
+enum Study {
+    /// Every server under two loads: recordings, flame graphs and a page that shows them
+    Demo(demo::Args),
+    /// What recording costs a server: CPU time per request at a fixed rate, bare, recorded, and under perf
+    Cost(cost::Args),
+    /// Long load while recording: does anything grow that should not?
+    Soak(soak::Args),
+}
+
+/// Why a study did not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("interrupted; everything that was started has been ended")]
+    Interrupted,
+    #[error(transparent)]
+    Network(#[from] netlab::LabError),
+    #[error(transparent)]
+    Program(#[from] programs::ProgramError),
+    #[error(transparent)]
+    Server(#[from] server::ServerError),
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Wrong(String),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().study {
+        Study::Demo(args) => demo::run(&args),
+        Study::Cost(args) => cost::run(&args),
+        Study::Soak(args) => soak::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => {
+            eprintln!("stackbench: {}", Failure::Interrupted);
+            ExitCode::from(130)
+        }
+        Err(failure) => {
+            eprintln!("stackbench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -49,6 +49,9 @@ mod hot {
 }
 
 pub use bypassprof_wire::{Flow, Point, Tsc, points};
+#[cfg(feature = "enable")]
+#[doc(hidden)]
+pub use rounds::foreign;
 pub use rounds::{PollLoop, Stage};
 
 use bypassprof_wire::Slot;

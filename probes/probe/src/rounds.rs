@@ -4,6 +4,9 @@
 //! round in [`SAMPLED`] in full. It refuses to judge by packets alone: a timer, a queue, a callback, or any event made in
 //! the round is work; only `sleep`, `wake` and `side_poll` are not.
 
+#[cfg(feature = "enable")]
+pub mod foreign;
+
 use crate::hot::{self, Ring, Total};
 use crate::{Burst, Flow, Point, points};
 use bypassprof_wire::{Slot, Tsc};
@@ -29,6 +32,7 @@ pub enum Stage {
 
 /// What the ring's reader knows of the loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 enum State {
     /// Nothing: switched on just now, or the last word did not fit into the ring.
     #[default]
@@ -43,29 +47,31 @@ enum State {
 /// first working one after it become events. Events made in a round count as work too, with what they say about
 /// packets and requests; `sleep`, `wake` and `side_poll` do not.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct PollLoop {
     stamped: bool,
     /// Whether a recorder listened when the round began.
     on: bool,
     worked: bool,
     received: bool,
+    sampling: bool,
     state: State,
+    /// Rounds until the next sampled one.
+    countdown: u32,
+    random: u32,
     start: Tsc,
     /// Position of the ring at the end of the last round.
     seen: u64,
     /// The ring's quiet slots then.
     seen_quiet: u64,
-    /// Rounds until the next sampled one.
-    countdown: u32,
-    sampling: bool,
     /// The ring's empty rounds before the first one of this idle stretch, plus 1; 0 outside of one.
     idle_from: u64,
-    random: u32,
     sample: Sample,
 }
 
 /// A round in full.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Sample {
     mark: Tsc,
     stages: [u32; 5],

@@ -4,6 +4,17 @@
 //! for frames to send. Frames are lent, not copied: what [`Device::rx_burst`] found stays where the kernel put it until
 //! [`Device::rx_release`]. It refuses to know protocols, probes and threads: one device is one queue of one thread.
 
+mod any;
+mod outbox;
+mod packet;
+mod rxring;
+mod sys;
+mod tap;
+
+pub use any::{AnyDevice, DeviceSpec, OpenError, SpecError, open};
+pub use packet::Packet;
+pub use tap::Tap;
+
 /// One queue of a network device, polled by one thread. Nothing here blocks.
 pub trait Device {
     /// The Ethernet address that a stack on this device should use.
@@ -23,7 +34,7 @@ pub trait Device {
     fn rx_release(&mut self);
 
     /// Room for one frame of `len` bytes, which is queued by this call and must be filled before the next one; `None`
-    /// when the queue is full or `len` is more than the link carries.
+    /// when the queue is full, or `len` is more than the link carries or less than an Ethernet header.
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]>;
 
     /// Frames queued and not handed over yet.

@@ -165,8 +165,6 @@ pub struct Policy {
     pub time_wait: Duration,
     /// Probing of idle connections.
     pub keepalive: Option<KeepAlive>,
-    /// SYN cookies when the backlog is full; else the SYN is dropped.
-    pub syn_cookies: bool,
 }
 
 impl Default for Policy {
@@ -203,7 +201,6 @@ impl Default for Policy {
             offload_checksums: false,
             time_wait: Duration::from_secs(60),
             keepalive: None,
-            syn_cookies: true,
         }
     }
 }

@@ -182,18 +182,12 @@ counters! {
     accepted,
     /// Connections opened by us.
     connected,
-    /// SYN cookies sent.
-    cookies_sent,
-    /// Connections made from cookies.
-    cookies_accepted,
     /// Segments that came out of order and were kept.
     out_of_order,
     /// TIME-WAIT connections replaced by a new SYN.
     time_wait_reused,
     /// TIME-WAIT connections ended early because the table was full.
     time_wait_evicted,
-    /// Path MTU reductions.
-    pmtu_reductions,
     /// Frames that are not for us or of a protocol we do not speak.
     drop_not_ours,
     /// Frames whose headers contradict themselves or their length.

@@ -5,23 +5,35 @@
 //! checksums) is a [`Policy`].
 //!
 //! ```text
-//! frame --> wire (checked once) --> demux --> conn::input --> events --> the stack's application
+//! frame --> wire (checked once) --> table --> input --> events --> the stack's application
 //!                                               |   ^                         |
 //!                                  recovery, congestion, rtt      buffers <-- write/read
 //!                                               v                             |
-//! frames <-- sink <-- wire <------------- conn::output <-- timer wheel, pending lists
+//! frames <-- sink <-- wire <------------- output <-- timer wheel, pending lists
 //! ```
 //!
 //! Clauses kept: RFC 9293 (TCP), 7323 (window scale, timestamps, PAWS), 2018 and 6675 (SACK), 6298 (retransmission
-//! timer), 5681 and 6582 (congestion control, NewReno), 9438 (CUBIC), 5961 (blind attacks), 4987 (SYN cookies), 6191 and
-//! 1122 (TIME-WAIT reuse), 6528 (initial sequence numbers), 1191 (path MTU), 826 (ARP), 792 (ICMP).
+//! timer), 5681 and 6582 (congestion control, NewReno), 9438 (CUBIC), 5961 (blind attacks), 6191 and 1122 (TIME-WAIT
+//! reuse), 6528 (initial sequence numbers), 826 (ARP), 792 (ICMP echo, unreachable).
 
 pub mod config;
 pub mod event;
 pub mod sink;
 pub mod time;
 
+mod buffer;
+mod congestion;
+mod conn;
+mod core;
 mod engine;
+mod input;
+mod output;
+mod recovery;
+mod rtt;
+mod seq;
+mod table;
+mod timers;
+mod wire;
 
 pub use config::{
     AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,

@@ -1,0 +1,126 @@
+//! One accepted connection: requests read, replies written as far as the socket takes them.
+
+use bypassprof_probe::{self as probe, Flow, points};
+use httpjob::{Replies, Session};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown};
+use std::os::fd::OwnedFd;
+
+/// Bytes that are read and thrown away after the last reply, so that the client sees it before a reset.
+const LINGER: usize = 4 << 20;
+
+/// What a connection waits for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Requests.
+    Read,
+    /// Room for the rest of a reply.
+    Write,
+    /// Nothing any more: it is over.
+    Close,
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub socket: OwnedFd,
+    pub wants: Wants,
+    flow: Flow,
+    session: Session,
+    thrown_away: usize,
+}
+
+impl Connection {
+    /// Before the first request.
+    pub fn new(socket: OwnedFd, flow: Flow) -> Connection {
+        Connection {
+            socket,
+            wants: Wants::Read,
+            flow,
+            session: Session::new(),
+            thrown_away: 0,
+        }
+    }
+
+    /// Reads once and answers what is whole. `depth` is how many events wait behind this one.
+    #[inline(never)]
+    pub fn readable(
+        &mut self,
+        buffer: &mut [u8],
+        replies: &mut Replies,
+        requests: &mut u32,
+        depth: usize,
+    ) -> Wants {
+        let n = match rustix::io::read(&self.socket, &mut *buffer) {
+            Ok(0) => return self.wait_for(Wants::Close),
+            Ok(n) => n,
+            Err(Errno::AGAIN | Errno::INTR) => return self.wants,
+            Err(_) => return self.wait_for(Wants::Close),
+        };
+        probe::count_rx_bytes(n as u64);
+        probe::emit_with(points::DELIVER, self.flow, n as u32, [depth as u32, 0, 0]);
+        if self.session.finished() {
+            self.thrown_away += n;
+            let enough = self.thrown_away > LINGER;
+            return self.wait_for(if enough { Wants::Close } else { Wants::Read });
+        }
+        let mut rest = &buffer[..n];
+        let mut wants = Wants::Read;
+        while !rest.is_empty() {
+            let (used, asked) = self.session.receive(rest);
+            rest = &rest[used..];
+            if asked && wants == Wants::Read {
+                *requests = requests.wrapping_add(1);
+                probe::emit(points::APP_START, self.flow, *requests);
+                let (sent, next) = self.send(replies);
+                wants = next;
+                probe::emit(points::APP_END, self.flow, sent);
+            }
+        }
+        self.wait_for(wants)
+    }
+
+    /// Goes on with replies that did not fit.
+    #[inline(never)]
+    pub fn writable(&mut self, replies: &mut Replies) -> Wants {
+        let (_, wants) = self.send(replies);
+        self.wait_for(wants)
+    }
+
+    /// Sends what is owed; how many bytes the socket took, and what to wait for.
+    fn send(&mut self, replies: &mut Replies) -> (u32, Wants) {
+        let mut total = 0u32;
+        while self.session.owes() {
+            let unsent = self.session.unsent(replies);
+            let asked = unsent.len();
+            let taken = match rustix::net::send(&self.socket, unsent, SendFlags::NOSIGNAL) {
+                Ok(n) => n,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => 0,
+                Err(_) => return (total, Wants::Close),
+            };
+            probe::emit_with(
+                points::SEND_CALL,
+                self.flow,
+                asked as u32,
+                [taken as u32, 0, 0],
+            );
+            if taken == 0 {
+                return (total, Wants::Write);
+            }
+            probe::count_tx_bytes(taken as u64);
+            total = total.saturating_add(taken as u32);
+            self.session.sent(taken, replies);
+        }
+        if self.session.finished() && rustix::net::shutdown(&self.socket, Shutdown::Write).is_err()
+        {
+            return (total, Wants::Close);
+        }
+        (total, Wants::Read)
+    }
+
+    fn wait_for(&mut self, wants: Wants) -> Wants {
+        self.wants = wants;
+        wants
+    }
+}

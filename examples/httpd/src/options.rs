@@ -1,0 +1,62 @@
+//! The command line.
+
+use clap::Parser;
+use stack_netio::DeviceSpec;
+use std::net::SocketAddrV4;
+
+/// One minimal HTTP server on many TCP stacks: every request gets the same body. Ends on SIGINT and SIGTERM.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Options {
+    /// Whose TCP carries it: linux or fstack.
+    #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
+    pub stack: Stack,
+    /// Length of the replies' body, letters `a`.
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = body)]
+    pub body: usize,
+    /// Threads that serve, each with a listening socket or queue of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Where to listen; by default 10.123.0.2:8080, or 127.0.0.1:8080 where the linux stack finds no such address.
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddrV4>,
+    /// What a stack of ours receives from and sends to: tap:NAME or packet:IF; by default a TAP of its own.
+    #[arg(long, value_name = "tap:NAME|packet:IF")]
+    pub dev: Option<DeviceSpec>,
+    /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
+    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_delay_us: u64,
+    /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
+    #[arg(long)]
+    pub side_poll: bool,
+}
+
+/// The stacks that are built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// The kernel's, by epoll.
+    Linux,
+    /// Run to completion with the application in the main loop.
+    Fstack,
+}
+
+fn stack(name: &str) -> Result<Stack, String> {
+    match name {
+        "linux" => Ok(Stack::Linux),
+        "fstack" => Ok(Stack::Fstack),
+        "mtcp" | "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
+            "stack {name} is not in this version; choose linux or fstack"
+        )),
+        _ => Err("no such stack; choose linux or fstack".into()),
+    }
+}
+
+/// Longest body: what a thread's response buffer may hold.
+const MAX_BODY: usize = 1 << 30;
+
+fn body(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= MAX_BODY => Ok(n),
+        _ => Err(format!("a number of bytes up to {MAX_BODY} is needed")),
+    }
+}

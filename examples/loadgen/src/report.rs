@@ -1,0 +1,157 @@
+//! What was measured, as numbers, JSON and text.
+
+use crate::Load;
+use crate::worker::Measured;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::fmt;
+
+/// Name and version of the JSON answer.
+pub const SCHEMA: &str = "bypassprof.loadgen/1";
+
+/// Latency of whole and correct replies.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LatencyNs {
+    /// Shortest.
+    pub min: u64,
+    /// Mean.
+    pub mean: u64,
+    /// Half of the replies took no longer.
+    pub p50: u64,
+    /// 90 % of the replies took no longer.
+    pub p90: u64,
+    /// 99 % of the replies took no longer.
+    pub p99: u64,
+    /// 99.9 % of the replies took no longer.
+    pub p999: u64,
+    /// Longest.
+    pub max: u64,
+}
+
+/// What a load came to; warm-up left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// `closed` or `open`.
+    pub mode: &'static str,
+    /// Connections.
+    pub connections: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Whole and correct replies.
+    pub requests: u64,
+    /// Replies that were wrong, connections that broke or could not be made.
+    pub errors: u64,
+    /// Replies that did not come in time.
+    pub timeouts: u64,
+    /// Open loop: requests whose time came and that no connection was free to send.
+    pub unsent: u64,
+    /// How long was measured.
+    pub seconds: f64,
+    /// Whole and correct replies per second.
+    pub requests_per_second: f64,
+    /// Bytes received per second, headers included.
+    pub bytes_per_second: f64,
+    /// Latency, in the open loop from the intended send time.
+    pub latency_ns: LatencyNs,
+}
+
+impl Report {
+    pub(crate) fn new(load: &Load, measured: Vec<Measured>) -> Report {
+        let mut latency: Option<Histogram<u64>> = None;
+        let (mut errors, mut timeouts, mut unsent, mut bytes) = (0, 0, 0, 0u64);
+        let mut seconds = 0.0f64;
+        for part in measured {
+            errors += part.errors;
+            timeouts += part.timeouts;
+            unsent += part.unsent;
+            bytes += part.bytes;
+            seconds = seconds.max(part.seconds);
+            match &mut latency {
+                // All threads' histograms have the same bounds, so that adding them cannot fail.
+                Some(sum) => drop(sum.add(&part.latency)),
+                None => latency = Some(part.latency),
+            }
+        }
+        let latency_ns = |l: &Histogram<u64>| LatencyNs {
+            min: l.min(),
+            mean: l.mean().round() as u64,
+            p50: l.value_at_quantile(0.5),
+            p90: l.value_at_quantile(0.9),
+            p99: l.value_at_quantile(0.99),
+            p999: l.value_at_quantile(0.999),
+            max: l.max(),
+        };
+        let requests = latency.as_ref().map_or(0, Histogram::len);
+        let per_second = |n: u64| {
+            if seconds > 0.0 {
+                n as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        Report {
+            schema: SCHEMA,
+            mode: if load.rate.is_some() {
+                "open"
+            } else {
+                "closed"
+            },
+            connections: load.connections,
+            threads: load.threads,
+            requests,
+            errors,
+            timeouts,
+            unsent,
+            seconds,
+            requests_per_second: per_second(requests),
+            bytes_per_second: per_second(bytes),
+            latency_ns: latency.as_ref().map_or_else(
+                || LatencyNs {
+                    min: 0,
+                    mean: 0,
+                    p50: 0,
+                    p90: 0,
+                    p99: 0,
+                    p999: 0,
+                    max: 0,
+                },
+                latency_ns,
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = |ns: u64| ns as f64 / 1e3;
+        let l = &self.latency_ns;
+        writeln!(
+            f,
+            "{} loop, {} connections, {} threads, {:.2} s",
+            self.mode, self.connections, self.threads, self.seconds
+        )?;
+        writeln!(
+            f,
+            "requests  {} ({:.0}/s), {:.1} MB/s",
+            self.requests,
+            self.requests_per_second,
+            self.bytes_per_second / 1e6
+        )?;
+        writeln!(
+            f,
+            "failed    {} errors, {} timeouts, {} unsent",
+            self.errors, self.timeouts, self.unsent
+        )?;
+        write!(
+            f,
+            "latency   p50 {:.1} us, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
+            us(l.p50),
+            us(l.p90),
+            us(l.p99),
+            us(l.p999),
+            us(l.max)
+        )
+    }
+}

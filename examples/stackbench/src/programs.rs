@@ -1,0 +1,74 @@
+//! The programs that a study runs: built first if cargo started us, else expected beside us.
+//!
+//! In: nothing; out: paths of `bypassprof`, `httpd` and `loadgen`, of the same build as this program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Why there are no programs.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Where we are is not known.
+    #[error("cannot find this program's own file: {0}")]
+    Nowhere(std::io::Error),
+    /// Cargo could not be run or the build failed.
+    #[error("cannot build bypassprof, httpd and loadgen: {0}")]
+    Build(String),
+    /// It is not there.
+    #[error("{} is missing; build it with `cargo build --release -p {}`", path.display(), name)]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Its package.
+        name: &'static str,
+    },
+}
+
+/// Paths of the programs.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The recorder.
+    pub bypassprof: PathBuf,
+    /// The servers.
+    pub httpd: PathBuf,
+    /// The client.
+    pub loadgen: PathBuf,
+}
+
+impl Programs {
+    /// Builds what is out of date (cargo says so on stderr) and finds it.
+    pub fn ready() -> Result<Programs, ProgramError> {
+        let own = std::env::current_exe().map_err(ProgramError::Nowhere)?;
+        let dir = own.parent().unwrap_or(Path::new("."));
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            let mut build = Command::new(cargo);
+            build.arg("build");
+            if dir.ends_with("release") {
+                build.arg("--release");
+            }
+            for name in NAMES {
+                build.args(["-p", name]);
+            }
+            let status = build.status();
+            let status = status.map_err(|e| ProgramError::Build(e.to_string()))?;
+            if !status.success() {
+                return Err(ProgramError::Build(format!("cargo ended with {status}")));
+            }
+        }
+        let find = |name: &'static str| {
+            let path = dir.join(name);
+            if path.is_file() {
+                Ok(path)
+            } else {
+                Err(ProgramError::Missing { path, name })
+            }
+        };
+        Ok(Programs {
+            bypassprof: find(NAMES[0])?,
+            httpd: find(NAMES[1])?,
+            loadgen: find(NAMES[2])?,
+        })
+    }
+}
+
+const NAMES: [&str; 3] = ["bypassprof", "httpd", "loadgen"];

@@ -1,0 +1,87 @@
+//! The network of one server: a client's namespace and a server's, joined by a veth pair.
+//!
+//! In: who speaks TCP at the server's end; out: namespaces to start programs in. Offloads are off at both ends and for
+//! every stack alike: what one end receives is what a wire would carry.
+
+use netlab::{Interface, Lab, LabError, Namespace};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Where servers listen.
+pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 123, 0, 2), 8080);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 123, 0, 1);
+const PREFIX: u8 = 24;
+const CLIENT_END: &str = "client0";
+const SERVER_END: &str = "server0";
+
+/// Servers that can be studied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stack {
+    /// The kernel's TCP.
+    Linux,
+    /// F-Stack's architecture.
+    Fstack,
+}
+
+impl Stack {
+    /// All, in the order of tables.
+    pub const ALL: [Stack; 2] = [Stack::Linux, Stack::Fstack];
+
+    /// What `httpd --stack` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stack::Linux => "linux",
+            Stack::Fstack => "fstack",
+        }
+    }
+
+    fn in_kernel(self) -> bool {
+        self == Stack::Linux
+    }
+}
+
+/// Two joined namespaces.
+pub struct Site {
+    /// Where load comes from.
+    pub client: Namespace,
+    /// Where the server runs.
+    pub server: Namespace,
+    /// Which stack it was made for.
+    pub stack: Stack,
+}
+
+impl Site {
+    /// A network for this stack: its end has an address of the kernel's only if the kernel is the stack.
+    pub fn new(lab: &Lab, stack: Stack) -> Result<Site, LabError> {
+        let client = lab.namespace("client")?;
+        let server = lab.namespace("server")?;
+        lab.veth((&client, CLIENT_END), (&server, SERVER_END))?;
+        client.enter(|| {
+            let end = Interface::named(CLIENT_END)?;
+            end.offloads_off()?;
+            end.set_address(CLIENT, PREFIX)
+        })??;
+        server.enter(|| {
+            let end = Interface::named(SERVER_END)?;
+            end.offloads_off()?;
+            if stack.in_kernel() {
+                end.set_address(*SERVER.ip(), PREFIX)?;
+            }
+            Ok::<(), LabError>(())
+        })??;
+        Ok(Site {
+            client,
+            server,
+            stack,
+        })
+    }
+
+    /// Arguments of `httpd` here.
+    pub fn httpd_arguments(&self) -> Vec<String> {
+        let mut words = vec!["--stack".to_string(), self.stack.name().to_string()];
+        words.extend(["--listen".to_string(), SERVER.to_string()]);
+        if !self.stack.in_kernel() {
+            words.extend(["--dev".to_string(), format!("packet:{SERVER_END}")]);
+        }
+        words
+    }
+}

@@ -1,0 +1,179 @@
+//! A TAP interface for a first try: needs no second machine and no namespace, and costs a system call per frame.
+//!
+//! The host's kernel has the other end, with an address in the stack's network, so that its programs reach the stack.
+
+use crate::any::OpenError;
+use crate::outbox::{ETHERNET, Outbox};
+use crate::{Device, RxFrame, sys};
+use netlab::Interface;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Frames held at once.
+const RX_FRAMES: usize = 64;
+const TX_FRAMES: usize = 1024;
+/// All networks of a TAP are this long.
+const PREFIX: u8 = 24;
+
+/// The stack's end of a TAP interface, which goes away with it if it was made by it.
+#[derive(Debug)]
+pub struct Tap {
+    device: File,
+    name: String,
+    mac: [u8; 6],
+    mtu: u16,
+    /// `RX_FRAMES` pieces of `largest` bytes.
+    memory: Box<[u8]>,
+    largest: usize,
+    held: Vec<usize>,
+    outbox: Outbox,
+    dropped_before: u64,
+}
+
+impl Tap {
+    /// Makes the TAP of this name (`%d` in it becomes a number), or takes one that waits, and gives the host's end the
+    /// first address of the /24 that `address`, the stack's own, is in.
+    pub fn open(name: &str, address: Ipv4Addr) -> Result<Tap, OpenError> {
+        let host = host_end(address)?;
+        let failed = |source: io::Error| OpenError::Tap {
+            name: name.to_string(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let device = options.custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+        let device = device.map_err(failed)?;
+        let name = sys::attach_tap(&device, name).map_err(failed)?;
+        let interface = Interface::named(&name)?;
+        interface.ipv6_off()?;
+        interface.set_address(host, PREFIX)?;
+        interface.up()?;
+        let mtu = interface.mtu()?.min(u32::from(u16::MAX)) as u16;
+        let largest = usize::from(mtu) + ETHERNET;
+        // The interface's own address is the host's; the other end of the wire needs one that differs, made here too.
+        let mut mac = interface.mac()?;
+        mac[0] = (mac[0] | 0x02) & !0x01;
+        mac[5] ^= 1;
+        Ok(Tap {
+            device,
+            dropped_before: host_drops(&name),
+            name,
+            mac,
+            mtu,
+            memory: vec![0; RX_FRAMES * largest].into(),
+            largest,
+            held: Vec::with_capacity(RX_FRAMES),
+            outbox: Outbox::new(TX_FRAMES, largest),
+        })
+    }
+
+    /// The interface's name on the host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The first address of the network that `address` is in.
+fn host_end(address: Ipv4Addr) -> Result<Ipv4Addr, OpenError> {
+    let [a, b, c, d] = address.octets();
+    match d {
+        0 | 1 | 255 => Err(OpenError::HostsAddress { address }),
+        _ => Ok([a, b, c, 1].into()),
+    }
+}
+
+/// Frames that the host could not hand to a TAP, by its own count.
+fn host_drops(name: &str) -> u64 {
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    sent_drops(&table, name).unwrap_or(0)
+}
+
+/// The column of drops on sending, the fourth of the second eight.
+fn sent_drops(table: &str, name: &str) -> Option<u64> {
+    let mut rows = table.lines().filter_map(|line| line.split_once(':'));
+    let (_, columns) = rows.find(|(interface, _)| interface.trim() == name)?;
+    columns.split_whitespace().nth(11)?.parse().ok()
+}
+
+impl Device for Tap {
+    fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    fn rx_burst(&mut self, max: usize) -> usize {
+        self.held.clear();
+        let pieces = self.memory.chunks_exact_mut(self.largest);
+        for piece in pieces.take(max) {
+            // Nothing there, or an interface that has been switched off: the next burst will see.
+            match self.device.read(piece) {
+                Ok(len) if len > 0 => self.held.push(len),
+                _ => break,
+            }
+        }
+        self.held.len()
+    }
+
+    fn rx_frame(&self, index: usize) -> RxFrame<'_> {
+        RxFrame {
+            bytes: &self.memory[index * self.largest..][..self.held[index]],
+            checksum_ok: false,
+        }
+    }
+
+    fn rx_release(&mut self) {
+        self.held.clear();
+    }
+
+    fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {
+        self.outbox.frame(len)
+    }
+
+    fn tx_queued(&self) -> usize {
+        self.outbox.queued()
+    }
+
+    fn tx_burst(&mut self) -> usize {
+        let mut taken = 0;
+        while taken < self.outbox.queued() && self.device.write(self.outbox.at(taken)).is_ok() {
+            taken += 1;
+        }
+        self.outbox.sent(taken);
+        taken
+    }
+
+    fn rx_dropped(&mut self) -> u64 {
+        host_drops(&self.name).saturating_sub(self.dropped_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The host gets the first address of the network; the stack cannot have that one, nor the network's own two.
+    #[test]
+    fn host_end_is_the_first_of_the_network() {
+        let host = host_end([10, 1, 2, 77].into()).unwrap();
+        assert_eq!(host, Ipv4Addr::from([10, 1, 2, 1]));
+        for last in [0, 1, 255] {
+            let text = host_end([10, 1, 2, last].into()).unwrap_err().to_string();
+            assert!(text.contains(&format!("10.1.2.{last}")), "{text}");
+        }
+    }
+
+    /// Drops are found by the exact name, in the column for sending.
+    #[test]
+    fn drops_are_read_from_the_right_column() {
+        let table = "Inter-| Receive | Transmit\n face |bytes |bytes\n  tap10: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n \
+            tap1: 0 0 0 0 0 0 0 0 0 0 0 99 0 0 0 0\n";
+        assert_eq!(sent_drops(table, "tap1"), Some(99));
+        assert_eq!(sent_drops(table, "tap10"), Some(12));
+        assert_eq!(sent_drops(table, "tap"), None);
+    }
+}

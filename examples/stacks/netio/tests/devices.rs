@@ -1,0 +1,339 @@
+//! Devices on this machine, each in network namespaces of its own. Needs root; says so and passes without it.
+
+use netlab::{Interface, Lab, LabError, Namespace};
+use stack_netio::{Device, DeviceSpec, OpenError, Packet, Tap, open};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+fn lab() -> Option<Lab> {
+    match Lab::new() {
+        Ok(lab) => Some(lab),
+        Err(LabError::Threads | LabError::NotAllowed { .. }) => {
+            eprintln!("skipped: network namespaces need root here");
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// Two packet devices, one at each end of a veth pair.
+fn pair(lab: &Lab) -> (Packet, Packet) {
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    let open = |n: &Namespace, name: &str| n.enter(|| Packet::open(name)).unwrap().unwrap();
+    (open(&a, "netio-a"), open(&b, "netio-b"))
+}
+
+/// An Ethernet type that no kernel answers.
+const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
+const HEADER: usize = 14;
+
+/// Bytes that follow from a number and their places.
+fn fill(bytes: &mut [u8], number: u32) {
+    let step = number.wrapping_mul(2_654_435_761) | 1;
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = ((at as u32).wrapping_mul(step) >> 24) as u8;
+    }
+}
+
+/// Queues a frame of `len` bytes that carries `number`, and bytes that follow from it.
+fn queue(from: &mut impl Device, to: [u8; 6], len: usize, number: u32) -> bool {
+    let mac = from.mac();
+    let Some(frame) = from.tx_frame(len) else {
+        return false;
+    };
+    fill(frame, number);
+    frame[..6].copy_from_slice(&to);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..HEADER].copy_from_slice(&EXPERIMENT);
+    frame[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
+    true
+}
+
+fn flush(device: &mut impl Device) {
+    while device.tx_queued() > 0 {
+        device.tx_burst();
+    }
+}
+
+/// Polls until there is a burst; the deadline only keeps a broken device from hanging the test.
+fn wait(device: &mut impl Device, max: usize) -> usize {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        match device.rx_burst(max) {
+            0 => std::thread::yield_now(),
+            count => return count,
+        }
+    }
+    panic!("nothing was received");
+}
+
+fn number(device: &impl Device, index: usize) -> u32 {
+    let bytes = &device.rx_frame(index).bytes[HEADER..HEADER + 4];
+    u32::from_be_bytes(bytes.try_into().unwrap())
+}
+
+/// What one end sends arrives at the other, byte for byte, at the smallest and the largest size; own frames do not.
+#[test]
+fn frames_arrive_whole() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    let largest = usize::from(a.mtu()) + HEADER;
+    for len in [HEADER + 4, largest] {
+        assert!(queue(&mut a, b.mac(), len, 7));
+        flush(&mut a);
+        assert_eq!(wait(&mut b, 32), 1);
+        let frame = b.rx_frame(0);
+        assert_eq!(frame.bytes.len(), len);
+        assert_eq!(frame.bytes[..6], b.mac());
+        assert_eq!(frame.bytes[6..12], a.mac());
+        assert_eq!(number(&b, 0), 7);
+        b.rx_release();
+        assert_eq!(a.rx_burst(32), 0, "own frame came back");
+    }
+    assert!(!queue(&mut a, b.mac(), largest + 1, 7));
+}
+
+/// A burst is never larger than asked for, the rest comes next, in order.
+#[test]
+fn bursts_keep_their_limit() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    for n in 0..10 {
+        assert!(queue(&mut a, b.mac(), 64, n));
+    }
+    flush(&mut a);
+    let mut next = 0;
+    while next < 10 {
+        let count = wait(&mut b, 4);
+        assert!(count <= 4);
+        for index in 0..count {
+            assert_eq!(number(&b, index), next);
+            next += 1;
+        }
+        b.rx_release();
+    }
+}
+
+/// Slots that were released are filled again: three times the ring goes through it, and nothing is lost.
+#[test]
+fn released_slots_are_used_again() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    let mut next = 0;
+    for first in (0..3 << 14).step_by(256) {
+        for n in first..first + 256 {
+            assert!(queue(&mut a, b.mac(), 64, n));
+        }
+        flush(&mut a);
+        while next < first + 256 {
+            let count = wait(&mut b, 64);
+            for index in 0..count {
+                assert_eq!(number(&b, index), next);
+                next += 1;
+            }
+            b.rx_release();
+        }
+    }
+    assert_eq!(b.rx_dropped(), 0);
+}
+
+/// A ring that nobody polls drops frames and counts them; what it holds is still good.
+#[test]
+fn a_full_ring_counts_what_it_drops() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    let to = b.mac();
+    let mut rounds = 0;
+    while b.rx_dropped() == 0 {
+        rounds += 1;
+        assert!(rounds < 1000, "a full ring never dropped");
+        for n in 0..256 {
+            assert!(queue(&mut a, to, 64, n));
+        }
+        flush(&mut a);
+    }
+    let before = b.rx_dropped();
+    assert!(before > 0, "the count was forgotten");
+    assert_eq!(wait(&mut b, 1), 1);
+    assert_eq!(number(&b, 0), 0);
+}
+
+/// Frames that are held stay as they were, however much arrives meanwhile.
+#[test]
+fn held_frames_are_left_alone() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    for n in 0..32 {
+        assert!(queue(&mut a, b.mac(), 64 + n as usize, n));
+    }
+    flush(&mut a);
+    let held = wait(&mut b, 32);
+    let copy = |b: &Packet| -> Vec<_> { (0..held).map(|i| b.rx_frame(i).bytes.to_vec()).collect() };
+    let before = copy(&b);
+    for _ in 0..80 {
+        while queue(&mut a, b.mac(), 1000, u32::MAX) {}
+        flush(&mut a);
+    }
+    assert!(b.rx_dropped() > 0, "the ring did not go round");
+    assert_eq!(copy(&b), before);
+}
+
+/// A length for the frame of this number, from 32 bytes to the largest.
+fn length(number: u32, largest: usize) -> usize {
+    32 + (number.wrapping_mul(40_503) >> 3) as usize % (largest - 31)
+}
+
+/// Under load from both sides, in bursts of all sizes, every frame comes back once, in order and unharmed: one end
+/// echoes on a thread of its own, the other checks, with fewer frames under way than any queue in between holds.
+#[test]
+fn load_harms_no_frame() {
+    const FRAMES: u32 = 60_000;
+    const UNDER_WAY: u32 = 256;
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    let (to, back, largest) = (b.mac(), a.mac(), usize::from(a.mtu()) + HEADER);
+    let echo = move || {
+        let mut echoed = 0;
+        let mut copy = Vec::new();
+        while echoed < FRAMES {
+            let held = wait(&mut b, 1 + echoed as usize % 64);
+            for index in 0..held {
+                copy.clear();
+                copy.extend_from_slice(b.rx_frame(index).bytes);
+                let frame = b
+                    .tx_frame(copy.len())
+                    .expect("more frames than ever under way");
+                frame.copy_from_slice(&copy);
+                frame[..6].copy_from_slice(&back);
+                frame[6..12].copy_from_slice(&to);
+            }
+            b.rx_release();
+            flush(&mut b);
+            echoed += held as u32;
+        }
+        b.rx_dropped()
+    };
+    let echo = std::thread::spawn(echo);
+    let mut expected = vec![0; largest];
+    let (mut sent, mut seen) = (0, 0);
+    while seen < FRAMES {
+        while sent < FRAMES && sent - seen < UNDER_WAY {
+            assert!(queue(&mut a, to, length(sent, largest), sent));
+            sent += 1;
+        }
+        flush(&mut a);
+        let held = wait(&mut a, 1 + seen as usize % 64);
+        for index in 0..held {
+            let bytes = a.rx_frame(index).bytes;
+            assert_eq!(number(&a, index), seen);
+            let expected = &mut expected[..length(seen, largest)];
+            fill(expected, seen);
+            assert_eq!(bytes[HEADER + 4..], expected[HEADER + 4..]);
+            seen += 1;
+        }
+        a.rx_release();
+    }
+    assert_eq!((echo.join().unwrap(), a.rx_dropped()), (0, 0));
+}
+
+/// A queue that is not handed over fills up and refuses; handed over, it has room again.
+#[test]
+fn a_full_queue_refuses() {
+    let Some(lab) = lab() else { return };
+    let (mut a, b) = pair(&lab);
+    let mut queued = 0;
+    while queue(&mut a, b.mac(), 64, 0) {
+        queued += 1;
+        assert!(queued < 1 << 20, "the queue never fills");
+    }
+    assert_eq!(a.tx_queued(), queued);
+    assert_eq!(a.tx_burst(), queued);
+    assert_eq!(a.tx_queued(), 0);
+    assert!(queue(&mut a, b.mac(), 64, 0));
+}
+
+/// A frame tagged for another network is not taken for one of ours, and its slot goes back.
+#[test]
+fn tagged_frames_are_left_out() {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = pair(&lab);
+    let (to, from) = (b.mac(), a.mac());
+    let tagged = a.tx_frame(64).unwrap();
+    tagged.fill(0);
+    tagged[..6].copy_from_slice(&to);
+    tagged[6..12].copy_from_slice(&from);
+    tagged[12..16].copy_from_slice(&[0x81, 0x00, 0x00, 0x05]);
+    tagged[16..18].copy_from_slice(&EXPERIMENT);
+    assert!(queue(&mut a, to, 64, 8));
+    flush(&mut a);
+    assert_eq!(wait(&mut b, 1), 1);
+    assert_eq!(number(&b, 0), 8);
+}
+
+/// The host's end of a TAP has the first address and looks for the stack; an answer from the stack reaches it, and
+/// then its datagram reaches the stack.
+#[test]
+fn the_host_finds_the_stack_behind_a_tap() {
+    let Some(lab) = lab() else { return };
+    let namespace = lab.namespace("a").unwrap();
+    let address = [10, 123, 7, 2];
+    let opened = namespace.enter(|| Tap::open("netio-tap%d", address.into()));
+    let mut tap = match opened.unwrap() {
+        Ok(tap) => tap,
+        Err(OpenError::Tap { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: this machine has no /dev/net/tun");
+            return;
+        }
+        Err(e) => panic!("{e}"),
+    };
+    assert_eq!(tap.name(), "netio-tap0");
+    let host = namespace.enter(|| Interface::named("netio-tap0")?.mac());
+    let host = host.unwrap().unwrap();
+    assert_ne!(tap.mac(), host);
+    let socket = namespace.enter(|| UdpSocket::bind("10.123.7.1:0")).unwrap();
+    let socket = socket.unwrap();
+    socket.send_to(b"to the stack", "10.123.7.2:9").unwrap();
+    assert_eq!(wait(&mut tap, 8), 1);
+    let question = tap.rx_frame(0).bytes.to_vec();
+    assert_eq!(question[12..14], [0x08, 0x06], "not ARP");
+    assert_eq!(question[38..42], address);
+    tap.rx_release();
+    let mac = tap.mac();
+    let answer = tap.tx_frame(42).unwrap();
+    answer.copy_from_slice(&question[..42]);
+    answer[..6].copy_from_slice(&host);
+    answer[6..12].copy_from_slice(&mac);
+    answer[21] = 2;
+    answer[22..28].copy_from_slice(&mac);
+    answer[28..32].copy_from_slice(&address);
+    answer[32..42].copy_from_slice(&question[22..32]);
+    flush(&mut tap);
+    assert_eq!(wait(&mut tap, 8), 1);
+    assert!(tap.rx_frame(0).bytes.ends_with(b"to the stack"));
+    tap.rx_release();
+    drop(tap);
+    let gone = namespace.enter(|| Interface::named("netio-tap0"));
+    assert!(gone.unwrap().is_err(), "the interface outlived its device");
+}
+
+/// What cannot be opened is named, with what to do.
+#[test]
+fn failures_name_device_and_fix() {
+    let Some(lab) = lab() else { return };
+    let namespace = lab.namespace("a").unwrap();
+    let failure = |spec: &str, address: [u8; 4]| {
+        let spec: DeviceSpec = spec.parse().unwrap();
+        let opened = namespace.enter(|| open(&spec, address.into())).unwrap();
+        opened.unwrap_err().to_string()
+    };
+    let text = failure("packet:nothing0", [10, 0, 0, 2]);
+    assert!(text.contains("no interface nothing0"), "{text}");
+    let text = failure("tap:lo", [10, 0, 0, 2]);
+    assert!(
+        text.contains("tap:lo") && text.contains("choose another"),
+        "{text}"
+    );
+    let text = failure("tap:netio-t", [10, 0, 0, 1]);
+    assert!(text.contains("10.0.0.1") && text.contains(".2"), "{text}");
+}

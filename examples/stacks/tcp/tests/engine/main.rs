@@ -1,0 +1,6 @@
+//! What the engine does, seen from outside: from the wire and from the application.
+
+mod handshake;
+mod hostile;
+mod link;
+mod transfer;

@@ -1,0 +1,190 @@
+//! Entry functions of the fuzz targets: any bytes in, nothing out, and no panic, hang or allocation without bound.
+//!
+//! Each function is one target under `fuzz_targets/` for coverage-guided runs (`cargo fuzz run NAME fuzz/corpus/NAME
+//! fuzz/seeds/NAME`), and is called by `tests/seeds.rs` on every seed and on mutations of it, on a stable compiler.
+//! What must hold besides is asserted here. The functions refuse to know where bytes come from.
+
+mod memfile;
+pub mod seeds;
+mod tcp;
+
+pub use tcp::tcp;
+
+use bypassprof::resolve::{KernelSymbols, LocalSymbols};
+use bypassprof::trace::record::Mapping;
+use bypassprof::trace::{Reader, block};
+use bypassprof_ring::reader::{ControlHandle, Drained, RingFile};
+use bypassprof_wire::{Decoder, Slot, Tsc, points};
+use memfile::MemFile;
+
+/// A target's entry function.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("blocks", blocks),
+    ("http", http),
+    ("kallsyms", kallsyms),
+    ("recording", recording),
+    ("ring", ring),
+    ("slots", slots),
+    ("symbols", symbols),
+    ("tcp", tcp),
+];
+
+/// Bytes as slots, a rest that is no whole slot left out.
+fn as_slots(data: &[u8]) -> Vec<Slot> {
+    let word = |b: &[u8]| b.iter().rev().fold(0, |w, &b| (w << 8) | u64::from(b));
+    let slot = |b: &[u8]| Slot {
+        word0: word(&b[..8]),
+        word1: word(&b[8..]),
+    };
+    data.chunks_exact(16).map(slot).collect()
+}
+
+/// Slots to events: every slot ends as an event, part of one, or in a count. The first byte says whether the decoder
+/// knows the time from elsewhere.
+pub fn slots(data: &[u8]) {
+    let Some((&dated, data)) = data.split_first() else {
+        return;
+    };
+    let slots = as_slots(data);
+    let mut decoder = Decoder::new((dated & 1 == 1).then(|| Tsc::from_raw(1 << 60)));
+    let (mut events, mut used, mut losses) = (0, 0, 0);
+    let mut take = |event: bypassprof_wire::Event| {
+        let loss = event.point == points::LOST;
+        losses += u64::from(loss);
+        events += u64::from(!loss);
+        used += 1 + (u64::from(event.arg_count) - 1) / 3;
+    };
+    for &slot in &slots {
+        decoder.push(slot, &mut take);
+    }
+    decoder.flush(&mut take);
+    let counts = decoder.counts();
+    let epochs = slots.iter().filter(|s| s.point() == points::EPOCH).count() as u64;
+    assert_eq!(counts.events, events);
+    let counted = counts.orphan_slots + counts.undated_slots + counts.invalid_slots;
+    assert_eq!(used + epochs + counted, slots.len() as u64);
+    assert!(losses > 0 || counts.lost_slots == 0);
+}
+
+/// Blocks of a recording: what decodes is no more than what the block says it holds, and slots survive being written
+/// and read again.
+pub fn blocks(data: &[u8]) {
+    let mut found = Vec::new();
+    if let Ok(header) = block::decode_slots(data, &mut found) {
+        assert_eq!(header.count, found.len());
+        assert_eq!(block::peek_slots(data).ok(), Some(header));
+        let (mut again, mut copy) = (Vec::new(), Vec::new());
+        let mut encoder = block::SlotEncoder::default();
+        encoder.encode(header.ring, header.first, &found, &mut again);
+        let read = block::decode_slots(&again, &mut copy).expect("what we wrote can be read");
+        assert_eq!((read, copy), (header, found));
+    }
+    let said = block::peek_count(data).unwrap_or(0);
+    let mut samples = Vec::new();
+    if block::decode_samples(data, &mut samples).is_ok() {
+        assert_eq!(samples.len(), said);
+    }
+    let mut switches = Vec::new();
+    if block::decode_switches(data, &mut switches).is_ok() {
+        assert_eq!(switches.len(), said);
+    }
+}
+
+/// A recording file: it opens or says why not, and everything in it can be walked to its end.
+pub fn recording(data: &[u8]) {
+    let file = MemFile::new(data);
+    let Ok(reader) = Reader::open(file.path()) else {
+        return;
+    };
+    let _ = reader.metas().count();
+    let _ = reader.records().count();
+    for ring in 0..4 {
+        let mut decoder = Decoder::new(None);
+        for slots in reader.slots(ring).flatten() {
+            for slot in slots.slots {
+                decoder.push(slot, &mut |_| {});
+            }
+        }
+        decoder.flush(&mut |_| {});
+    }
+}
+
+/// A ring file, and the same bytes as a control file: they are refused, or are read to an end within their bounds.
+pub fn ring(data: &[u8]) {
+    let file = MemFile::new(data);
+    if let Ok(mut ring) = RingFile::open(file.file(), file.path()) {
+        let mut drained = Drained::with_capacity(ring.capacity() as usize);
+        let mut all = 0;
+        for _ in 0..8 {
+            let Ok(taken) = ring.drain(&mut drained) else {
+                break;
+            };
+            assert_eq!(taken.slots, drained.slots().len());
+            all += taken.slots;
+            drained.clear();
+            if taken.slots == 0 && !taken.new_owner {
+                break;
+            }
+        }
+        assert!(all as u64 <= 2 * ring.capacity());
+        let _ = (ring.totals(), ring.own_points(), ring.base_tsc());
+        ring.release();
+    }
+    if let Ok(control) = ControlHandle::open(file.file(), file.path()) {
+        let _ = (control.rings(), control.own_points(), control.unreached());
+    }
+}
+
+/// An object file: addresses get names, or the reason why there are none.
+pub fn symbols(data: &[u8]) {
+    let file = MemFile::new(data);
+    let mapping = Mapping {
+        path: file.path().display().to_string(),
+        len: 1 << 20,
+        ..Mapping::default()
+    };
+    let at: Vec<u64> = (0..16).map(|i| i * 0x133).chain([u64::MAX]).collect();
+    let named = LocalSymbols::while_recording().names(&mapping, &at);
+    assert_eq!(named.addresses.len(), at.len());
+}
+
+/// The kernel's symbol list: any text is read, any address is answered.
+pub fn kallsyms(data: &[u8]) {
+    let symbols = KernelSymbols::parse(&String::from_utf8_lossy(data));
+    for at in [0, 0xffff_ffff_8100_0010, u64::MAX] {
+        assert_eq!(symbols.name(at).at, at);
+    }
+}
+
+/// HTTP bytes: where they are cut makes no difference to what is answered. The first byte says where.
+pub fn http(data: &[u8]) {
+    let Some((&cut, data)) = data.split_first() else {
+        return;
+    };
+    let whole = answers(data, usize::MAX);
+    assert_eq!(whole, answers(data, usize::from(cut).max(1)));
+}
+
+/// What a session replies to `data` that arrives in pieces of `piece` bytes.
+fn answers(data: &[u8], piece: usize) -> (Vec<usize>, bool) {
+    let mut replies = httpjob::Replies::new(8);
+    let mut session = httpjob::Session::new();
+    let mut sizes = Vec::new();
+    for mut bytes in data.chunks(piece.min(data.len().max(1))) {
+        while !bytes.is_empty() {
+            let (used, _) = session.receive(bytes);
+            assert!(used > 0 && used <= bytes.len());
+            bytes = &bytes[used..];
+            while session.owes() {
+                let unsent = session.unsent(&mut replies).len();
+                assert!(unsent > 0);
+                sizes.push(unsent);
+                assert!(session.sent(unsent, &mut replies));
+            }
+        }
+    }
+    (sizes, session.finished())
+}

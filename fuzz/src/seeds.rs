@@ -1,0 +1,195 @@
+//! Where the seeds in git come from: small valid inputs, so that a fuzzer begins behind the magic numbers.
+//!
+//! In: nothing; out: bytes per target. `BLESS=1 cargo test --no-default-features` writes them to `seeds/`. Those that
+//! are there stay when formats move on: an old file is a good seed. `seeds/README.md` tells of those made otherwise.
+
+use bypassprof::trace::record::{Meta, Ring, Sample, Session, Switch, SwitchKind};
+use bypassprof::trace::{Writer, block};
+use bypassprof::units::Nanos;
+use bypassprof_wire::layout::{self, RingHeader};
+use bypassprof_wire::{Flow, Slot, Tsc, points};
+use std::mem::offset_of;
+use std::path::Path;
+
+/// A seed: target, name, bytes.
+pub type Seed = (&'static str, &'static str, Vec<u8>);
+
+/// All seeds that are made by program; `scratch` is an empty folder.
+pub fn all(scratch: &Path) -> Vec<Seed> {
+    let mut undated = vec![0];
+    undated.extend(bytes(&some_slots()));
+    let mut slot_block = Vec::new();
+    block::SlotEncoder::default().encode(3, 1000, &some_slots(), &mut slot_block);
+    let mut sample_block = Vec::new();
+    block::encode_samples(&some_samples(), &mut sample_block);
+    let mut switch_block = Vec::new();
+    block::encode_switches(&some_switches(), &mut switch_block);
+    vec![
+        ("slots", "every-kind", undated),
+        ("blocks", "slots", slot_block),
+        ("blocks", "samples", sample_block),
+        ("blocks", "switches", switch_block),
+        ("recording", "whole", recording(scratch)),
+        ("ring", "drain", ring()),
+        ("ring", "control", control()),
+        ("http", "get", http("GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
+        (
+            "http",
+            "post-and-close",
+            http("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        ),
+        ("http", "old", http("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")),
+        ("http", "bad", http("PUT / HTTP/1.1\r\n\r\n")),
+        (
+            "kallsyms",
+            "few",
+            b"ffffffff81000000 T _stext\nffffffff81000000 t startup\nffffffffc0000000 t f\t[veth]\n".to_vec(),
+        ),
+        ("tcp", "one-request", tcp()),
+        ("tcp", "arp", arp()),
+    ]
+}
+
+fn some_slots() -> Vec<Slot> {
+    let t = Tsc::from_raw(0x1234_5678_9abc_def0);
+    let flow = Flow::ipv4(0x0a7b_0002, 8080, 0x0a7b_0001, 40_000);
+    let mut slots = vec![
+        Slot::epoch(t),
+        Slot::head(t, points::IDLE_END, Flow::NONE, 17),
+    ];
+    for i in 0..4 {
+        let t = Tsc::from_raw(t.raw() + 90 * (1 + u64::from(i)));
+        slots.push(Slot::head(
+            t,
+            points::RX_BURST,
+            Flow::from_raw(0x0002_0001),
+            i,
+        ));
+        slots.push(Slot::head(t, points::TCP_IN, flow, i));
+        slots.push(Slot::cont(64, 151, 65_535));
+        slots.push(Slot::head(t, points::APP_END, flow, 151));
+    }
+    slots.push(Slot::lost(t, 3));
+    slots
+}
+
+fn some_samples() -> Vec<Sample> {
+    let sample = |i: u64| Sample {
+        time: Nanos::from_ns(i * 1_003_009),
+        pid: 100,
+        tid: 101,
+        period: 1_003_009,
+        frames: vec![0xffff_ffff_8100_0000 + i * 16, 0x5555_0000],
+        kernel_frames: 1,
+        group: vec![i, 2 * i],
+        ..Sample::default()
+    };
+    (0..4).map(sample).collect()
+}
+
+fn some_switches() -> Vec<Switch> {
+    let switch = |i: u64| Switch {
+        time: Nanos::from_ns(i * 777),
+        pid: 100,
+        tid: 101,
+        cpu: 1,
+        kind: SwitchKind::OutWaiting,
+    };
+    (0..4).map(switch).collect()
+}
+
+fn bytes(slots: &[Slot]) -> Vec<u8> {
+    let words = slots.iter().flat_map(|s| [s.word0, s.word1]);
+    words.flat_map(u64::to_le_bytes).collect()
+}
+
+fn recording(scratch: &Path) -> Vec<u8> {
+    let path = scratch.join("seed.mcap");
+    let mut writer = Writer::create(&path).expect("the folder can be written");
+    let records = [
+        Meta::Session(Session::default()),
+        Meta::Ring(Ring::default()),
+    ];
+    let written = records
+        .iter()
+        .try_for_each(|meta| writer.meta(meta))
+        .and_then(|()| writer.samples(&some_samples()))
+        .and_then(|()| writer.switches(&some_switches()))
+        .and_then(|()| writer.slots(0, 0, &some_slots()))
+        .and_then(|()| writer.finish());
+    written.expect("the folder can be written");
+    std::fs::read(path).expect("it was just written")
+}
+
+/// A file of words, zero but for those given.
+fn words(len: u64, given: &[(usize, u64)]) -> Vec<u8> {
+    let mut file = vec![0; len as usize];
+    for &(at, word) in given {
+        file[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    file
+}
+
+fn ring() -> Vec<u8> {
+    let slots = bytes(&some_slots());
+    let head = slots.len() as u64 / 16;
+    let writer = offset_of!(RingHeader<u64>, writer);
+    let mut file = words(
+        layout::ring_file_bytes(layout::MIN_CAPACITY),
+        &[
+            (0, layout::RING_MAGIC),
+            (8, layout::VERSION_WORD),
+            (offset_of!(RingHeader<u64>, capacity), layout::MIN_CAPACITY),
+            (offset_of!(RingHeader<u64>, owner), 2),
+            (writer, head),
+        ],
+    );
+    file[layout::RING_HEADER_BYTES..][..slots.len()].copy_from_slice(&slots);
+    file
+}
+
+fn control() -> Vec<u8> {
+    let rings = offset_of!(layout::ControlFile<u64>, rings);
+    let live = layout::Entry {
+        state: layout::EntryState::Live,
+        copies: 1,
+        tid: 101,
+    };
+    words(
+        layout::CONTROL_BYTES as u64,
+        &[
+            (0, layout::CONTROL_MAGIC),
+            (8, layout::VERSION_WORD),
+            (offset_of!(layout::ControlFile<u64>, census), 1),
+            (rings, live.word()),
+        ],
+    )
+}
+
+fn http(text: &str) -> Vec<u8> {
+    [&[7], text.as_bytes()].concat()
+}
+
+/// SYN, ACK, a request, a read, a reply, FIN: see `tcp.rs` for the script.
+fn tcp() -> Vec<u8> {
+    let mut script = vec![0];
+    script.extend([0, 0x02, 0, 0, 0, 0xff]);
+    script.extend([0, 0x10, 0, 0, 0, 0xff]);
+    script.extend([0, 0x18, 0, 0, 1 << 3]);
+    script.extend([b'g'; 47]);
+    script.push(0xff);
+    script.extend([12, 11, 19, 9, 20]);
+    script.extend([0, 0x11, 0, 0, 0, 0xff, 14, 9, 25]);
+    script
+}
+
+/// Who has 10.123.0.2, as a whole frame.
+fn arp() -> Vec<u8> {
+    let mut script = vec![1, 8, 42];
+    script.extend([0xff; 6]);
+    script.extend([2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    script.extend([
+        2, 0, 0, 0, 0, 2, 10, 123, 0, 1, 0, 0, 0, 0, 0, 0, 10, 123, 0, 2,
+    ]);
+    script
+}

@@ -1,0 +1,2 @@
+#include "bypassprof.h"
+#include "bypassprof.h"

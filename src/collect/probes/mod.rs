@@ -1,0 +1,493 @@
+//! Probe rings: found as they appear, drained while their programs run, given back when their threads are gone.
+//!
+//! In: a session directory, or the processes to follow; out: slots, ring descriptions and totals in the recording. What
+//! programs write is believed only as far as it can be checked; what cannot be reached is counted. It refuses to know
+//! what slots mean.
+
+mod place;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use super::clock;
+use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
+use crate::trace::{WriteError, Writer};
+use crate::units::Nanos;
+use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
+use bypassprof_wire::layout::Mode;
+use bypassprof_wire::names::{FileKind, ProcessKey};
+pub use place::Place;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+use tasks::Inside;
+
+/// How often new programs are looked for.
+const SCAN_EVERY: Duration = Duration::from_millis(10);
+/// How long a command's first program is waited for with more haste.
+const EXPECTING: Duration = Duration::from_secs(2);
+/// How often totals are written and dead threads looked for.
+const TOTALS_EVERY: Duration = Duration::from_millis(500);
+/// Slots taken from a ring in one piece.
+const PIECE: usize = 1 << 16;
+/// Most pieces taken from one ring before the next has its turn.
+const MAX_PIECES: usize = 64;
+
+/// All rings of a recording.
+#[derive(Debug)]
+pub struct Probes {
+    places: Vec<Place>,
+    /// Processes that have no directory yet.
+    placeless: Vec<Pid>,
+    /// Processes that are followed; `None`: all that appear in the session directory.
+    followed: Option<HashSet<Pid>>,
+    programs: HashMap<(usize, ProcessKey), Program>,
+    next_ring: u32,
+    started: Instant,
+    scanned: Option<Instant>,
+    totalled: Instant,
+    unreached: u64,
+    tally: ProbeTally,
+    drained: Drained,
+}
+
+/// What was drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeTally {
+    /// Rings described.
+    pub rings: u64,
+    /// Slots written.
+    pub slots: u64,
+    /// Slots that programs dropped.
+    pub dropped: u64,
+}
+
+/// A program with probes.
+#[derive(Debug)]
+struct Program {
+    control: ControlHandle,
+    inside: Inside,
+    /// Its number here.
+    pid: Pid,
+    /// When its points were switched on.
+    listening: Nanos,
+    /// By their numbers in the program's table.
+    rings: HashMap<u32, OpenRing>,
+    /// Rings that were there before this recording: what is in them is not ours.
+    old: HashSet<u32>,
+    unreached: u64,
+}
+
+/// A place in a program's table of rings.
+#[derive(Debug)]
+enum OpenRing {
+    /// Not a ring, or not one that can be drained.
+    Bad,
+    Good(Box<RingFile>, Option<Tenant>),
+}
+
+/// A thread whose slots are being drained.
+#[derive(Debug)]
+struct Tenant {
+    number: u32,
+    generation: u64,
+    first_slot: u64,
+    told: Totals,
+}
+
+impl Probes {
+    /// All programs that appear in a session directory.
+    pub fn of_session(place: Place) -> Probes {
+        Probes::new(vec![place], None)
+    }
+
+    /// Running processes and the children they make.
+    pub fn of_processes(pids: &[Pid]) -> Probes {
+        let mut probes = Probes::new(Vec::new(), Some(pids.iter().copied().collect()));
+        probes.placeless = pids.to_vec();
+        probes.find_places();
+        probes
+    }
+
+    /// A process has no directory before its first probe.
+    fn find_places(&mut self) {
+        let (placeless, places) = (&mut self.placeless, &mut self.places);
+        placeless.retain(|&pid| match Place::of_process(pid) {
+            None => true,
+            Some(found) => {
+                if places.iter().all(|p| p.inode() != found.inode()) {
+                    places.push(found);
+                }
+                false
+            }
+        });
+    }
+
+    fn new(places: Vec<Place>, followed: Option<HashSet<Pid>>) -> Probes {
+        Probes {
+            places,
+            placeless: Vec::new(),
+            followed,
+            programs: HashMap::new(),
+            next_ring: 0,
+            started: Instant::now(),
+            scanned: None,
+            totalled: Instant::now(),
+            unreached: 0,
+            tally: ProbeTally::default(),
+            drained: Drained::with_capacity(PIECE),
+        }
+    }
+
+    /// Takes note of a child of a process that is followed.
+    pub fn meta(&mut self, meta: &Meta) {
+        if let (Meta::Thread(thread), Some(followed)) = (meta, &mut self.followed)
+            && followed.contains(&thread.parent)
+        {
+            followed.insert(thread.pid);
+        }
+    }
+
+    /// Whether a command was started a moment ago and has not shown itself: its first events would be missed.
+    pub fn is_expecting(&self) -> bool {
+        self.programs.is_empty() && self.followed.is_none() && self.started.elapsed() < EXPECTING
+    }
+
+    /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
+    pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
+        let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
+        if due || self.is_expecting() {
+            self.scan();
+            self.scanned = Some(Instant::now());
+        }
+        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
+        let mut fullest = 0.0f64;
+        let mut gone = Vec::new();
+        for (&key, program) in &mut self.programs {
+            // Asked first, so that a program that ends in between is drained once more.
+            if totals && program.inside.is_gone(program.pid) {
+                gone.push(key);
+            }
+            let mut drain = Drain {
+                place: &self.places[key.0],
+                key: key.1,
+                next_ring: &mut self.next_ring,
+                tally: &mut self.tally,
+                drained: &mut self.drained,
+                totals,
+                writer,
+            };
+            fullest = fullest.max(drain.program(program)?);
+        }
+        for key in gone {
+            self.leave(key, writer)?;
+        }
+        if totals {
+            self.totalled = Instant::now();
+            self.find_places();
+        }
+        Ok(fullest)
+    }
+
+    fn scan(&mut self) {
+        for (at, place) in self.places.iter().enumerate() {
+            // A directory that is gone holds nothing new.
+            for key in place.dir().processes().unwrap_or_default() {
+                if self.programs.contains_key(&(at, key)) {
+                    continue;
+                }
+                if let Some(program) = Program::found(place, key, self.followed.as_ref()) {
+                    self.programs.insert((at, key), program);
+                }
+            }
+        }
+    }
+
+    /// Ends with a program that is gone: what it left is taken and its files go.
+    fn leave(&mut self, key: (usize, ProcessKey), writer: &mut Writer) -> Result<(), WriteError> {
+        let Some(mut program) = self.programs.remove(&key) else {
+            return Ok(());
+        };
+        let place = &self.places[key.0];
+        let mut drain = Drain {
+            place,
+            key: key.1,
+            next_ring: &mut self.next_ring,
+            tally: &mut self.tally,
+            drained: &mut self.drained,
+            totals: true,
+            writer,
+        };
+        while drain.program(&mut program)? > 0.0 {}
+        self.unreached += program.unreached();
+        for &index in program.rings.keys() {
+            place.remove(FileKind::Ring(key.1, index));
+        }
+        place.remove(FileKind::Control(key.1));
+        Ok(())
+    }
+
+    /// Takes what is left, switches off, and leaves. Returns what was drained and how many rings were not reached.
+    pub fn finish(mut self, writer: &mut Writer) -> Result<(ProbeTally, u64), WriteError> {
+        self.scan();
+        let keys: Vec<_> = self.programs.keys().copied().collect();
+        for program in self.programs.values() {
+            program.control.switch_off();
+        }
+        for key in keys {
+            let program = &self.programs[&key];
+            if program.inside.is_gone(program.pid) {
+                self.leave(key, writer)?;
+            }
+        }
+        let mut programs = std::mem::take(&mut self.programs);
+        for (key, program) in &mut programs {
+            let mut drain = Drain {
+                place: &self.places[key.0],
+                key: key.1,
+                next_ring: &mut self.next_ring,
+                tally: &mut self.tally,
+                drained: &mut self.drained,
+                totals: true,
+                writer,
+            };
+            // Once more after what was there: a point that was being written when the switch was turned.
+            drain.program(program)?;
+            drain.program(program)?;
+            self.unreached += program.unreached();
+        }
+        Ok((self.tally, self.unreached))
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for program in self.programs.values() {
+            // On the way out of a failure: programs must not go on writing for no one.
+            program.control.switch_off();
+        }
+    }
+}
+
+impl Program {
+    /// The program of a control file, switched on; `None` if it is not one to follow, or not whole yet.
+    fn found(place: &Place, key: ProcessKey, followed: Option<&HashSet<Pid>>) -> Option<Program> {
+        let mut control = place.dir().control(key).ok()?;
+        let facts = control.facts();
+        let inside = Inside {
+            pid: facts.pid,
+            namespace: facts.pid_namespace,
+            start_time: facts.start_time,
+        };
+        let pid = inside.outside();
+        let wanted = match followed {
+            Some(followed) => pid.is_some_and(|p| followed.contains(&p)),
+            None => true,
+        };
+        if !wanted {
+            return None;
+        }
+        let pid = pid.unwrap_or(inside.pid);
+        control.set_host_pid(pid);
+        let old = match followed {
+            Some(_) => control.rings().iter().map(|r| r.index).collect(),
+            None => HashSet::new(),
+        };
+        let listening = clock::now();
+        control.switch_on(Mode::Drain);
+        Some(Program {
+            control,
+            inside,
+            pid,
+            listening,
+            rings: HashMap::new(),
+            old,
+            unreached: 0,
+        })
+    }
+
+    fn unreached(&self) -> u64 {
+        let bad = self.rings.values().filter(|r| matches!(r, OpenRing::Bad));
+        self.unreached.max(self.control.unreached()) + bad.count() as u64
+    }
+}
+
+/// One program's turn.
+struct Drain<'a> {
+    place: &'a Place,
+    key: ProcessKey,
+    next_ring: &'a mut u32,
+    tally: &'a mut ProbeTally,
+    drained: &'a mut Drained,
+    totals: bool,
+    writer: &'a mut Writer,
+}
+
+/// Why a ring's turn ended early.
+enum Stop {
+    /// It is no ring.
+    Ring,
+    Write(WriteError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(_: ReadError) -> Stop {
+        Stop::Ring
+    }
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Stop {
+        Stop::Write(error)
+    }
+}
+
+impl Drain<'_> {
+    /// Returns how full the fullest ring was.
+    fn program(&mut self, program: &mut Program) -> Result<f64, WriteError> {
+        if self.totals {
+            program.unreached = program.control.unreached();
+        }
+        let mut fullest = 0.0f64;
+        for place in program.control.rings() {
+            let index = place.index;
+            if !program.rings.contains_key(&index) {
+                let opened = self.open(program, place);
+                program.rings.insert(index, opened);
+            }
+            let Some(OpenRing::Good(mut file, mut tenant)) = program.rings.remove(&index) else {
+                program.rings.insert(index, OpenRing::Bad);
+                continue;
+            };
+            let outcome = self.ring(program, &mut file, &mut tenant);
+            let after = match outcome {
+                Ok(full) => {
+                    fullest = fullest.max(full);
+                    OpenRing::Good(file, tenant)
+                }
+                Err(Stop::Ring) => OpenRing::Bad,
+                Err(Stop::Write(e)) => return Err(e),
+            };
+            program.rings.insert(index, after);
+        }
+        Ok(fullest)
+    }
+
+    fn open(&self, program: &Program, place: RingPlace) -> OpenRing {
+        match self.place.dir().ring(&program.control, place) {
+            Ok(file) if file.facts().pid != self.key.pid => OpenRing::Bad,
+            Ok(mut file) => {
+                if program.old.contains(&place.index) {
+                    file.skip_backlog();
+                }
+                OpenRing::Good(Box::new(file), None)
+            }
+            Err(_) => OpenRing::Bad,
+        }
+    }
+
+    fn ring(
+        &mut self,
+        program: &Program,
+        file: &mut RingFile,
+        tenant: &mut Option<Tenant>,
+    ) -> Result<f64, Stop> {
+        let mut full = 0.0f64;
+        for _ in 0..MAX_PIECES {
+            self.drained.clear();
+            let taken = file.drain(self.drained)?;
+            if file.owner().mode == Mode::Flight {
+                return Err(Stop::Ring);
+            }
+            if taken.slots > 0 {
+                let tenant = self.tenant(program, file, taken.first, tenant)?;
+                let first = taken.first.wrapping_sub(tenant.first_slot);
+                let slots = self.drained.slots();
+                self.writer.slots(tenant.number, first, slots)?;
+                self.tally.slots += taken.slots as u64;
+            } else if !taken.new_owner {
+                break;
+            }
+            let part = taken.slots as f64 / file.capacity() as f64;
+            full = full.max(if taken.more { 1.0 } else { part });
+        }
+        let finished = file.is_finished();
+        if self.totals || finished {
+            let tenant = self.tenant(program, file, file.position(), tenant)?;
+            let totals = file.totals();
+            if tenant.told != totals {
+                let dropped = totals.dropped_slots;
+                self.tally.dropped += dropped.saturating_sub(tenant.told.dropped_slots);
+                tenant.told = totals;
+                self.writer.meta(&record(tenant.number, &totals))?;
+            }
+        }
+        if finished {
+            file.release();
+        }
+        Ok(full)
+    }
+
+    /// The number in the recording of the thread that has the ring, whose slots are recorded from position `first` on.
+    fn tenant<'t>(
+        &mut self,
+        program: &Program,
+        file: &RingFile,
+        first: u64,
+        tenant: &'t mut Option<Tenant>,
+    ) -> Result<&'t mut Tenant, WriteError> {
+        let owner = file.owner();
+        if tenant
+            .as_ref()
+            .is_none_or(|t| t.generation != owner.generation)
+        {
+            *tenant = None;
+        }
+        if let Some(tenant) = tenant {
+            return Ok(tenant);
+        }
+        let number = *self.next_ring;
+        *self.next_ring += 1;
+        self.tally.rings += 1;
+        let own = program.control.own_points();
+        self.writer.meta(&Meta::Ring(Ring {
+            ring: number,
+            pid: program.pid,
+            tid: program.inside.thread_outside(program.pid, owner.tid),
+            name: owner.name.clone(),
+            capacity: file.capacity(),
+            flight: false,
+            // What is in a ring now was written a moment ago, whenever the ring was made.
+            base_tsc: clock::counter(),
+            first_slot: first.wrapping_sub(owner.first_slot),
+            listening: program.listening,
+            points: own
+                .into_iter()
+                .map(|(id, name)| OwnPoint { id, name })
+                .collect(),
+        }))?;
+        Ok(tenant.insert(Tenant {
+            number,
+            generation: owner.generation,
+            first_slot: owner.first_slot,
+            told: Totals::default(),
+        }))
+    }
+}
+
+fn record(ring: u32, totals: &Totals) -> Meta {
+    Meta::RingTotals(RingTotals {
+        ring,
+        time: clock::now(),
+        events: totals.events,
+        dropped_slots: totals.dropped_slots,
+        rx_bursts: totals.rx_bursts,
+        rx_packets: totals.rx_packets,
+        rx_bytes: totals.rx_bytes,
+        tx_bursts: totals.tx_bursts,
+        tx_packets: totals.tx_packets,
+        tx_bytes: totals.tx_bytes,
+        rounds: totals.rounds,
+        empty_rounds: totals.empty_rounds,
+        requests: totals.requests,
+    })
+}

@@ -1,0 +1,176 @@
+//! Where programs with probes and their recorder meet: session directories.
+//!
+//! In: nothing, or a running process; out: an open directory. Its owner is checked, since a directory in `/dev/shm` may
+//! be anyone's. It refuses to know what is in the files.
+
+use super::tasks;
+use crate::trace::record::Pid;
+use bypassprof_ring::reader::SessionDir;
+use bypassprof_wire::names::{FileKind, SESSION_VARIABLE, USER_DIRECTORY};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Session directories are this, the recorder's process and its start time.
+const SESSION: &str = "/dev/shm/bypassprof-session-";
+
+/// An open session directory.
+#[derive(Debug)]
+pub struct Place {
+    dir: SessionDir,
+    path: PathBuf,
+    /// Whether it is ours to remove.
+    ours: bool,
+}
+
+impl Place {
+    /// Makes a session directory for a command that is about to start.
+    pub fn create() -> io::Result<Place> {
+        let me = std::process::id();
+        let start = tasks::start_time(me).unwrap_or(0);
+        sweep();
+        let path = PathBuf::from(format!("{SESSION}{me}-{start}"));
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let me = rustix::process::geteuid().as_raw();
+        match SessionDir::open(&path, me) {
+            Ok(dir) => Ok(Place {
+                dir,
+                path,
+                ours: true,
+            }),
+            Err(e) => {
+                // It was made a moment ago and is empty.
+                let _ = fs::remove_dir(&path);
+                Err(io::Error::other(e))
+            }
+        }
+    }
+
+    /// The directory that a running process uses: that of its environment, else its user's. `None` if there is none,
+    /// or if it belongs to someone else than the process or root.
+    pub fn of_process(pid: Pid) -> Option<Place> {
+        let root = format!("/proc/{pid}/root");
+        let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+        let users = format!("{USER_DIRECTORY}{owner}");
+        let candidates = session_of(pid).into_iter().chain([PathBuf::from(users)]);
+        for inside in candidates {
+            let Ok(relative) = inside.strip_prefix("/") else {
+                continue;
+            };
+            let path = Path::new(&root).join(relative);
+            // One that gave its privileges away may have been started in root's.
+            let dir = SessionDir::open(&path, owner).or_else(|_| SessionDir::open(&path, 0));
+            if let Ok(dir) = dir {
+                return Some(Place {
+                    dir,
+                    path,
+                    ours: false,
+                });
+            }
+        }
+        None
+    }
+
+    /// A directory that someone else removes.
+    #[cfg(test)]
+    pub fn at(path: &Path) -> io::Result<Place> {
+        let owner = fs::metadata(path)?.uid();
+        Ok(Place {
+            dir: SessionDir::open(path, owner).map_err(io::Error::other)?,
+            path: path.to_path_buf(),
+            ours: false,
+        })
+    }
+
+    /// Its name, for the environment of a command.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What tells it from others.
+    pub fn inode(&self) -> Option<(u64, u64)> {
+        let stat = fs::metadata(&self.path).ok()?;
+        Some((stat.dev(), stat.ino()))
+    }
+
+    /// The open directory.
+    pub fn dir(&self) -> &SessionDir {
+        &self.dir
+    }
+
+    /// Removes a dead program's file from a session directory. What lies in a user's own is kept for post mortem, and
+    /// swept by the programs that come after.
+    pub fn remove(&self, file: FileKind) {
+        if self.ours {
+            // If its program removed it first, so much the better.
+            let _ = fs::remove_file(self.path.join(file.name().as_str()));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.ours {
+            // What cannot be removed is swept by the next recorder.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The session directory that a process was started with, if it is an absolute path without detours.
+fn session_of(pid: Pid) -> Option<PathBuf> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environment.split(|&b| b == 0).find_map(|entry| {
+        let rest = entry.strip_prefix(SESSION_VARIABLE.as_bytes())?;
+        rest.strip_prefix(b"=")
+    })?;
+    let path = Path::new(std::ffi::OsStr::from_bytes(value));
+    let plain = |c| !matches!(c, std::path::Component::ParentDir);
+    (path.is_absolute() && path.components().all(plain)).then(|| path.to_path_buf())
+}
+
+/// Removes the session directories of recorders that are gone.
+fn sweep() {
+    let uid = rustix::process::geteuid().as_raw();
+    let Some((parent, prefix)) = SESSION.rsplit_once('/') else {
+        return;
+    };
+    let entries = fs::read_dir(parent).into_iter().flatten();
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|n| n.strip_prefix(prefix));
+        let owner = owner.and_then(|n| n.split_once('-'));
+        let Some((Ok(pid), Ok(start))) = owner.map(|(p, s)| (p.parse(), s.parse::<u64>())) else {
+            continue;
+        };
+        let ours = fs::symlink_metadata(entry.path()).is_ok_and(|m| m.is_dir() && m.uid() == uid);
+        if ours && tasks::start_time(pid) != Some(start) {
+            // Another recorder may sweep at the same time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A directory is private while it is there and gone afterwards, with what is in it; a dead recorder's goes too.
+    #[test]
+    fn made_and_removed() {
+        let dead = PathBuf::from(format!("{SESSION}{}-1", u32::MAX / 2));
+        fs::create_dir_all(&dead).unwrap();
+        let place = Place::create().unwrap();
+        let path = place.path().to_owned();
+        assert!(!dead.exists());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        fs::write(path.join("1-2.control"), b"x").unwrap();
+        assert_eq!(place.dir().processes().unwrap().len(), 1);
+        drop(place);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,145 @@
+//! What cannot be done: one sentence, the right exit code, nothing left behind.
+
+use crate::support::{Place, Run};
+use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+
+/// The sentence that a refusal begins with.
+fn refused(run: &Run, code: i32, word: &str) {
+    assert_eq!(run.code, Some(code), "{run:?}");
+    let first = run.err.lines().next().unwrap_or_default();
+    assert!(first.contains(word), "{run:?}");
+    assert!(run.out.is_empty(), "{run:?}");
+}
+
+/// Wrong words on the command line are wrong use.
+#[test]
+fn wrong_use() {
+    let place = Place::new();
+    for (args, word) in [
+        (&["frobnicate"][..], "frobnicate"),
+        (&["record", "--bogus", "true"], "--bogus"),
+        (&["record"], "nothing to record"),
+        (&["record", "-p", "0"], "0"),
+        (&["record", "-p", "1", "--", "true"], "-p"),
+        (&["record", "-F", "fast", "--", "true"], "fast"),
+        (&["report", "--by", "colour"], "colour"),
+        (&["report", "a", "b"], "b"),
+        (&["flamegraph", "--busiest"], "--busiest"),
+    ] {
+        refused(&place.run(args), 2, word);
+    }
+    assert_eq!(place.names(), [""; 0]);
+}
+
+/// What is not there or may not be read or written is named, and no recording begins.
+#[test]
+fn missing_things() {
+    let place = Place::new();
+    fs::write(place.path("data"), "not a program").unwrap();
+    let record = |more: &[&str]| place.run(&[&["record"], more].concat());
+    refused(&record(&["--", "./nope"]), 1, "./nope");
+    refused(&record(&["--", "./data"]), 1, "./data");
+    refused(&record(&["-p", "2147483647"]), 1, "2147483647");
+    refused(
+        &record(&["-o", "no/such/dir", "--", "true"]),
+        1,
+        "no/such/dir",
+    );
+    refused(&record(&["-o", "data", "--", "true"]), 1, "not a recording");
+    refused(&place.run(&["report"]), 1, "bypassprof.mcap");
+    refused(&place.run(&["flamegraph", "."]), 1, "not a regular file");
+    assert_eq!(place.names(), ["data"]);
+    assert_eq!(fs::read(place.path("data")).unwrap(), b"not a program");
+}
+
+/// A file that is no recording, or holds none any more, is refused; cut later, it is read as far as it goes.
+#[test]
+fn hostile_files() {
+    let place = Place::new();
+    place.hot();
+    place.record(&["./hot"]);
+    let whole = fs::read(place.path("bypassprof.mcap")).unwrap();
+    let report = |bytes: &[u8]| {
+        fs::write(place.path("changed"), bytes).unwrap();
+        place.run(&["report", "changed"])
+    };
+    refused(&report(b""), 1, "not a recording");
+    refused(&report(&[0x5a; 4096]), 1, "not a recording");
+    refused(&report(&whole[..100]), 1, "cut off");
+    let run = report(&whole[..whole.len() / 2]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(run.out.contains("file damaged: "), "{}", run.out);
+    for at in (0..whole.len()).step_by(whole.len() / 16 + 1) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        let run = report(&bytes);
+        assert!(matches!(run.code, Some(0 | 1)), "byte {at}: {run:?}");
+        assert!(!run.err.contains("panicked"), "byte {at}: {}", run.err);
+    }
+}
+
+/// The recording itself is never drawn over.
+#[test]
+fn picture_over_the_recording() {
+    let place = Place::new();
+    place.record(&["true"]);
+    let before = fs::read(place.path("bypassprof.mcap")).unwrap();
+    let run = place.run(&["flamegraph", "-o", "bypassprof.mcap"]);
+    refused(&run, 2, "is the recording");
+    assert_eq!(fs::read(place.path("bypassprof.mcap")).unwrap(), before);
+}
+
+/// A reader that has seen enough is no failure.
+#[test]
+fn closed_pipe() {
+    let place = Place::new();
+    place.record(&["true"]);
+    let mut command = place.bypassprof(&["report"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// A full disk ends the recording with its reason at once and leaves nothing on it; the command runs to its end.
+#[test]
+fn no_space() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can make a small file system");
+        return;
+    }
+    let place = Place::new();
+    place.hot();
+    fs::create_dir(place.path("small")).unwrap();
+    let script = "mount -t tmpfs -o size=8k none small && \"$0\" record -F 20000 -o small/a.mcap -- sh -c \
+        './hot 1.5; echo done >ended'; echo $? >code; ls -A small >left";
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_bypassprof"),
+        ])
+        .current_dir(place.path(""))
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    child.wait().unwrap();
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert!(
+        said.contains("small/a.mcap: No space left on device"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!((read("code").trim(), read("left").trim()), ("1", ""));
+    assert_eq!(read("ended"), "done\n");
+}
