@@ -7,6 +7,8 @@
 mod basics;
 mod harness;
 mod parts;
+mod threads;
+mod trouble;
 
 /// The traced program. Does nothing unless a test started it.
 #[test]
