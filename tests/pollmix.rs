@@ -38,13 +38,13 @@ macro_rules! busy {
         }
     )* };
 }
-busy!(empty_poll in_receive in_timer in_application);
+busy!(calibrate empty_poll in_receive in_timer in_application);
 
 /// Turns of a busy loop in a microsecond.
 fn turns_per_us() -> u64 {
-    const TURNS: u64 = 2_000_000;
+    const TURNS: u64 = 500_000;
     let start = cpu_ns();
-    empty_poll(TURNS);
+    calibrate(TURNS);
     (TURNS * 1000 / (cpu_ns() - start).max(1)).max(1)
 }
 

@@ -11,7 +11,7 @@ use super::timeline::Timeline;
 use super::trust::Trust;
 use crate::resolve::Names;
 use crate::trace::record::{
-    Meta, Notice, Pid, Ring, RingTotals, Sample, Session, StackEnd, Switch, SwitchKind, Tid,
+    self, Meta, Notice, Pid, Ring, RingTotals, Sample, Session, StackEnd, Switch, SwitchKind, Tid,
 };
 use crate::units::{ClockMap, Nanos, Tsc};
 use bypassprof_wire::{Decoder, Slot};
@@ -409,6 +409,7 @@ impl Facts {
     fn gather(metas: &[Meta]) -> Facts {
         let mut facts = Facts::default();
         let mut pairs = Vec::new();
+        let mut threads = Vec::new();
         for meta in metas {
             match meta {
                 Meta::Session(session) => facts.session = session.clone(),
@@ -416,7 +417,7 @@ impl Facts {
                     let life = facts.lives.entry((thread.pid, thread.tid));
                     let life = life.or_insert((thread.time, None, String::new()));
                     life.0 = life.0.min(thread.time);
-                    life.2.clone_from(&thread.name);
+                    threads.push(thread);
                 }
                 Meta::Exit(exit) => {
                     if let Some(life) = facts.lives.get_mut(&(exit.pid, exit.tid)) {
@@ -441,6 +442,24 @@ impl Facts {
             }
         }
         facts.clock = ClockMap::fit(&pairs);
+        facts.name_threads(threads);
         facts
+    }
+
+    /// Gives every thread its last name. Records come in the order of the CPUs' rings, so they are put in that of time;
+    /// at the same time a thread is made before it is named.
+    fn name_threads(&mut self, mut threads: Vec<&record::Thread>) {
+        threads.sort_by_key(|t| (t.time, !t.name.is_empty()));
+        for thread in threads {
+            let name = if thread.name.is_empty() {
+                let parent = self.lives.get(&(thread.parent, thread.parent_tid));
+                parent.map_or_else(String::new, |p| p.2.clone())
+            } else {
+                thread.name.clone()
+            };
+            if let Some(life) = self.lives.get_mut(&(thread.pid, thread.tid)) {
+                life.2 = name;
+            }
+        }
     }
 }

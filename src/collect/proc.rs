@@ -31,6 +31,7 @@ pub fn names(pid: Pid, out: &mut Vec<Meta>) {
                 pid,
                 tid,
                 parent: 0,
+                parent_tid: 0,
                 name: name.trim_end().to_string(),
                 exec: false,
             }));

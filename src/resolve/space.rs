@@ -128,6 +128,7 @@ mod tests {
             pid,
             tid: pid,
             parent,
+            parent_tid: parent,
             exec,
             ..Thread::default()
         })

@@ -167,7 +167,9 @@ pub struct Thread {
     pub tid: Tid,
     /// Process that made it; 0 when not known.
     pub parent: Pid,
-    /// Its name (comm).
+    /// Thread that made it, whose name it has until it gets its own; 0 when not known.
+    pub parent_tid: Tid,
+    /// Its name (comm); empty when it was made.
     pub name: String,
     /// Whether the name came from an exec: earlier mappings of the process are gone.
     pub exec: bool,

@@ -185,7 +185,7 @@
 /* A timer ran.
  * flow: flow, or 0
  * arg 0: kind: 1 retransmit, 2 delayed ack, 3 persist, 4 keepalive, 5 time-wait, 6 tick
- * arg 1: lateness in ticks
+ * arg 1: lateness in ns
  * arg 2: 0
  * arg 3: 0
  */

@@ -29,9 +29,9 @@ pub fn errno() -> i32 {
 pub struct Fd(pub i32);
 
 impl Fd {
-    /// `None` for a failed call.
+    /// `None` for a failed call, whose errno stays: no `Fd` may be made of it, since dropping that would close it.
     pub fn new(fd: i32) -> Option<Fd> {
-        (fd >= 0).then_some(Fd(fd))
+        if fd < 0 { None } else { Some(Fd(fd)) }
     }
 
     /// Gives the descriptor up without closing it.
