@@ -530,12 +530,14 @@ impl Engine {
         c.send.write(&data[..accepted]);
         core.buffered += accepted;
         c.wants_room = accepted < data.len();
-        let asked = data.len().min(u32::MAX as usize) as u32;
-        let more = [accepted as u32, free.min(u32::MAX as usize) as u32, 0];
-        probe::emit_with(points::SEND_CALL, c.flow, asked, more);
-        if c.wants_room {
-            let capacity = core.config.policy.send_buffer.min(u32::MAX as usize) as u32;
-            probe::emit_with(points::FULL, c.flow, capacity, [3, 0, 0]);
+        if core.config.policy.api_probes {
+            let asked = data.len().min(u32::MAX as usize) as u32;
+            let more = [accepted as u32, free.min(u32::MAX as usize) as u32, 0];
+            probe::emit_with(points::SEND_CALL, c.flow, asked, more);
+            if c.wants_room {
+                let capacity = core.config.policy.send_buffer.min(u32::MAX as usize) as u32;
+                probe::emit_with(points::FULL, c.flow, capacity, [3, 0, 0]);
+            }
         }
         if core.config.policy.output == crate::config::OutputMode::Deferred
             && accepted > 0
