@@ -5,6 +5,7 @@
 //! main loop is in a file of its own.
 
 mod fstack;
+mod ix;
 mod linux;
 mod options;
 mod signals;
@@ -30,6 +31,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Ix(#[from] ix::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -70,25 +73,42 @@ fn serve(options: &Options) -> Result<(), Failure> {
                     options.threads
                 )));
             }
-            let default = SocketAddrV4::new(ADDRESS, PORT);
             let plan = fstack::Plan {
                 device: options.dev.clone().unwrap_or_else(own_tap),
-                listen: options.listen.unwrap_or(default),
+                listen: own_address(options)?,
                 body: options.body,
                 tx_delay: Duration::from_micros(options.tx_delay_us),
                 side_poll: options.side_poll,
             };
-            if plan.listen.ip().is_unspecified() || plan.listen.port() == 0 {
-                return Err(Failure::Use(format!(
-                    "--listen {}: a stack of its own needs an address and a port of its own, as {default}",
-                    plan.listen
-                )));
-            }
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
             Ok(server.run(signals)?)
         }
+        Stack::Ix => {
+            let plan = ix::Plan {
+                device: options.dev.clone().unwrap_or_else(own_tap),
+                listen: own_address(options)?,
+                threads: options.threads,
+                body: options.body,
+                own: options.ix,
+            };
+            let server = ix::Server::bind(&plan)?;
+            ready("ix", plan.listen);
+            Ok(server.run(signals)?)
+        }
     }
+}
+
+/// Where a stack of ours listens.
+fn own_address(options: &Options) -> Result<SocketAddrV4, Failure> {
+    let default = SocketAddrV4::new(ADDRESS, PORT);
+    let listen = options.listen.unwrap_or(default);
+    if listen.ip().is_unspecified() || listen.port() == 0 {
+        return Err(Failure::Use(format!(
+            "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
+        )));
+    }
+    Ok(listen)
 }
 
 /// What a stack of ours serves on when nothing is said.
