@@ -12,7 +12,7 @@ mod signals;
 
 use clap::Parser;
 use options::{Options, Stack};
-use stack_netio::DeviceSpec;
+use stack_netio::{DeviceSpec, Spread};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
@@ -85,8 +85,16 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Ix => {
+            let device = options.dev.clone().unwrap_or_else(own_tap);
+            if device.spread != Spread::Hash {
+                return Err(Failure::Use(format!(
+                    "--dev {device}: ix shares nothing between cores and needs all frames of a flow on one queue; \
+                     leave out spread={}",
+                    device.spread
+                )));
+            }
             let plan = ix::Plan {
-                device: options.dev.clone().unwrap_or_else(own_tap),
+                device,
                 listen: own_address(options)?,
                 threads: options.threads,
                 body: options.body,

@@ -327,6 +327,30 @@ fn two_threads_serve_two_queues() {
     server.end();
 }
 
+/// What cannot be served is refused with the fix.
+#[test]
+fn refusals_say_what_to_do() {
+    let cases = [
+        ("--dev packet:x,spread=turn", 2, "leave out spread=turn"),
+        ("--threads 257", 1, "at most 256"),
+        ("--listen 10.123.0.2:0", 2, "a port of its own"),
+        ("--dev packet:nowhere", 1, "nowhere"),
+        (
+            "--ix-reply-buffer heap",
+            2,
+            "possible values: thread, connection, 2mib",
+        ),
+    ];
+    for (arguments, code, text) in cases {
+        let mut httpd = Command::new(env!("CARGO_BIN_EXE_httpd"));
+        httpd.args(["--stack", "ix"]).args(arguments.split(' '));
+        let output = httpd.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(text), "{arguments}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {said}");
+    }
+}
+
 /// Frames, capacity and first number of each burst received.
 fn batches(thread: &Thread) -> Vec<(u32, u32, u32)> {
     let burst = |e: &&Event| {
