@@ -31,6 +31,9 @@ pub struct IxOptions {
     /// ix: where replies lie until they are acknowledged.
     #[arg(long, value_name = "OF", value_enum, default_value_t = ReplyBuffer::Connection)]
     pub ix_reply_buffer: ReplyBuffer,
+    /// ix: bytes that a connection may have sent and not seen acknowledged.
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub ix_send_window: u32,
     /// ix: a storage scheduler that nobody uses is polled in every round.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = SideChoice::Off)]
     pub ix_side_poll: SideChoice,
@@ -127,6 +130,7 @@ impl Server {
             config.core = core;
             config.handle_scan = plan.own.ix_handle_scan;
             config.side_poll = side_poll;
+            config.policy.send_buffer = plan.own.ix_send_window as usize;
             // The standard library's hasher is keyed from the system's entropy.
             config.seed = RandomState::new().build_hasher().finish();
             let mut stack = Stack::new(config, device, tokens.clone());
