@@ -528,7 +528,9 @@ impl Core {
 
     fn free_room(&self, conn: &Conn) -> u32 {
         let held = conn.recv.held();
-        self.config.policy.receive_buffer.saturating_sub(held) as u32
+        let free = self.config.policy.receive_buffer.saturating_sub(held);
+        // What the field can tell.
+        free.min(0xffff << conn.scale) as u32
     }
 
     /// Whether the application's reading has opened the window enough to tell at once.
@@ -563,10 +565,15 @@ fn hole(conn: &Conn) -> Option<Carries> {
     if !first && conn.in_flight() + len > conn.window.bytes() {
         return None;
     }
+    let push = if start.plus(len) == conn.fin_seq() {
+        flags::PSH
+    } else {
+        0
+    };
     Some(Carries {
         seq: start,
         len,
-        flags: flags::ACK | flags::PSH | if fin { flags::FIN } else { 0 },
+        flags: flags::ACK | push | if fin { flags::FIN } else { 0 },
         kind: Kind::Again,
         limit: Limit::None,
     })
