@@ -198,7 +198,8 @@ fn an_unanswered_request_is_acknowledged_after_a_millisecond() {
     while world.round() == 0 {
         rounds += 1;
     }
-    assert_eq!(rounds, 1000 / 20);
+    // The timer's own grain is a microsecond: it may be seen a round later.
+    assert!((50..=51).contains(&rounds), "{rounds} rounds of 20 us");
     assert_eq!(world.stack.engine().counters().pure_acks, 1);
 }
 
