@@ -3,6 +3,7 @@
 use netlab::LabError;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,14 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The file for its frames cannot be made.
+    #[error("pcap={}: cannot make this file: {source}", path.display())]
+    Capture {
+        /// Its path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// More queues than the kernel has, or none.
     #[error("{device}: {queues} queues cannot be had; 1 to {most} can")]
     Queues {
@@ -61,7 +70,9 @@ pub enum OpenError {
 fn packet_fix(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::EPERM) => "; run as root or with CAP_NET_RAW",
-        Some(libc::ENOMEM) => "; free some memory: the ring needs 32 MiB in pieces of 64 KiB",
+        Some(libc::ENOMEM) => {
+            "; free some memory: the ring needs 32 MiB in pieces of 64 KiB (64 of 128 with offload=both)"
+        }
         Some(libc::ENOPROTOOPT) => "; it needs Linux 4.20 or newer",
         Some(libc::EAFNOSUPPORT) => "; the kernel lacks packet sockets: modprobe af_packet",
         _ => "",

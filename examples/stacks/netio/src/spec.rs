@@ -3,7 +3,9 @@
 //! In: text; out: which device is wanted and how, or a sentence that quotes the text and says what would do. It refuses to
 //! know whether such a device exists.
 
+use crate::Faults;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// What carries the frames.
@@ -54,6 +56,33 @@ impl fmt::Display for Spread {
     }
 }
 
+/// What is left to the kernel of checksums and of cutting frames into segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing: frames are what a wire carries.
+    #[default]
+    None,
+    /// Frames sent may leave both to the kernel.
+    Tx,
+    /// So may the other end: received frames are up to 64 KiB long.
+    Both,
+}
+
+impl Offload {
+    const ALL: [(Offload, &'static str); 3] = [
+        (Offload::None, "none"),
+        (Offload::Tx, "tx"),
+        (Offload::Both, "both"),
+    ];
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Offload::ALL.iter().find(|(offload, _)| offload == self);
+        f.write_str(word.map_or("", |(_, word)| word))
+    }
+}
+
 /// Which device a stack is to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +93,12 @@ pub struct DeviceSpec {
     pub name: String,
     /// Which of several queues gets a frame; packet sockets only.
     pub spread: Spread,
+    /// What is left to the kernel.
+    pub offload: Offload,
+    /// What is done to its frames.
+    pub faults: Faults,
+    /// The file that its frames are written to; that of a second queue has `.1` before its ending, and so on.
+    pub pcap: Option<PathBuf>,
 }
 
 impl DeviceSpec {
@@ -73,6 +108,9 @@ impl DeviceSpec {
             kind,
             name: name.into(),
             spread: Spread::default(),
+            offload: Offload::default(),
+            faults: Faults::default(),
+            pcap: None,
         }
     }
 
@@ -94,6 +132,13 @@ impl fmt::Display for DeviceSpec {
         write!(f, "{}:{}", self.kind, self.name)?;
         if self.spread != Spread::default() {
             write!(f, ",spread={}", self.spread)?;
+        }
+        if self.offload != Offload::default() {
+            write!(f, ",offload={}", self.offload)?;
+        }
+        write!(f, "{}", self.faults)?;
+        if let Some(path) = &self.pcap {
+            write!(f, ",pcap={}", path.display())?;
         }
         Ok(())
     }
@@ -168,9 +213,19 @@ impl FromStr for DeviceSpec {
                 fix,
             })?;
         }
+        if device.offload != Offload::None && !device.faults.are_none() {
+            return Err(SpecError::Option {
+                spec: owned(),
+                option: format!("offload={}", device.offload),
+                fix: "faults are done to frames as a wire carries them; leave one of both out",
+            });
+        }
         Ok(device)
     }
 }
+
+const OPTIONS: &str = "no such option; there are offload, spread, loss, reorder, duplicate, corrupt, delay, rate, \
+    seed, pcap";
 
 impl DeviceSpec {
     /// Sets one option from its words; what would do instead, if they do not.
@@ -182,7 +237,14 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
-            _ => return Err("no such option; there is spread"),
+            "offload" => {
+                let offload = Offload::ALL.iter().find(|(_, word)| *word == value);
+                self.offload = offload.ok_or("offload is none, tx or both")?.0;
+            }
+            "pcap" if value.is_empty() => return Err("pcap is the path of a file"),
+            "pcap" => self.pcap = Some(PathBuf::from(value)),
+            _ if self.faults.set(key, value)? => {}
+            _ => return Err(OPTIONS),
         }
         Ok(())
     }
@@ -195,7 +257,11 @@ mod tests {
     /// Every kind reads back as it was written.
     #[test]
     fn specs_read_back() {
-        for text in ["packet:eth0", "tap:first-try", "packet:eth0,spread=turn"] {
+        for text in [
+            "packet:eth0",
+            "tap:first-try",
+            "packet:eth0,spread=turn,offload=both",
+        ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
         let own = DeviceSpec::default();
@@ -224,6 +290,9 @@ mod tests {
             ("tap:eth0,spread=turn", "only packet:IF"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
+            ("tap:eth0,pcap=", "path of a file"),
+            ("tap:eth0,loss=2", "0% to 100%"),
+            ("tap:eth0,loss=1%,offload=tx", "as a wire carries them"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains(fix), "{error}");

@@ -4,7 +4,7 @@ mod link;
 
 use link::{EXPERIMENT, HEADER, fill, flush, lab, number, pair, queue, wait};
 use netlab::Interface;
-use stack_netio::{Device, DeviceSpec, OpenError, Packet, Tap, open};
+use stack_netio::{Device, DeviceSpec, Offload, OpenError, Packet, Tap, open};
 use std::net::UdpSocket;
 
 /// What one end sends arrives at the other, byte for byte, at the smallest and the largest size; own frames do not.
@@ -212,7 +212,7 @@ fn the_host_finds_the_stack_behind_a_tap() {
     let Some(lab) = lab() else { return };
     let namespace = lab.namespace("a").unwrap();
     let address = [10, 123, 7, 2];
-    let opened = namespace.enter(|| Tap::open("netio-tap%d", address.into()));
+    let opened = namespace.enter(|| Tap::open("netio-tap%d", address.into(), Offload::None));
     let mut tap = match opened.unwrap() {
         Ok(tap) => tap,
         Err(OpenError::Tap { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
