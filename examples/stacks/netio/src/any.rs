@@ -4,7 +4,7 @@
 
 use crate::spec::{DeviceSpec, Kind};
 use crate::{
-    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, RxFrame, Tap, TxOffload,
+    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, RxFrame, Tap, TxOffload, Xdp,
 };
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub enum AnyDevice {
     /// Through a packet socket.
     Packet(Packet),
+    /// Through an AF_XDP socket.
+    Xdp(Xdp),
     /// Through a TAP.
     Tap(Tap),
     /// One of the others with something in front of it.
@@ -24,6 +26,7 @@ impl fmt::Debug for AnyDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AnyDevice::Packet(device) => device.fmt(f),
+            AnyDevice::Xdp(device) => device.fmt(f),
             AnyDevice::Tap(device) => device.fmt(f),
             AnyDevice::Wrapped(_) => f.write_str("Wrapped"),
         }
@@ -34,6 +37,7 @@ impl fmt::Debug for AnyDevice {
 pub fn open(spec: &DeviceSpec, address: Ipv4Addr) -> Result<AnyDevice, OpenError> {
     let device = match spec.kind {
         Kind::Packet => AnyDevice::Packet(Packet::open(&spec.name, spec.offload)?),
+        Kind::Xdp => AnyDevice::Xdp(Xdp::open(&spec.name)?),
         Kind::Tap => AnyDevice::Tap(Tap::open(&spec.name, address, spec.offload)?),
     };
     wrap(device, spec, 0)
@@ -98,6 +102,7 @@ pub fn open_queues(
             Packet::open_queues(&spec.name, spec.offload, spec.spread, queues)?,
             AnyDevice::Packet,
         ),
+        Kind::Xdp => any(Xdp::open_queues(&spec.name, queues)?, AnyDevice::Xdp),
         Kind::Tap => any(
             Tap::open_queues(&spec.name, address, spec.offload, queues)?,
             AnyDevice::Tap,
@@ -116,6 +121,7 @@ macro_rules! either {
     ($any:expr, $device:ident => $call:expr) => {
         match $any {
             AnyDevice::Packet($device) => $call,
+            AnyDevice::Xdp($device) => $call,
             AnyDevice::Tap($device) => $call,
             AnyDevice::Wrapped($device) => $call,
         }

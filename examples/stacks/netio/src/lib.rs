@@ -1,6 +1,6 @@
 //! Packet I/O in bursts: Ethernet frames in and out of a device, with no opinion about what is in them.
 //!
-//! In: a [`Device`] made from `packet:IF`, `tap:NAME` or another kind's own words; out: frames that were received, room
+//! In: a device's words ([`DeviceSpec`]): `packet:IF`, `xdp:IF`, `tap:NAME`, with options; out: frames that were received, room
 //! for frames to send. Frames are lent, not copied: what [`Device::rx_burst`] found stays where the kernel put it until
 //! [`Device::rx_release`]. It refuses to know protocols, probes and threads: one device is one queue of one thread.
 
@@ -20,6 +20,7 @@ mod sys;
 mod tap;
 mod vnet;
 mod watch;
+mod xdp;
 
 pub use any::{AnyDevice, open, open_queues};
 pub use capture::Capture;
@@ -32,6 +33,7 @@ pub use packet::Packet;
 pub use spec::{DeviceSpec, Kind, Offload, SpecError, Spread};
 pub use tap::Tap;
 pub use watch::DeviceError;
+pub use xdp::Xdp;
 
 /// One queue of a network device, polled by one thread. Nothing here blocks.
 pub trait Device {

@@ -13,12 +13,18 @@ use std::str::FromStr;
 pub enum Kind {
     /// An interface that exists, through packet sockets.
     Packet,
+    /// A queue of an interface that exists, through an AF_XDP socket.
+    Xdp,
     /// A TAP interface; `%d` in its name becomes a number.
     Tap,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 2] = [(Kind::Packet, "packet"), (Kind::Tap, "tap")];
+    const ALL: [(Kind, &'static str); 3] = [
+        (Kind::Packet, "packet"),
+        (Kind::Xdp, "xdp"),
+        (Kind::Tap, "tap"),
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -149,7 +155,7 @@ impl fmt::Display for DeviceSpec {
 #[non_exhaustive]
 pub enum SpecError {
     /// A kind that will come.
-    #[error("device {spec}: {kind} is not in this version; use packet:IF or tap:NAME")]
+    #[error("device {spec}: {kind} is not in this version; use packet:IF, xdp:IF or tap:NAME")]
     NotInThisVersion {
         /// All that was given.
         spec: String,
@@ -157,7 +163,7 @@ pub enum SpecError {
         kind: String,
     },
     /// A kind that does not exist.
-    #[error("device {spec}: not a kind of device; use packet:IF or tap:NAME")]
+    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF or tap:NAME")]
     Unknown {
         /// All that was given.
         spec: String,
@@ -192,7 +198,7 @@ impl FromStr for DeviceSpec {
         };
         let Some((kind, _)) = Kind::ALL.iter().find(|(_, word)| *word == kind) else {
             return Err(match kind {
-                "xdp" | "dpdk" => SpecError::NotInThisVersion {
+                "dpdk" => SpecError::NotInThisVersion {
                     spec: owned(),
                     kind: kind.to_string(),
                 },
@@ -237,6 +243,9 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
+            "offload" if self.kind == Kind::Xdp => {
+                return Err("xdp:IF leaves nothing to the kernel; use packet:IF");
+            }
             "offload" => {
                 let offload = Offload::ALL.iter().find(|(_, word)| *word == value);
                 self.offload = offload.ok_or("offload is none, tx or both")?.0;
@@ -259,6 +268,7 @@ mod tests {
     fn specs_read_back() {
         for text in [
             "packet:eth0",
+            "xdp:eth0",
             "tap:first-try",
             "packet:eth0,spread=turn,offload=both",
         ] {
@@ -271,10 +281,10 @@ mod tests {
     /// What cannot be opened is refused with the words given and the choices there are.
     #[test]
     fn refusals_name_the_choices() {
-        for text in ["xdp:eth0", "dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
+        for text in ["dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(
-                error.contains(text) && error.contains("packet:IF or tap:NAME"),
+                error.contains(text) && error.contains("packet:IF, xdp:IF or tap:NAME"),
                 "{error}"
             );
         }
@@ -288,6 +298,7 @@ mod tests {
         for (text, fix) in [
             ("packet:eth0,spread=rss", "hash, turn or cpu"),
             ("tap:eth0,spread=turn", "only packet:IF"),
+            ("xdp:eth0,offload=tx", "use packet:IF"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
             ("tap:eth0,pcap=", "path of a file"),

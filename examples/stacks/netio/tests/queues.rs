@@ -167,3 +167,18 @@ fn absurd_numbers_are_refused() {
         );
     }
 }
+
+/// An interface with fewer queues than asked for is named.
+#[test]
+fn missing_queues_are_named() {
+    let Some(lab) = lab() else { return };
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    let spec: DeviceSpec = "xdp:netio-a".parse().unwrap();
+    let opened = a.enter(|| open_queues(&spec, SERVER.into(), 64)).unwrap();
+    let text = opened.unwrap_err().to_string();
+    assert!(
+        text.contains("xdp:netio-a") && text.contains("fewer queues"),
+        "{text}"
+    );
+}

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use netlab::{Lab, LabError, Namespace};
-use stack_netio::{AnyDevice, Device, DeviceSpec, Offload, Packet, open, open_queues};
+use stack_netio::{AnyDevice, Device, DeviceSpec, open, open_queues};
 use std::time::{Duration, Instant};
 
 /// A lab, or why there is none.
@@ -17,16 +17,13 @@ pub fn lab() -> Option<Lab> {
     }
 }
 
-/// Two packet devices, one at each end of a veth pair.
-pub fn pair(lab: &Lab) -> (Packet, Packet) {
-    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
-    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
-    let open = |n: &Namespace, name: &str| {
-        n.enter(|| Packet::open(name, Offload::None))
-            .unwrap()
-            .unwrap()
-    };
-    (open(&a, "netio-a"), open(&b, "netio-b"))
+/// Kinds of devices that open an interface which is there.
+pub const KINDS: [&str; 2] = ["packet", "xdp"];
+
+/// Two devices of a kind, one at each end of a veth pair.
+pub fn pair(lab: &Lab, kind: &str) -> (AnyDevice, AnyDevice) {
+    let (a, mut b) = pair_with(lab, kind, 1, "");
+    (a, b.remove(0))
 }
 
 /// An Ethernet type that no kernel answers.
