@@ -5,6 +5,7 @@
 use crate::spec::{DeviceSpec, Kind};
 use crate::{Device, OpenError, Packet, RxFrame, Tap};
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
 
 /// A device of either kind.
 #[derive(Debug)]
@@ -90,6 +91,10 @@ impl Device for AnyDevice {
 
     fn rx_release(&mut self) {
         either!(self, device => device.rx_release());
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        either!(self, device => device.poll_fd())
     }
 
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {
