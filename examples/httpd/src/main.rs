@@ -13,7 +13,7 @@ mod signals;
 
 use clap::Parser;
 use options::{Options, Stack};
-use stack_netio::DeviceSpec;
+use stack_netio::{DeviceSpec, Spread};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
@@ -68,17 +68,12 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Fstack => {
-            if options.threads != 1 {
-                return Err(Failure::Use(format!(
-                    "--threads {}: the fstack stack has one thread in this version; leave it out",
-                    options.threads
-                )));
-            }
             let plan = fstack::Plan {
                 device: options.dev.clone().unwrap_or_else(own_tap),
                 listen: own_address(options)?,
                 body: options.body,
-                tx_delay: Duration::from_micros(options.tx_delay_us),
+                threads: usize::from(options.threads),
+                tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
             };
             let server = fstack::Server::bind(&plan)?;
@@ -86,8 +81,16 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Mtcp => {
+            let device = options.dev.clone().unwrap_or_else(own_tap);
+            if device.spread != Spread::Hash {
+                return Err(Failure::Use(format!(
+                    "--dev {device}: mtcp shares nothing between cores and needs all frames of a flow on one queue; \
+                     leave out spread={}",
+                    device.spread
+                )));
+            }
             let plan = mtcp::Plan {
-                device: options.dev.clone().unwrap_or_else(own_tap),
+                device,
                 listen: own_address(options)?,
                 body: options.body,
                 threads: usize::from(options.threads),

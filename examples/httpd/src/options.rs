@@ -25,8 +25,8 @@ pub struct Options {
     #[arg(long, value_name = "tap:NAME|packet:IF")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub tx_delay_us: u64,
+    #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_drain_us: u64,
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
