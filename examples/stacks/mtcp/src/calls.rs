@@ -71,7 +71,6 @@ impl<D: Device> Stack<D> {
             closing: false,
             fin: false,
             active: now,
-            owed: 0,
         });
         self.shared.streams[index].open(conn, flow);
         if let Some(longest) = self.config.idle_timeout {
@@ -168,12 +167,11 @@ impl<D: Device> Stack<D> {
         }
     }
 
-    /// Nothing is known of the connection here any more.
+    /// The application has let go, and nothing of the connection is kept here any more.
     fn let_go(&mut self, conn: ConnId, now: Time) {
-        if let Some(place) = self.own.get_mut(conn.index())
-            && place.is_some_and(|own| own.conn == conn)
-        {
-            *place = None;
+        if self.own_mut(conn).is_some() {
+            self.own[conn.index()] = None;
+            self.shared.streams[conn.index()].empty();
         }
         self.engine.close(conn, now, &mut self.port);
     }
@@ -215,7 +213,11 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     pub(crate) fn handle_application_calls(&mut self, now: Time) -> usize {
         let mut jobs = 0;
-        while let Some(job) = jobs::pop(&mut self.take.send, queue::SEND, flow(&self.engine)) {
+        // What is queued meanwhile waits for the next round.
+        for _ in 0..self.take.send.occupied_len() {
+            let Some(job) = jobs::pop(&mut self.take.send, queue::SEND, flow(&self.engine)) else {
+                break;
+            };
             jobs += 1;
             let stream = &self.shared.streams[job.conn.index()];
             if stream.is(job.conn) {
@@ -224,7 +226,10 @@ impl<D: Device> Stack<D> {
                 self.feed(job.conn, now);
             }
         }
-        while let Some(job) = jobs::pop(&mut self.take.ack, queue::ACK, flow(&self.engine)) {
+        for _ in 0..self.take.ack.occupied_len() {
+            let Some(job) = jobs::pop(&mut self.take.ack, queue::ACK, flow(&self.engine)) else {
+                break;
+            };
             jobs += 1;
             let stream = &self.shared.streams[job.conn.index()];
             if stream.is(job.conn) {
@@ -233,7 +238,17 @@ impl<D: Device> Stack<D> {
                 self.rb_put(job.conn, now);
             }
         }
-        while let Some(job) = jobs::pop(&mut self.take.close, queue::CLOSE, flow(&self.engine)) {
+        jobs + self.handle_closes(now)
+    }
+
+    /// Takes the calls by which the application lets streams go; how many.
+    fn handle_closes(&mut self, now: Time) -> usize {
+        let mut jobs = 0;
+        for _ in 0..self.take.close.occupied_len() {
+            let Some(job) = jobs::pop(&mut self.take.close, queue::CLOSE, flow(&self.engine))
+            else {
+                break;
+            };
             jobs += 1;
             if let Some(own) = self.own_mut(job.conn) {
                 own.half |= job.half;
@@ -241,13 +256,20 @@ impl<D: Device> Stack<D> {
                 self.feed(job.conn, now);
             }
         }
-        while let Some(job) = jobs::pop(&mut self.take.reset, queue::RESET, flow(&self.engine)) {
+        for _ in 0..self.take.reset.occupied_len() {
+            let Some(job) = jobs::pop(&mut self.take.reset, queue::RESET, flow(&self.engine))
+            else {
+                break;
+            };
             jobs += 1;
             self.engine.abort(job.conn, now, &mut self.port);
             self.let_go(job.conn, now);
         }
-        while let Some(job) = jobs::pop(&mut self.take.destroy, queue::DESTROY, flow(&self.engine))
-        {
+        for _ in 0..self.take.destroy.occupied_len() {
+            let Some(job) = jobs::pop(&mut self.take.destroy, queue::DESTROY, flow(&self.engine))
+            else {
+                break;
+            };
             jobs += 1;
             self.let_go(job.conn, now);
         }
@@ -265,16 +287,13 @@ impl<D: Device> Stack<D> {
             && due <= now
         {
             self.idle_checks.pop();
-            let owes = |info: stack_tcp::ConnInfo| info.inflight + info.unsent;
-            let owed = self.engine.info(conn).map(owes);
+            let owes = |info: stack_tcp::ConnInfo| info.inflight + info.unsent > 0;
+            let owes = self.engine.info(conn).is_some_and(owes);
             let Some(own) = self.own_mut(conn) else {
                 continue;
             };
-            let Some(owed) = owed else {
-                continue;
-            };
-            // Acknowledgements make no event, but less is owed after one.
-            if owed != std::mem::replace(&mut own.owed, owed) {
+            // Whoever has bytes on their way is not idle: the retransmission timer looks after it.
+            if owes {
                 own.active = now;
             }
             let due = own.active + longest;

@@ -29,10 +29,8 @@ pub(crate) struct Own {
     pub closing: bool,
     /// The peer sends no more.
     pub fin: bool,
-    /// When it last did something that was seen.
+    /// When it last did something.
     pub active: Time,
-    /// Bytes on their way out when it was last looked at.
-    pub owed: usize,
 }
 
 /// One core's stack.
@@ -265,13 +263,18 @@ fn wait<D: Device>(device: &D, longest: std::time::Duration) -> bool {
         }
         return false;
     };
-    let longest = Timespec {
+    let timeout = Timespec {
         tv_sec: longest.as_secs().cast_signed(),
         tv_nsec: longest.subsec_nanos().into(),
     };
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    // A signal ends the wait early, which is a reason to look.
-    poll(&mut fds, Some(&longest)).unwrap_or(0) > 0
+    let found = poll(&mut fds, Some(&timeout)).unwrap_or(0);
+    let readable = fds[0].revents().contains(PollFlags::IN);
+    if found > 0 && !readable && !longest.is_zero() {
+        // A device in trouble, one that was switched off say, would end every wait at once.
+        std::thread::sleep(longest);
+    }
+    readable
 }
 
 impl<D> Drop for Stack<D> {

@@ -80,6 +80,13 @@ impl Stream {
             .store(conn.to_raw().wrapping_add(1), Ordering::Release);
     }
 
+    /// Gives the buffers' memory back: a core has far more places than streams.
+    pub fn empty(&self) {
+        let flow = self.flow();
+        self.receive.lock(flow).bytes = VecDeque::new();
+        self.send.lock(flow).bytes = VecDeque::new();
+    }
+
     /// Whether the place is this connection's.
     pub fn is(&self, conn: ConnId) -> bool {
         // Pairs with the store in `open`.
