@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::ix;
 use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
@@ -9,8 +10,8 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux, fstack or mtcp.
-    #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
+    /// Whose TCP carries it.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "linux")]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = body)]
@@ -32,10 +33,12 @@ pub struct Options {
     pub side_poll: bool,
     #[command(flatten)]
     pub mtcp: MtcpOptions,
+    #[command(flatten)]
+    pub ix: ix::IxOptions,
 }
 
 /// The stacks that are built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stack {
     /// The kernel's, by epoll.
     Linux,
@@ -43,18 +46,8 @@ pub enum Stack {
     Fstack,
     /// A stack thread and an application thread on each core.
     Mtcp,
-}
-
-fn stack(name: &str) -> Result<Stack, String> {
-    match name {
-        "linux" => Ok(Stack::Linux),
-        "fstack" => Ok(Stack::Fstack),
-        "mtcp" => Ok(Stack::Mtcp),
-        "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux, fstack or mtcp"
-        )),
-        _ => Err("no such stack; choose linux, fstack or mtcp".into()),
-    }
+    /// Run to completion in adaptive batches, one elastic thread a queue.
+    Ix,
 }
 
 /// Longest body: what a thread's response buffer may hold.
