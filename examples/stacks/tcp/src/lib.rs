@@ -18,8 +18,10 @@
 
 pub mod config;
 pub mod event;
+pub mod seq;
 pub mod sink;
 pub mod time;
+pub mod wire;
 
 mod buffer;
 mod congestion;
@@ -30,10 +32,8 @@ mod input;
 mod output;
 mod recovery;
 mod rtt;
-mod seq;
 mod table;
 mod timers;
-mod wire;
 
 pub use config::{
     AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,

@@ -4,15 +4,15 @@ use super::checksum::{finish, sum};
 use super::{Reject, be16, be32};
 
 /// Bytes of a header without options.
-pub(crate) const HEADER: usize = 20;
+pub const HEADER: usize = 20;
 /// Protocol number of TCP.
-pub(crate) const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 /// Protocol number of ICMP.
-pub(crate) const ICMP: u8 = 1;
+pub const ICMP: u8 = 1;
 
 /// A packet whose header is sound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Packet<'a> {
+pub struct Packet<'a> {
     /// From.
     pub source: u32,
     /// To.
@@ -51,7 +51,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Writes a header with its checksum; `total` counts it too.
-pub(crate) fn write(
+pub fn write(
     bytes: &mut [u8],
     source: u32,
     destination: u32,
@@ -72,7 +72,7 @@ pub(crate) fn write(
 
 /// What an ICMP message asks of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Icmp {
+pub enum Icmp {
     /// Send the same back.
     Echo,
     /// A TCP segment of ours from port to (address, port) did not arrive, for good.

@@ -5,22 +5,27 @@ use super::{Reject, be16, be32};
 use crate::seq::Seq;
 
 /// Bytes of a header without options.
-pub(crate) const HEADER: usize = 20;
+pub const HEADER: usize = 20;
 /// Most SACK blocks that fit beside timestamps.
-pub(crate) const SACK_BLOCKS: usize = 3;
+pub const SACK_BLOCKS: usize = 3;
 
 /// Control bits.
-pub(crate) mod flags {
-    pub(crate) const FIN: u8 = 1;
-    pub(crate) const SYN: u8 = 2;
-    pub(crate) const RST: u8 = 4;
-    pub(crate) const PSH: u8 = 8;
-    pub(crate) const ACK: u8 = 16;
+pub mod flags {
+    /// The sender sends no more.
+    pub const FIN: u8 = 1;
+    /// The first segment of a connection.
+    pub const SYN: u8 = 2;
+    /// The connection does not exist.
+    pub const RST: u8 = 4;
+    /// Hand over at once.
+    pub const PSH: u8 = 8;
+    /// `ack` means something.
+    pub const ACK: u8 = 16;
 }
 
 /// Options that we understand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Options {
+pub struct Options {
     /// Largest payload the sender takes.
     pub mss: Option<u16>,
     /// Shift of the sender's window.
@@ -35,14 +40,22 @@ pub(crate) struct Options {
 
 /// A segment whose header is sound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment<'a> {
+pub struct Segment<'a> {
+    /// From.
     pub source_port: u16,
+    /// To.
     pub destination_port: u16,
+    /// First byte's number.
     pub seq: Seq,
+    /// Next byte expected, if `flags` has ACK.
     pub ack: Seq,
+    /// Control bits.
     pub flags: u8,
+    /// Window, unscaled.
     pub window: u16,
+    /// Options.
     pub options: Options,
+    /// What follows the header.
     pub payload: &'a [u8],
 }
 
@@ -170,13 +183,20 @@ impl Options {
 
 /// Everything in a header to write.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
+pub struct Header {
+    /// From.
     pub source_port: u16,
+    /// To.
     pub destination_port: u16,
+    /// First byte's number.
     pub seq: Seq,
+    /// Next byte expected.
     pub ack: Seq,
+    /// Control bits.
     pub flags: u8,
+    /// Window, scaled down already.
     pub window: u16,
+    /// Options.
     pub options: Options,
 }
 
