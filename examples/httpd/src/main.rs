@@ -93,7 +93,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
 
 /// What a stack of ours serves on when nothing is said.
 fn own_tap() -> DeviceSpec {
-    DeviceSpec::Tap("bpf0".to_string())
+    DeviceSpec::tap("bpf0")
 }
 
 /// The harness's address where this machine has it, else loopback.

@@ -5,14 +5,18 @@
 //! [`Device::rx_release`]. It refuses to know protocols, probes and threads: one device is one queue of one thread.
 
 mod any;
+mod error;
 mod outbox;
 mod packet;
 mod rxring;
+mod spec;
 mod sys;
 mod tap;
 
-pub use any::{AnyDevice, DeviceSpec, OpenError, SpecError, open};
+pub use any::{AnyDevice, open, open_queues};
+pub use error::OpenError;
 pub use packet::Packet;
+pub use spec::{DeviceSpec, Kind, SpecError, Spread};
 pub use tap::Tap;
 
 /// One queue of a network device, polled by one thread. Nothing here blocks.

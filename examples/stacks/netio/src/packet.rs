@@ -6,10 +6,9 @@
 //! took a tenth to a fifth longer through the ring, and only 64-byte frames in bursts of 32 were faster (1.2 us, not
 //! 1.6). Queueing disciplines are passed by; captures on this end do not see what we send.
 
-use crate::any::OpenError;
 use crate::outbox::{ETHERNET, Outbox};
 use crate::rxring::{RxRing, Shape};
-use crate::{Device, RxFrame, sys};
+use crate::{Device, OpenError, RxFrame, Spread, sys};
 use netlab::Interface;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,17 +38,9 @@ impl Packet {
         }
         let mac = interface.mac()?;
         let mtu = interface.mtu()?.min(u32::from(u16::MAX)) as u16;
-        let index = interface.index()?;
-        let failed = |what| {
-            move |source: io::Error| OpenError::Packet {
-                interface: name.to_string(),
-                what,
-                source,
-            }
-        };
         let largest = usize::from(mtu) + ETHERNET;
         let shape = Shape::for_frames(largest);
-        let socket = sys::packet_socket().map_err(failed("open a packet socket"))?;
+        let socket = sys::packet_socket().map_err(failed(name, "open a packet socket"))?;
         let fd = socket.as_fd();
         let version = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
         for (what, option, value) in [
@@ -57,12 +48,13 @@ impl Packet {
             ("leave out frames sent here", PACKET_IGNORE_OUTGOING, 1),
             ("pass queueing by", libc::PACKET_QDISC_BYPASS, 1),
         ] {
-            sys::set(fd, option, value).map_err(failed(what))?;
+            sys::set(fd, option, value).map_err(failed(name, what))?;
         }
         let request = shape.request();
-        sys::set(fd, libc::PACKET_RX_RING, request).map_err(failed("make a receive ring"))?;
-        let ring = RxRing::map(fd, shape).map_err(failed("map the receive ring"))?;
-        sys::bind(fd, index).map_err(failed("receive"))?;
+        sys::set(fd, libc::PACKET_RX_RING, request).map_err(failed(name, "make a receive ring"))?;
+        let ring = RxRing::map(fd, shape).map_err(failed(name, "map the receive ring"))?;
+        let index = interface.index()?;
+        sys::bind(fd, index).map_err(failed(name, "receive"))?;
         Ok(Packet {
             ring,
             outbox: Outbox::new(TX_FRAMES, largest),
@@ -71,6 +63,35 @@ impl Packet {
             dropped: 0,
             socket,
         })
+    }
+
+    /// Opens one socket per queue on the interface of this name; each frame comes from one of them.
+    pub fn open_queues(
+        name: &str,
+        queues: usize,
+        spread: Spread,
+    ) -> Result<Vec<Packet>, OpenError> {
+        let mut devices: Vec<Packet> = Vec::with_capacity(queues);
+        let mut group = None;
+        for _ in 0..queues {
+            let device = Packet::open(name)?;
+            let joined = sys::join_fanout(device.socket.as_fd(), group, spread);
+            group = Some(joined.map_err(failed(name, "share the interface's frames"))?);
+            devices.push(device);
+        }
+        // Between binding and joining a socket received everything: frames that others hold too.
+        for device in &mut devices {
+            while device.ring.burst(usize::MAX) > 0 {}
+        }
+        Ok(devices)
+    }
+}
+
+fn failed(name: &str, what: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Packet {
+        interface: name.to_string(),
+        what,
+        source,
     }
 }
 

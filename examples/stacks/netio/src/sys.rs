@@ -3,6 +3,7 @@
 //! Unsafe code is fenced in here: plain structures in, plain structures out.
 #![allow(unsafe_code)]
 
+use crate::Spread;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -48,6 +49,32 @@ pub fn bind(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
     check(done as isize).map(|_| ())
 }
 
+/// Adds a bound packet socket to the group that shares its interface's frames, or begins one; the group's number.
+pub fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>, spread: Spread) -> io::Result<u16> {
+    let mode = match spread {
+        Spread::Hash => libc::PACKET_FANOUT_HASH,
+        Spread::Turn => libc::PACKET_FANOUT_LB,
+        Spread::Cpu => libc::PACKET_FANOUT_CPU,
+    };
+    let unique = match group {
+        Some(_) => 0,
+        None => libc::PACKET_FANOUT_FLAG_UNIQUEID,
+    };
+    let kind = mode | unique | FANOUT_IGNORE_OUTGOING;
+    let value = u32::from(group.unwrap_or(0)) | kind << 16;
+    set(socket, libc::PACKET_FANOUT, value.cast_signed())?;
+    let mut value: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    let (fd, at) = (socket.as_raw_fd(), (&raw mut value).cast());
+    let (level, option) = (libc::SOL_PACKET, libc::PACKET_FANOUT);
+    // SAFETY: the kernel writes at most `size` bytes to an integer that has them.
+    let done = unsafe { libc::getsockopt(fd, level, option, at, &raw mut size) };
+    check(done as isize).map(|_| value as u16)
+}
+
+/// The group leaves out what is sent here, whatever its sockets say; of linux/if_packet.h.
+const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
+
 /// Frames that a packet socket has dropped since the last time this was asked.
 pub fn dropped(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut stats = libc::tpacket_stats {
@@ -89,8 +116,9 @@ pub fn send<'a>(
     check(done as isize)
 }
 
-/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got.
-pub fn attach_tap(device: &File, name: &str) -> io::Result<String> {
+/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got. With
+/// `multi_queue` other devices may be attached to the same interface.
+pub fn attach_tap(device: &File, name: &str, multi_queue: bool) -> io::Result<String> {
     // SAFETY: a structure of integers, for which zero is a value.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     if name.is_empty() || name.len() >= request.ifr_name.len() {
@@ -99,7 +127,12 @@ pub fn attach_tap(device: &File, name: &str) -> io::Result<String> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    let several = if multi_queue {
+        libc::IFF_MULTI_QUEUE
+    } else {
+        0
+    };
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | several) as libc::c_short;
     // SAFETY: the request reads and writes one `struct ifreq`.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     check(done as isize)?;

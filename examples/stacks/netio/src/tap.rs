@@ -2,9 +2,8 @@
 //!
 //! The host's kernel has the other end, with an address in the stack's network, so that its programs reach the stack.
 
-use crate::any::OpenError;
 use crate::outbox::{ETHERNET, Outbox};
-use crate::{Device, RxFrame, sys};
+use crate::{Device, OpenError, RxFrame, sys};
 use netlab::Interface;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -29,7 +28,8 @@ pub struct Tap {
     largest: usize,
     held: Vec<usize>,
     outbox: Outbox,
-    dropped_before: u64,
+    /// What the interface had dropped when it was opened; the first of several queues tells for all.
+    dropped_before: Option<u64>,
 }
 
 impl Tap {
@@ -37,19 +37,37 @@ impl Tap {
     /// first address of the /24 that `address`, the stack's own, is in.
     pub fn open(name: &str, address: Ipv4Addr) -> Result<Tap, OpenError> {
         let host = host_end(address)?;
-        let failed = |source: io::Error| OpenError::Tap {
-            name: name.to_string(),
-            source,
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let device = options.custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
-        let device = device.map_err(failed)?;
-        let name = sys::attach_tap(&device, name).map_err(failed)?;
-        let interface = Interface::named(&name)?;
-        interface.ipv6_off()?;
-        interface.set_address(host, PREFIX)?;
-        interface.up()?;
+        let (device, name) = attach(name, false)?;
+        let interface = host_side(&name, host)?;
+        Tap::on(device, &interface, Some(host_drops(&name)))
+    }
+
+    /// The same with several queues: the host sends a flow to the queue that last sent a frame of it, or else where the
+    /// kernel's hash of the flow says.
+    pub fn open_queues(
+        name: &str,
+        address: Ipv4Addr,
+        queues: usize,
+    ) -> Result<Vec<Tap>, OpenError> {
+        let host = host_end(address)?;
+        let mut devices = Vec::with_capacity(queues);
+        let mut name = name.to_string();
+        for _ in 0..queues {
+            let (device, given) = attach(&name, true)?;
+            name = given;
+            devices.push(device);
+        }
+        let interface = host_side(&name, host)?;
+        let mut counts = Some(host_drops(&name));
+        let tap = |device| Tap::on(device, &interface, counts.take());
+        devices.into_iter().map(tap).collect()
+    }
+
+    fn on(
+        device: File,
+        interface: &Interface,
+        dropped_before: Option<u64>,
+    ) -> Result<Tap, OpenError> {
         let mtu = interface.mtu()?.min(u32::from(u16::MAX)) as u16;
         let largest = usize::from(mtu) + ETHERNET;
         // The interface's own address is the host's; the other end of the wire needs one that differs, made here too.
@@ -58,8 +76,8 @@ impl Tap {
         mac[5] ^= 1;
         Ok(Tap {
             device,
-            dropped_before: host_drops(&name),
-            name,
+            dropped_before,
+            name: interface.name().to_string(),
             mac,
             mtu,
             memory: vec![0; RX_FRAMES * largest].into(),
@@ -73,6 +91,29 @@ impl Tap {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// Opens the TAP of this name; the name that it got.
+fn attach(name: &str, multi_queue: bool) -> Result<(File, String), OpenError> {
+    let failed = |source: io::Error| OpenError::Tap {
+        name: name.to_string(),
+        source,
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let device = options.custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+    let device = device.map_err(failed)?;
+    let name = sys::attach_tap(&device, name, multi_queue).map_err(failed)?;
+    Ok((device, name))
+}
+
+/// Readies the host's end.
+fn host_side(name: &str, host: Ipv4Addr) -> Result<Interface, OpenError> {
+    let interface = Interface::named(name)?;
+    interface.ipv6_off()?;
+    interface.set_address(host, PREFIX)?;
+    interface.up()?;
+    Ok(interface)
 }
 
 /// The first address of the network that `address` is in.
@@ -148,7 +189,10 @@ impl Device for Tap {
     }
 
     fn rx_dropped(&mut self) -> u64 {
-        host_drops(&self.name).saturating_sub(self.dropped_before)
+        match self.dropped_before {
+            Some(before) => host_drops(&self.name).saturating_sub(before),
+            None => 0,
+        }
     }
 }
 

@@ -1,77 +1,11 @@
 //! Devices on this machine, each in network namespaces of its own. Needs root; says so and passes without it.
 
-use netlab::{Interface, Lab, LabError, Namespace};
+mod link;
+
+use link::{EXPERIMENT, HEADER, fill, flush, lab, number, pair, queue, wait};
+use netlab::Interface;
 use stack_netio::{Device, DeviceSpec, OpenError, Packet, Tap, open};
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
-
-fn lab() -> Option<Lab> {
-    match Lab::new() {
-        Ok(lab) => Some(lab),
-        Err(LabError::Threads | LabError::NotAllowed { .. }) => {
-            eprintln!("skipped: network namespaces need root here");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
-}
-
-/// Two packet devices, one at each end of a veth pair.
-fn pair(lab: &Lab) -> (Packet, Packet) {
-    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
-    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
-    let open = |n: &Namespace, name: &str| n.enter(|| Packet::open(name)).unwrap().unwrap();
-    (open(&a, "netio-a"), open(&b, "netio-b"))
-}
-
-/// An Ethernet type that no kernel answers.
-const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
-const HEADER: usize = 14;
-
-/// Bytes that follow from a number and their places.
-fn fill(bytes: &mut [u8], number: u32) {
-    let step = number.wrapping_mul(2_654_435_761) | 1;
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = ((at as u32).wrapping_mul(step) >> 24) as u8;
-    }
-}
-
-/// Queues a frame of `len` bytes that carries `number`, and bytes that follow from it.
-fn queue(from: &mut impl Device, to: [u8; 6], len: usize, number: u32) -> bool {
-    let mac = from.mac();
-    let Some(frame) = from.tx_frame(len) else {
-        return false;
-    };
-    fill(frame, number);
-    frame[..6].copy_from_slice(&to);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..HEADER].copy_from_slice(&EXPERIMENT);
-    frame[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
-    true
-}
-
-fn flush(device: &mut impl Device) {
-    while device.tx_queued() > 0 {
-        device.tx_burst();
-    }
-}
-
-/// Polls until there is a burst; the deadline only keeps a broken device from hanging the test.
-fn wait(device: &mut impl Device, max: usize) -> usize {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
-        match device.rx_burst(max) {
-            0 => std::thread::yield_now(),
-            count => return count,
-        }
-    }
-    panic!("nothing was received");
-}
-
-fn number(device: &impl Device, index: usize) -> u32 {
-    let bytes = &device.rx_frame(index).bytes[HEADER..HEADER + 4];
-    u32::from_be_bytes(bytes.try_into().unwrap())
-}
 
 /// What one end sends arrives at the other, byte for byte, at the smallest and the largest size; own frames do not.
 #[test]
