@@ -8,6 +8,7 @@ mod fstack;
 mod linux;
 mod options;
 mod signals;
+mod tas;
 
 use clap::Parser;
 use options::{Options, Stack};
@@ -30,6 +31,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Tas(#[from] tas::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -87,6 +90,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
             Ok(server.run(signals)?)
+        }
+        Stack::Tas => {
+            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
+            Ok(tas::serve(&plan, signals)?)
         }
     }
 }

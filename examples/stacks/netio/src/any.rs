@@ -5,6 +5,7 @@
 use crate::spec::{DeviceSpec, Kind};
 use crate::{Device, OpenError, Packet, RxFrame, Tap};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A device of either kind.
 #[derive(Debug)]
@@ -69,6 +70,13 @@ macro_rules! either {
             AnyDevice::Tap($device) => $call,
         }
     };
+}
+
+/// Readable when there is something to receive: for stacks that sleep when they are idle.
+impl AsFd for AnyDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, device => device.as_fd())
+    }
 }
 
 impl Device for AnyDevice {

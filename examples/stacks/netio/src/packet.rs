@@ -11,7 +11,7 @@ use crate::rxring::{RxRing, Shape};
 use crate::{Device, OpenError, RxFrame, Spread, sys};
 use netlab::Interface;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Frames that wait to be sent; more than a stack makes in one round.
 const TX_FRAMES: usize = 1024;
@@ -25,6 +25,12 @@ pub struct Packet {
     mac: [u8; 6],
     mtu: u16,
     dropped: u64,
+}
+
+impl AsFd for Packet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Packet {

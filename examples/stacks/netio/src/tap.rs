@@ -8,6 +8,7 @@ use netlab::Interface;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Frames held at once.
@@ -30,6 +31,12 @@ pub struct Tap {
     outbox: Outbox,
     /// What the interface had dropped when it was opened; the first of several queues tells for all.
     dropped_before: Option<u64>,
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
 }
 
 impl Tap {

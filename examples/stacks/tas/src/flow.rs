@@ -281,7 +281,7 @@ impl Flow {
             // PAWS: RFC 7323 5.
             if (clock.wrapping_sub(self.tx_next_ts) as i32) < 0 {
                 return Taken {
-                    ack: segment.len() > 0,
+                    ack: !segment.is_empty(),
                     stale: true,
                     ..taken
                 };

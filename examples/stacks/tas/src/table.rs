@@ -19,10 +19,13 @@ pub const MAX_FLOWS: u32 = crate::shm::MAX_SLOTS;
 #[derive(Default)]
 struct Bucket([AtomicU64; BUCKET]);
 
+/// Records that are made when the first of them is needed.
+type Chunk = OnceLock<Box<[Mutex<Flow>]>>;
+
 /// The flows.
 pub struct Table {
     buckets: Box<[Bucket]>,
-    chunks: Box<[OnceLock<Box<[Mutex<Flow>]>>]>,
+    chunks: Box<[Chunk]>,
     seed: u64,
 }
 

@@ -260,7 +260,7 @@ impl Core {
         }
         let (start, end) = (segment.seq, segment.seq.plus(segment.len()));
         let edge = conn.rcv_edge.max(conn.rcv_next);
-        if segment.len() == 0 {
+        if segment.is_empty() {
             return !start.before(conn.rcv_next) && !start.after(edge);
         }
         start.before(edge) && end.after(conn.rcv_next)
@@ -454,7 +454,7 @@ impl Core {
         out: &mut impl FrameSink,
     ) {
         if !conn.state.receives() {
-            if segment.len() > 0 {
+            if !segment.is_empty() {
                 conn.ack_now = true;
             }
             return;

@@ -152,6 +152,8 @@ pub struct Context {
     dirty: VecDeque<Opaque>,
     /// Connections with news.
     ready: VecDeque<Opaque>,
+    /// Ports that the service takes connections on.
+    listening: Vec<u16>,
     /// Calls that found no room.
     calls: VecDeque<KernelIn>,
     clock: Clock,
@@ -231,6 +233,7 @@ impl Context {
             free: Vec::new(),
             dirty: VecDeque::new(),
             ready: VecDeque::new(),
+            listening: Vec::new(),
             calls: VecDeque::new(),
             clock: Clock::new(),
             spin: spin.as_nanos() as u64,
@@ -248,9 +251,18 @@ impl Context {
         self.ip
     }
 
-    /// Takes connections on a port; at most `backlog` may wait to be accepted.
-    pub fn listen(&mut self, port: u16, backlog: u32) {
+    /// Takes connections on a port, of which at most `backlog` may wait to be accepted, and waits until the service
+    /// does so.
+    pub fn listen(&mut self, port: u16, backlog: u32) -> Result<(), Gone> {
         self.calls.push_back(KernelIn::Listen { port, backlog });
+        while !self.listening.contains(&port) {
+            self.flextcp_context_poll()?;
+            if has_ended(&self.socket) {
+                return Err(Gone::Dead);
+            }
+            self.sleep(SOCKET)?;
+        }
+        Ok(())
     }
 
     /// What this loop did.
@@ -413,7 +425,7 @@ impl Context {
             };
             match KernelOut::from_words(words).ok_or(Nonsense)? {
                 KernelOut::Listening { port, status: 1 } => return Err(Gone::PortInUse(port)),
-                KernelOut::Listening { .. } => {}
+                KernelOut::Listening { port, .. } => self.listening.push(port),
                 KernelOut::NewConn { port } => self.name_one(port),
                 KernelOut::Accepted {
                     opaque,

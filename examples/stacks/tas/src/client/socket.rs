@@ -48,8 +48,9 @@ fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
 /// A socket that listens; its file, if it has one, goes with this.
 #[derive(Debug)]
 pub struct Listening {
-    /// The socket, which does not block.
-    pub socket: OwnedFd,
+    /// The socket, which does not block: to be handed to the service whole. As long as anyone keeps it open, those who
+    /// connect to a service that is dead wait for an answer.
+    pub socket: Option<OwnedFd>,
     /// Where it is.
     pub address: Address,
 }
@@ -73,7 +74,10 @@ pub fn listen(path: Option<&Path>) -> io::Result<Listening> {
         outcome => outcome?,
     }
     start(&socket, BACKLOG)?;
-    Ok(Listening { socket, address })
+    Ok(Listening {
+        socket: Some(socket),
+        address,
+    })
 }
 
 /// Whether the file is a socket of a service that is gone; it is then no more.

@@ -274,7 +274,7 @@ impl SlowPath {
             return;
         }
         self.establish(index, segment);
-        if segment.len() > 0 {
+        if !segment.is_empty() {
             self.process(index, frame);
         }
     }

@@ -51,14 +51,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Writes a header with its checksum; `total` counts it too.
-pub fn write(
-    bytes: &mut [u8],
-    source: u32,
-    destination: u32,
-    protocol: u8,
-    total: usize,
-    id: u16,
-) {
+pub fn write(bytes: &mut [u8], source: u32, destination: u32, protocol: u8, total: usize, id: u16) {
     bytes[..2].copy_from_slice(&[0x45, 0]);
     bytes[2..4].copy_from_slice(&(total as u16).to_be_bytes());
     bytes[4..6].copy_from_slice(&id.to_be_bytes());

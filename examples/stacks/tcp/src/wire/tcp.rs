@@ -99,6 +99,11 @@ impl<'a> Segment<'a> {
             + u32::from(self.has(flags::SYN))
             + u32::from(self.has(flags::FIN))
     }
+
+    /// Whether it takes up none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Options as far as they are well-formed; what follows the first broken one is not looked at.
@@ -146,6 +151,11 @@ impl Options {
             + 4 * usize::from(self.sack_permitted)
             + 12 * usize::from(self.timestamps.is_some())
             + sack
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Writes them; `bytes` is as long as [`Options::len`] says.
