@@ -36,9 +36,6 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-/// Congestion marks are the common case too: RFC 3168.
-const ECE: u8 = 0x40;
-const CWR: u8 = 0x80;
 /// Rounds between two writings of the counts that applications see.
 const COUNTED: u64 = 1024;
 
@@ -690,7 +687,7 @@ fn fast_flows_packet_fss<'a>(
         return Verdict::Slow(Detour::State, frame.to_vec());
     }
     let taken = flow.receive(&segment, now);
-    if segment.flags & ECE != 0 {
+    if segment.has(flags::ECE) {
         flow.cnt_rx_ecn_bytes += u64::from(taken.tx_bump);
     }
     let what = (u32::from(segment.flags) << 24) | segment.payload.len() as u32;
@@ -705,7 +702,8 @@ fn fast_flows_packet_fss<'a>(
 
 /// Why a segment is none for the fast path.
 fn uncommon(segment: &Segment<'_>) -> Option<Detour> {
-    const COMMON: u8 = flags::ACK | flags::PSH | flags::FIN | ECE | CWR;
+    // Echoes of congestion marks are the common case too: RFC 3168.
+    const COMMON: u8 = flags::ACK | flags::PSH | flags::FIN | flags::ECE | flags::CWR;
     if segment.has(flags::SYN) {
         Some(Detour::Syn)
     } else if segment.flags & !COMMON != 0 || !segment.has(flags::ACK) {

@@ -281,7 +281,7 @@ impl Flow {
             // PAWS: RFC 7323 5.
             if (clock.wrapping_sub(self.tx_next_ts) as i32) < 0 {
                 return Taken {
-                    ack: !segment.is_empty(),
+                    ack: segment.len() > 0,
                     stale: true,
                     ..taken
                 };
@@ -571,6 +571,7 @@ mod tests {
                 timestamps: Some((1, 1)),
                 ..Options::default()
             },
+            marked: false,
             payload,
         }
     }

@@ -111,7 +111,15 @@ impl Outline {
         wire::write_ethernet(frame, self.mac, mac, TYPE_IPV4);
         let total = frame.len() - ETHERNET;
         let packet = &mut frame[ETHERNET..];
-        ipv4::write(packet, ip, self.key.peer, ipv4::TCP, total, id);
+        let around = ipv4::Header {
+            source: ip,
+            destination: self.key.peer,
+            protocol: ipv4::TCP,
+            total,
+            id,
+            congestion: 0,
+        };
+        around.write(packet);
         let header = Header {
             source_port: self.key.port,
             destination_port: self.key.peer_port,

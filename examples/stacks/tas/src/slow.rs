@@ -30,7 +30,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use stack_tcp::seq::Seq;
 use stack_tcp::wire::tcp::{Options, Segment, flags};
-use stack_tcp::wire::{ETHERNET, TYPE_ARP, TYPE_IPV4, arp, be16, ipv4, write_ethernet};
+use stack_tcp::wire::{ETHERNET, TYPE_ARP, TYPE_IPV4, arp, icmp, ipv4, write_ethernet};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -470,28 +470,22 @@ impl SlowPath {
 fn echo(frame: &[u8], from: [u8; 6], (mac, ip): ([u8; 6], u32)) -> Option<Vec<u8>> {
     let packet = ipv4::Packet::parse(frame.get(ETHERNET..)?, true).ok()?;
     let asks =
-        packet.protocol == ipv4::ICMP && ipv4::Icmp::parse(packet.payload) == Ok(ipv4::Icmp::Echo);
+        packet.protocol == ipv4::ICMP && icmp::Icmp::parse(packet.payload) == Ok(icmp::Icmp::Echo);
     if !asks || packet.destination != ip {
         return None;
     }
     let start = ETHERNET + ipv4::HEADER;
     let mut answer = vec![0; start + packet.payload.len()];
     write_ethernet(&mut answer, from, mac, TYPE_IPV4);
-    answer[start..].copy_from_slice(packet.payload);
-    // Type 8 becomes 0, and the sum grows by what the bytes lose (RFC 1624).
-    answer[start] = 0;
-    let sum = be16(&answer, start + 2);
-    let (sum, carry) = sum.overflowing_add(0x0800);
-    let sum = sum + u16::from(carry);
-    answer[start + 2..start + 4].copy_from_slice(&sum.to_be_bytes());
-    let total = answer.len() - ETHERNET;
-    ipv4::write(
-        &mut answer[ETHERNET..],
-        ip,
-        packet.source,
-        ipv4::ICMP,
-        total,
-        0,
-    );
+    icmp::write_echo(&mut answer[start..], packet.payload);
+    let header = ipv4::Header {
+        source: ip,
+        destination: packet.source,
+        protocol: ipv4::ICMP,
+        total: answer.len() - ETHERNET,
+        id: 0,
+        congestion: 0,
+    };
+    header.write(&mut answer[ETHERNET..]);
     Some(answer)
 }

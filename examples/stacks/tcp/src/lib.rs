@@ -26,18 +26,26 @@ pub mod wire;
 mod buffer;
 mod congestion;
 mod conn;
+mod cookie;
 mod core;
+mod demux;
 mod engine;
+mod expiry;
 mod input;
+mod neighbours;
 mod output;
+mod path_mtu;
 mod recovery;
+mod replies;
 mod rtt;
+mod siphash;
 mod table;
 mod timers;
 
 pub use config::{
     AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,
 };
+pub use congestion::RateControl;
 pub use engine::Engine;
 pub use event::{Closing, ConnId, ConnInfo, Counters, Event, EventKind, ListenerId, TcpError};
 pub use sink::{FrameMeta, FrameSink, TxFrame, TxHints};

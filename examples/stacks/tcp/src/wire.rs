@@ -4,7 +4,8 @@
 //! refuses to know connections.
 
 pub mod arp;
-pub mod checksum;
+pub(crate) mod checksum;
+pub mod icmp;
 pub mod ipv4;
 pub mod tcp;
 

@@ -274,7 +274,7 @@ impl SlowPath {
             return;
         }
         self.establish(index, segment);
-        if !segment.is_empty() {
+        if segment.len() > 0 {
             self.process(index, frame);
         }
     }

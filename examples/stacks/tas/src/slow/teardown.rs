@@ -77,7 +77,7 @@ impl SlowPath {
         let Some(&rest) = self.ended.by_key.get(&key) else {
             return false;
         };
-        if !segment.is_empty() && !segment.has(flags::RST) {
+        if segment.len() > 0 && !segment.has(flags::RST) {
             let stamps = (crate::clock::timestamp(self.now), rest.clock);
             let outline = Outline {
                 key,

@@ -2,7 +2,7 @@
 
 /// A running sum; not folded yet.
 #[inline]
-pub fn sum(bytes: &[u8], start: u64) -> u64 {
+pub(crate) fn sum(bytes: &[u8], start: u64) -> u64 {
     let mut total = start;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
@@ -18,7 +18,7 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
 
 /// The 16-bit checksum of a sum; 0 for bytes that include their own right checksum.
 #[inline]
-pub fn finish(mut total: u64) -> u16 {
+pub(crate) fn finish(mut total: u64) -> u16 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }
@@ -27,7 +27,7 @@ pub fn finish(mut total: u64) -> u16 {
 
 /// Sum of the pseudo header of TCP over IPv4 (RFC 9293 3.1).
 #[inline]
-pub fn pseudo(source: u32, destination: u32, len: usize) -> u64 {
+pub(crate) fn pseudo(source: u32, destination: u32, len: usize) -> u64 {
     let halves = |a: u32| u64::from(a >> 16) + u64::from(a & 0xffff);
     halves(source) + halves(destination) + 6 + len as u64
 }

@@ -15,12 +15,16 @@ pub mod flags {
     pub const FIN: u8 = 1;
     /// The first segment of a connection.
     pub const SYN: u8 = 2;
-    /// The connection does not exist.
+    /// There is no such connection.
     pub const RST: u8 = 4;
     /// Hand over at once.
     pub const PSH: u8 = 8;
-    /// `ack` means something.
+    /// The acknowledgement means something.
     pub const ACK: u8 = 16;
+    /// The sender has seen congestion marks (RFC 3168); on a SYN with CWR: it would tell.
+    pub const ECE: u8 = 64;
+    /// The sender has slowed down because of that.
+    pub const CWR: u8 = 128;
 }
 
 /// Options that we understand.
@@ -51,10 +55,12 @@ pub struct Segment<'a> {
     pub ack: Seq,
     /// Control bits.
     pub flags: u8,
-    /// Window, unscaled.
+    /// Window, as it stands in the header.
     pub window: u16,
     /// Options.
     pub options: Options,
+    /// The packet that brought it was marked by a congested router.
+    pub marked: bool,
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -82,6 +88,7 @@ impl<'a> Segment<'a> {
             flags: bytes[13],
             window: be16(bytes, 14),
             options: options(&bytes[HEADER..header]),
+            marked: false,
             payload: &bytes[header..],
         })
     }
@@ -93,16 +100,12 @@ impl<'a> Segment<'a> {
     }
 
     /// Sequence numbers that the segment takes up.
+    #[expect(clippy::len_without_is_empty, reason = "a distance, not a container")]
     #[inline(always)]
     pub fn len(&self) -> u32 {
         self.payload.len() as u32
             + u32::from(self.has(flags::SYN))
             + u32::from(self.has(flags::FIN))
-    }
-
-    /// Whether it takes up none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -143,6 +146,10 @@ fn options(mut bytes: &[u8]) -> Options {
 
 impl Options {
     /// Bytes that they take, a multiple of four.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "bytes on the wire, not entries"
+    )]
     pub fn len(&self) -> usize {
         let blocks = self.sack.iter().flatten().count();
         let sack = if blocks > 0 { 4 + 8 * blocks } else { 0 };
@@ -151,11 +158,6 @@ impl Options {
             + 4 * usize::from(self.sack_permitted)
             + 12 * usize::from(self.timestamps.is_some())
             + sack
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Writes them; `bytes` is as long as [`Options::len`] says.
@@ -200,11 +202,11 @@ pub struct Header {
     pub destination_port: u16,
     /// First byte's number.
     pub seq: Seq,
-    /// Next byte expected.
+    /// Next byte expected, if `flags` has ACK.
     pub ack: Seq,
     /// Control bits.
     pub flags: u8,
-    /// Window, scaled down already.
+    /// Window, as it stands in the header.
     pub window: u16,
     /// Options.
     pub options: Options,
