@@ -4,13 +4,17 @@
 //! then replies until SIGINT or SIGTERM, exit status 0; one line of totals for each SIGUSR1. What the server answers is `httpjob`'s business, each stack's
 //! main loop is in a file of its own.
 
+mod client;
 mod fstack;
 mod linux;
 mod options;
+mod place;
 mod signals;
+mod smoltcp;
 
 use clap::Parser;
 use options::{Options, Stack};
+use place::Place;
 use stack_netio::DeviceSpec;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -30,6 +34,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Smoltcp(#[from] smoltcp::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -86,6 +92,12 @@ fn serve(options: &Options) -> Result<(), Failure> {
             }
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
+            Ok(server.run(signals)?)
+        }
+        Stack::Smoltcp => {
+            let place = Place::of_one_thread("smoltcp", options).map_err(Failure::Use)?;
+            let server = smoltcp::Server::bind(&place, options.body, &options.smoltcp)?;
+            ready("smoltcp", place.listen);
             Ok(server.run(signals)?)
         }
     }

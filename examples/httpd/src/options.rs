@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux or fstack.
+    /// Whose TCP carries it: linux, fstack or smoltcp.
     #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
@@ -29,6 +29,8 @@ pub struct Options {
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
+    #[command(flatten)]
+    pub smoltcp: crate::smoltcp::SmoltcpOptions,
 }
 
 /// The stacks that are built in.
@@ -38,16 +40,19 @@ pub enum Stack {
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
+    /// The real smoltcp.
+    Smoltcp,
 }
 
 fn stack(name: &str) -> Result<Stack, String> {
     match name {
         "linux" => Ok(Stack::Linux),
         "fstack" => Ok(Stack::Fstack),
-        "mtcp" | "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux or fstack"
+        "smoltcp" => Ok(Stack::Smoltcp),
+        "mtcp" | "ix" | "tas" | "demikernel" | "lwip" => Err(format!(
+            "stack {name} is not in this version; choose linux, fstack or smoltcp"
         )),
-        _ => Err("no such stack; choose linux or fstack".into()),
+        _ => Err("no such stack; choose linux, fstack or smoltcp".into()),
     }
 }
 
