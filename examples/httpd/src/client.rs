@@ -1,36 +1,30 @@
-//! One client of a stack with plain read and write calls: bytes received in, replies written as far as they are taken.
+//! The HTTP job on any stack with plain calls: bytes received in, replies sent as far as they are taken.
 //!
-//! In: a connection of some stack as a [`Wire`]; out: whether the connection goes on. A client that does not read its
-//! replies is not read from either. It refuses to know which stack it is.
+//! In: turns on connections; out: replies. A client that does not read its replies is not read from either. It refuses
+//! to know which stack it is.
 
-use bypassprof_probe::{self as probe, Flow, points};
+use bypassprof_probe::{self as probe, points};
 use httpjob::{Replies, Session};
+use stack_border::{App, Connection};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most bytes of one read.
+const READ: usize = 64 * 1024;
 
 /// Bytes that are read and thrown away after the last reply, so that the client sees it before a reset.
 const LINGER: usize = 4 << 20;
 
-/// A connection to write to.
-pub trait Wire {
-    /// Its label in events.
-    fn flow(&self) -> Flow;
-
-    /// Takes as many bytes as there is room for; `None` when nothing can be sent any more.
-    fn send(&mut self, bytes: &[u8]) -> Option<usize>;
-
-    /// Nothing more will be sent.
-    fn end(&mut self);
-}
-
 /// Whether a connection goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+enum Next {
     Stay,
     Close,
 }
 
 /// One accepted connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Client {
+struct Client {
     session: Session,
     /// A reply did not fit; the stack tells when there is room again.
     blocked: bool,
@@ -38,24 +32,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A reply waits for room.
-    pub fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
     /// There may be room again: writes what is owed.
-    pub fn go_on(&mut self, replies: &mut Replies, wire: &mut impl Wire) -> Next {
+    fn go_on(&mut self, replies: &mut Replies, conn: &mut impl Connection) -> Next {
         self.blocked = false;
-        self.send_owed(replies, wire).1
+        self.send_owed(replies, conn).1
     }
 
     /// Answers the requests that are whole with these bytes; `started` counts them.
-    pub fn answer(
+    fn answer(
         &mut self,
         mut bytes: &[u8],
         replies: &mut Replies,
         started: &mut u32,
-        wire: &mut impl Wire,
+        conn: &mut impl Connection,
     ) -> Next {
         if self.session.finished() {
             self.thrown_away += bytes.len();
@@ -72,9 +61,9 @@ impl Client {
                 continue;
             }
             *started = started.wrapping_add(1);
-            probe::emit(points::APP_START, wire.flow(), *started);
-            let (sent, next) = self.send_owed(replies, wire);
-            probe::emit(points::APP_END, wire.flow(), sent);
+            probe::emit(points::APP_START, conn.flow(), *started);
+            let (sent, next) = self.send_owed(replies, conn);
+            probe::emit(points::APP_END, conn.flow(), sent);
             if next == Next::Close {
                 return Next::Close;
             }
@@ -83,21 +72,81 @@ impl Client {
     }
 
     /// Writes what is owed, as far as there is room; how many bytes there was room for.
-    fn send_owed(&mut self, replies: &mut Replies, wire: &mut impl Wire) -> (u32, Next) {
+    fn send_owed(&mut self, replies: &mut Replies, conn: &mut impl Connection) -> (u32, Next) {
         let mut total = 0u32;
         while !self.blocked && self.session.owes() {
             let unsent = self.session.unsent(replies);
             let asked = unsent.len();
-            let Some(taken) = wire.send(unsent) else {
+            let Some(taken) = conn.send(unsent) else {
                 return (total, Next::Close);
             };
             total = total.saturating_add(taken as u32);
             self.session.sent(taken, replies);
             self.blocked = taken < asked;
             if self.session.finished() {
-                wire.end();
+                conn.end();
             }
         }
         (total, Next::Stay)
+    }
+}
+
+/// The HTTP job of one stack.
+pub struct Job {
+    replies: Replies,
+    /// By the connection's index.
+    clients: Vec<Client>,
+    buffer: Box<[u8]>,
+    started: u32,
+    requests: Arc<AtomicU64>,
+}
+
+impl Job {
+    /// A job whose replies have `body` letters.
+    pub fn new(body: usize) -> Job {
+        Job {
+            replies: Replies::new(body),
+            clients: Vec::new(),
+            buffer: vec![0; READ].into(),
+            started: 0,
+            requests: Arc::default(),
+        }
+    }
+
+    /// The number of requests answered, to look at from another thread.
+    pub fn requests(&self) -> Arc<AtomicU64> {
+        self.requests.clone()
+    }
+}
+
+impl App for Job {
+    fn turn(&mut self, conn: &mut impl Connection) {
+        let index = conn.index();
+        if self.clients.len() <= index {
+            self.clients.resize(index + 1, Client::default());
+        }
+        let client = &mut self.clients[index];
+        if conn.is_new() {
+            *client = Client::default();
+        }
+        let before = self.started;
+        let mut next = client.go_on(&mut self.replies, conn);
+        while next == Next::Stay && !client.blocked {
+            let n = conn.receive(&mut self.buffer);
+            if n == 0 {
+                break;
+            }
+            let started = &mut self.started;
+            next = client.answer(&self.buffer[..n], &mut self.replies, started, conn);
+        }
+        if next == Next::Close || (conn.has_ended() && !client.blocked) {
+            conn.finish();
+        }
+        let answered = self.started.wrapping_sub(before);
+        if answered > 0 {
+            // A count for a person to look at: no other data hangs on it.
+            self.requests
+                .fetch_add(u64::from(answered), Ordering::Relaxed);
+        }
     }
 }

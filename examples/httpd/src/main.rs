@@ -7,6 +7,7 @@
 mod client;
 mod fstack;
 mod linux;
+mod lwip;
 mod options;
 mod place;
 mod signals;
@@ -34,6 +35,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Lwip(#[from] lwip::Error),
     #[error(transparent)]
     Smoltcp(#[from] smoltcp::Error),
     #[error("signals cannot be waited for: {0}")]
@@ -92,6 +95,12 @@ fn serve(options: &Options) -> Result<(), Failure> {
             }
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
+            Ok(server.run(signals)?)
+        }
+        Stack::Lwip => {
+            let place = Place::of_one_thread("lwip", options).map_err(Failure::Use)?;
+            let server = lwip::Server::bind(&place, options.body, &options.lwip)?;
+            ready("lwip", place.listen);
             Ok(server.run(signals)?)
         }
         Stack::Smoltcp => {

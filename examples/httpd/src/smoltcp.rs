@@ -2,22 +2,18 @@
 //!
 //! In: a place, the row's own options; out: connections served until a signal ends it.
 
-use crate::client::{Client, Next, Wire};
+use crate::client::Job;
 use crate::place::{PREFIX, Place};
 use crate::signals::{self, Totals};
-use bypassprof_probe::{self as probe, Flow};
-use httpjob::Replies;
+use bypassprof_probe as probe;
 use signal_hook::iterator::Signals;
 use stack_netio::{AnyDevice, OpenError};
-use stack_smoltcp::{App, Conn, SmoltcpConfig, Stack};
+use stack_smoltcp::{SmoltcpConfig, Stack};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Most bytes of one read.
-const READ: usize = 64 * 1024;
 /// smoltcp offers no more without asking for a window scale that its buffer needs.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
@@ -71,7 +67,7 @@ impl Server {
     /// Serves on the calling thread until a signal ends it.
     pub fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         let stop = AtomicBool::new(false);
-        let (tally, requests) = (self.stack.tally(), self.job.requests.clone());
+        let (tally, requests) = (self.stack.tally(), self.job.requests());
         let totals = || Totals {
             requests: requests.load(Ordering::Relaxed),
             working_ns: Some(tally.working_ns()),
@@ -90,73 +86,5 @@ impl Server {
             self.stack.main_loop(&mut self.job, &stop);
             Ok(())
         })
-    }
-}
-
-/// The HTTP job of one stack.
-struct Job {
-    replies: Replies,
-    /// By the connection's index.
-    clients: Vec<Client>,
-    buffer: Box<[u8]>,
-    started: u32,
-    requests: Arc<AtomicU64>,
-}
-
-impl Job {
-    fn new(body: usize) -> Job {
-        Job {
-            replies: Replies::new(body),
-            clients: Vec::new(),
-            buffer: vec![0; READ].into(),
-            started: 0,
-            requests: Arc::default(),
-        }
-    }
-}
-
-impl App for Job {
-    fn turn(&mut self, conn: &mut Conn<'_>) {
-        let index = conn.index();
-        if self.clients.len() <= index {
-            self.clients.resize(index + 1, Client::default());
-        }
-        let client = &mut self.clients[index];
-        if conn.is_new() {
-            *client = Client::default();
-        }
-        let before = self.started;
-        let mut next = client.go_on(&mut self.replies, conn);
-        while next == Next::Stay && !client.is_blocked() {
-            let n = conn.recv_slice(&mut self.buffer);
-            if n == 0 {
-                break;
-            }
-            let started = &mut self.started;
-            next = client.answer(&self.buffer[..n], &mut self.replies, started, conn);
-        }
-        if next == Next::Close || (conn.has_ended() && !client.is_blocked()) {
-            conn.finish();
-        }
-        let answered = self.started.wrapping_sub(before);
-        if answered > 0 {
-            // A count for a person to look at: no other data hangs on it.
-            self.requests
-                .fetch_add(u64::from(answered), Ordering::Relaxed);
-        }
-    }
-}
-
-impl Wire for Conn<'_> {
-    fn flow(&self) -> Flow {
-        Conn::flow(self)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
-        (!self.is_over()).then(|| self.send_slice(bytes))
-    }
-
-    fn end(&mut self) {
-        self.close();
     }
 }

@@ -7,12 +7,14 @@
 //! What stays inside of the stack stays unknown: events have 0 for the congestion window. It refuses to change frames,
 //! other than to complete their TCP checksum when asked: [`checksum`].
 
+mod app;
 pub mod checksum;
 mod port;
 mod segment;
 mod tally;
 mod watch;
 
+pub use app::{App, Connection};
 pub use port::{Port, Trigger};
 pub use segment::{Segment, flags};
 pub use tally::Tally;

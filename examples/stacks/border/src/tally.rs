@@ -3,7 +3,6 @@
 //! In: rounds of one thread; out: counts. They are for a person to look at: nothing else hangs on their order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// The counts of one loop: one thread writes, any may read.
 #[derive(Debug, Default)]
@@ -14,12 +13,12 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A round that took so long, and whether it did something.
+    /// A round that took so many ns, and whether it did something.
     #[inline]
-    pub fn round(&self, worked: bool, took: Duration) {
+    pub fn round(&self, worked: bool, took: u64) {
         add(&self.rounds, 1);
         if worked {
-            add(&self.working_ns, took.as_nanos() as u64);
+            add(&self.working_ns, took);
         } else {
             add(&self.empty_rounds, 1);
         }

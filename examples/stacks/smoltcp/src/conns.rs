@@ -8,6 +8,7 @@ use bypassprof_probe::{self as probe, Flow, points};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant;
+use stack_border::Connection;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
@@ -202,31 +203,19 @@ pub struct Conn<'a> {
 }
 
 impl Conn<'_> {
-    /// A small number that no other connection has as long as this one lives.
-    pub fn index(&self) -> usize {
-        self.index
+    /// The connection is no more: reset, or given up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.socket.state() == State::Closed
     }
 
-    /// Whether this is its first turn.
-    pub fn is_new(&self) -> bool {
-        self.is_new
-    }
-
-    /// Its label in events.
-    pub fn flow(&self) -> Flow {
-        self.flow
-    }
-
-    /// Copies received bytes out; 0 when there are none now.
     #[inline(never)]
-    pub fn recv_slice(&mut self, buffer: &mut [u8]) -> usize {
+    fn recv_slice(&mut self, buffer: &mut [u8]) -> usize {
         // Refused once the peer has ended and all is read.
         self.socket.recv_slice(buffer).unwrap_or(0)
     }
 
-    /// Copies bytes into the send buffer; how many it took. They leave after the turn.
     #[inline(never)]
-    pub fn send_slice(&mut self, bytes: &[u8]) -> usize {
+    fn send_slice(&mut self, bytes: &[u8]) -> usize {
         let free = self.socket.send_capacity() - self.socket.send_queue();
         // Refused once we have ended.
         let taken = self.socket.send_slice(bytes).unwrap_or(0);
@@ -234,25 +223,39 @@ impl Conn<'_> {
         probe::emit_with(points::SEND_CALL, self.flow, bytes.len() as u32, more);
         taken
     }
+}
 
-    /// FIN after what was written; reading goes on.
-    #[inline(never)]
-    pub fn close(&mut self) {
+impl Connection for Conn<'_> {
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> usize {
+        self.recv_slice(buffer)
+    }
+
+    /// Bytes leave after the turn.
+    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+        (!self.is_over()).then(|| self.send_slice(bytes))
+    }
+
+    fn end(&mut self) {
         self.socket.close();
     }
 
-    /// The peer sends no more, and all that it sent was read.
-    pub fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         !self.socket.may_recv()
     }
 
-    /// The connection is no more: reset, or given up.
-    pub fn is_over(&self) -> bool {
-        self.socket.state() == State::Closed
-    }
-
-    /// The application needs it no more; FIN follows what was written. No turn comes after this one.
-    pub fn finish(&mut self) {
+    fn finish(&mut self) {
         self.socket.close();
         self.done = true;
     }

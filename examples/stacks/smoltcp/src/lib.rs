@@ -1,6 +1,6 @@
 //! smoltcp, a TCP/IP stack written by others, over our packet I/O and with probes at its borders.
 //!
-//! In: a [`Device`](stack_netio::Device), an [`App`]; out: frames, and the application's turn on each connection that has
+//! In: a [`Device`](stack_netio::Device), an [`App`](stack_border::App); out: frames, and the application's turn on each connection that has
 //! news. smoltcp scans the whole socket set it is given for every frame and every transmission, so each connection has
 //! a set of its own here, found by our own table from the frame's addresses before smoltcp sees it.
 //!
@@ -14,5 +14,4 @@ mod deadlines;
 mod phy;
 mod stack;
 
-pub use conns::Conn;
-pub use stack::{App, SmoltcpConfig, Stack};
+pub use stack::{SmoltcpConfig, Stack};

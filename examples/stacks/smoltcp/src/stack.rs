@@ -10,7 +10,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
-use stack_border::{Kind, Port, Segment, Tally, Trigger, flags};
+use stack_border::{App, Kind, Port, Segment, Tally, Trigger, flags};
 use stack_netio::Device;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -44,12 +44,6 @@ pub struct SmoltcpConfig {
     pub send_buffer: usize,
     /// Secret of smoltcp's sequence numbers.
     pub seed: u64,
-}
-
-/// The application, called from inside the loop.
-pub trait App {
-    /// A connection is new, has news, or is over. Nothing is received until it returns.
-    fn turn(&mut self, conn: &mut Conn<'_>);
 }
 
 /// A device, smoltcp and their loop.
@@ -110,19 +104,17 @@ impl<D: Device> Stack<D> {
         let mut now = self.now();
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
-            let worked = self.round(app, now);
+            let worked = self.round(app, Instant::from_micros((now / 1000) as i64));
             let next = self.now();
-            let took = next.total_micros() - now.total_micros();
-            let took = std::time::Duration::from_micros(took.unsigned_abs());
-            self.tally.round(worked, took);
+            self.tally.round(worked, next - now);
             now = next;
         }
         self.phy.port.tx_burst(Trigger::Round);
     }
 
-    fn now(&self) -> Instant {
-        let ns = self.clock.delta_as_nanos(self.start, self.clock.raw());
-        Instant::from_micros((ns / 1000) as i64)
+    /// In ns since the stack was made.
+    fn now(&self) -> u64 {
+        self.clock.delta_as_nanos(self.start, self.clock.raw())
     }
 
     /// One round at a moment of the caller's clock, which never goes back; whether it did something.
