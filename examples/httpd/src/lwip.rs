@@ -3,7 +3,7 @@
 //! In: a place, the row's own options; out: connections served until a signal ends it.
 
 use crate::client::Job;
-use crate::place::{PREFIX, Place};
+use crate::place::Place;
 use crate::signals::{self, Totals};
 use bypassprof_probe as probe;
 use signal_hook::iterator::Signals;
@@ -13,6 +13,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+/// Length of the network's prefix.
+const PREFIX: u8 = 24;
 
 /// What is particular to this row.
 #[derive(Clone, Debug, clap::Args)]

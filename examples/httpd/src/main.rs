@@ -5,6 +5,7 @@
 //! main loop is in a file of its own.
 
 mod client;
+mod demikernel;
 mod fstack;
 mod linux;
 mod lwip;
@@ -35,6 +36,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Demikernel(#[from] demikernel::Error),
     #[error(transparent)]
     Lwip(#[from] lwip::Error),
     #[error(transparent)]
@@ -96,6 +99,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
             Ok(server.run(signals)?)
+        }
+        Stack::Demikernel => {
+            let place = Place::of_one_thread("demikernel", options).map_err(Failure::Use)?;
+            Err(demikernel::exec(&place, options.body, &options.demikernel).into())
         }
         Stack::Lwip => {
             let place = Place::of_one_thread("lwip", options).map_err(Failure::Use)?;

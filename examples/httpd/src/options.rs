@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux, fstack, lwip or smoltcp.
+    /// Whose TCP carries it: linux, fstack, demikernel, lwip or smoltcp.
     #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
@@ -30,6 +30,8 @@ pub struct Options {
     #[arg(long)]
     pub side_poll: bool,
     #[command(flatten)]
+    pub demikernel: crate::demikernel::DemikernelOptions,
+    #[command(flatten)]
     pub lwip: crate::lwip::LwipOptions,
     #[command(flatten)]
     pub smoltcp: crate::smoltcp::SmoltcpOptions,
@@ -42,6 +44,8 @@ pub enum Stack {
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
+    /// The real Demikernel, in a program of its own.
+    Demikernel,
     /// The real lwIP.
     Lwip,
     /// The real smoltcp.
@@ -52,12 +56,13 @@ fn stack(name: &str) -> Result<Stack, String> {
     match name {
         "linux" => Ok(Stack::Linux),
         "fstack" => Ok(Stack::Fstack),
+        "demikernel" => Ok(Stack::Demikernel),
         "lwip" => Ok(Stack::Lwip),
         "smoltcp" => Ok(Stack::Smoltcp),
-        "mtcp" | "ix" | "tas" | "demikernel" => Err(format!(
-            "stack {name} is not in this version; choose linux, fstack, lwip or smoltcp"
+        "mtcp" | "ix" | "tas" => Err(format!(
+            "stack {name} is not in this version; choose linux, fstack, demikernel, lwip or smoltcp"
         )),
-        _ => Err("no such stack; choose linux, fstack, lwip or smoltcp".into()),
+        _ => Err("no such stack; choose linux, fstack, demikernel, lwip or smoltcp".into()),
     }
 }
 

@@ -6,8 +6,6 @@ use crate::options::Options;
 use stack_netio::DeviceSpec;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Length of the network's prefix.
-pub const PREFIX: u8 = 24;
 const DEFAULT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 123, 0, 2), 8080);
 
 /// A device and what is listened on behind it.

@@ -134,7 +134,7 @@ fn refusals_say_what_to_do() {
     let server = Server::linux(&[]);
     let taken = server.address.to_string();
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["--stack", "wifi"], 2, "choose linux or fstack"),
+        (&["--stack", "wifi"], 2, "choose linux, "),
         (&["--stack", "mtcp"], 2, "not in this version"),
         (&["--listen", &taken], 1, "is already listened on"),
         (
