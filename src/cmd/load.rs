@@ -3,7 +3,7 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use crate::analyse::{Join, Profile};
+use crate::analyse::{Join, Packs, Profile};
 use crate::trace::{Damage, ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub const DEFAULT_FILE: &str = "bypassprof.mcap";
 
 /// Reads a recording and joins it.
-pub fn profile(path: &Path) -> Result<Profile, Failure> {
+pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
     let reader = Reader::open(path).map_err(|e| unreadable(&e))?;
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
@@ -24,7 +24,7 @@ pub fn profile(path: &Path) -> Result<Profile, Failure> {
             path.display()
         )));
     }
-    let mut join = Join::new(&metas);
+    let mut join = Join::new(&metas, packs);
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let mut progress = Progress::new(path, total);
     for record in reader.records() {

@@ -4,7 +4,9 @@
 
 pub mod flamegraph;
 pub mod gate;
+pub mod import;
 mod load;
+pub mod packs;
 pub mod record;
 pub mod report;
 
@@ -28,6 +30,10 @@ enum Command {
     Report(report::Args),
     /// A recording as a flame graph
     Flamegraph(flamegraph::Args),
+    /// Make a recording of what another tool recorded
+    Import(import::Args),
+    /// The rules that say whose cycles a function's are
+    Packs(packs::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -102,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };
     outcome.unwrap_or_else(|failure| failure.say())

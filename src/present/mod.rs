@@ -5,5 +5,6 @@
 
 pub mod flame;
 pub mod json;
+pub mod packs;
 pub mod style;
 pub mod table;
