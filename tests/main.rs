@@ -1,7 +1,9 @@
 //! The integration tests: one binary, a module per question.
 
 mod foreign;
+mod ledger;
 mod names;
+mod paper;
 mod pollmix;
 mod python;
 mod record;

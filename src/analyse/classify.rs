@@ -33,6 +33,8 @@ pub struct Verdict {
     pub by: By,
     /// Whether the innermost named function is one that is sampled when nothing is to be done.
     pub polls: bool,
+    /// Whether every round spends the same there.
+    pub steady: bool,
 }
 
 impl Verdict {
@@ -41,6 +43,7 @@ impl Verdict {
         phase: phases::UNKNOWN,
         by: By::Nothing,
         polls: false,
+        steady: false,
     };
 }
 
@@ -193,11 +196,13 @@ pub fn verdicts(rules: &Rules, stacks: &Stacks) -> Vec<Verdict> {
                 phase: rules.callers[rule].phase,
                 by: By::Override,
                 polls: false,
+                steady: false,
             },
             (None, Some(hit)) => Verdict {
                 phase: hit.phase,
                 by: By::Leaf,
                 polls: hit.polls,
+                steady: hit.steady,
             },
             (None, None) => Verdict {
                 by: if above.by == By::Nothing {
@@ -207,6 +212,7 @@ pub fn verdicts(rules: &Rules, stacks: &Stacks) -> Vec<Verdict> {
                 },
                 // A function that no rule knows may do anything; one without a name is taken for its caller's part.
                 polls: above.polls && unnamed,
+                steady: above.steady && unnamed,
                 ..above
             },
         };

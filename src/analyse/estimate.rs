@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// The normal distribution's two-sided 95 % point.
 const Z: f64 = 1.959_964;
 
+/// Samples of an idle thread from which on it is compared with.
+const ENOUGH: f64 = 30.0;
+
 /// A share of 1 with its 95 % interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Share {
@@ -131,7 +134,7 @@ impl Weighed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
     /// From the share of poll symbols alone: work inside them counts as polling, polling inside other functions (driver
-    /// receive calls) as work.
+    /// receive calls) as work. Its interval is that of sampling, not of this.
     PollSymbols,
     /// Compared with the same program idle.
     Calibrated,
@@ -159,7 +162,7 @@ pub struct Estimate {
 /// What a program's threads look like when they have nothing to do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Idle {
-    /// By role, then for all threads under the empty name: samples by phase, and of them poll symbols.
+    /// By role, or by name for threads without one.
     pub roles: BTreeMap<String, IdleMix>,
 }
 
@@ -168,21 +171,43 @@ pub struct Idle {
 pub struct IdleMix {
     /// All of its samples.
     pub all: Weighed,
-    /// Weight in poll symbols.
-    pub polls: f64,
-    /// Weight by phase outside of poll symbols.
+    /// Weight in the symbols that are compared: those that are steady, or all poll symbols where none is.
+    pub compared: f64,
+    /// Whether only steady symbols are compared.
+    pub steady: bool,
+    /// Weight by phase outside of them.
     pub others: BTreeMap<&'static str, f64>,
+    /// Innermost functions seen outside of poll symbols, and in how many samples: any other one is work.
+    pub functions: BTreeMap<String, u64>,
+    /// All samples.
+    pub samples: u64,
 }
 
 impl IdleMix {
-    /// Share of poll symbols when there is nothing to do.
-    pub fn poll_share(&self) -> Share {
-        Share::sampled(self.polls, self.all.sum, self.all.effective())
+    /// Share of the compared symbols when there is nothing to do.
+    pub fn idle_share(&self) -> Share {
+        Share::sampled(self.compared, self.all.sum, self.all.effective())
     }
 
-    /// The share of empty polling when `polls` of the weight is in poll symbols.
-    pub fn empty(&self, polls: Share) -> Share {
-        polls.over(self.poll_share())
+    /// The share of empty polling when `compared` of the weight is in the same symbols, and `unseen` in functions that
+    /// were never seen when there was nothing to do. These are work but for those that idling calls too rarely to have
+    /// been seen: their share is that of functions seen once (Good, Biometrika 40, 1953).
+    pub fn empty(&self, compared: Share, unseen: Share) -> Share {
+        let empty = compared.over(self.idle_share());
+        let once = self.functions.values().filter(|n| **n == 1).count();
+        let rare = once as f64 / self.samples.max(1) as f64;
+        let most = |unseen: f64| 1.0 - (unseen - rare).max(0.0);
+        let value = empty.value.min(most(unseen.value));
+        Share {
+            value,
+            low: empty.low.min(value),
+            high: empty.high.min(most(unseen.low)).max(value),
+        }
+    }
+
+    /// Whether it holds enough to compare with.
+    pub fn is_enough(&self) -> bool {
+        self.compared > 0.0 && self.all.effective() >= ENOUGH
     }
 }
 
@@ -212,14 +237,21 @@ mod tests {
     fn calibration() {
         let mut idle = IdleMix::default();
         idle.all.add(1000.0, 1000);
-        idle.polls = 800.0;
-        let empty = idle.empty(Share::sampled(600.0, 1000.0, 1000.0));
+        idle.compared = 800.0;
+        let compared = Share::sampled(600.0, 1000.0, 1000.0);
+        let empty = idle.empty(compared, Share::default());
         assert!((empty.value - 0.75).abs() < 1e-9);
         // Standard errors: 1.55 points of 60, 1.26 of 80: together 2.3 points of 75.
         assert!(
             (empty.high - empty.low - 4.0 * 0.0227).abs() < 0.004,
             "{empty:?}"
         );
+        // What is never seen when idle is work, whatever the comparison says, but for what is rarely seen.
+        idle.samples = 1000;
+        idle.functions = (0..20).map(|n| (n.to_string(), 1)).collect();
+        let empty = idle.empty(compared, Share::sampled(400.0, 1000.0, 1000.0));
+        assert!((empty.value - 0.62).abs() < 1e-9 && empty.high < 0.66);
+        assert!(idle.is_enough() && !IdleMix::default().is_enough());
     }
 
     proptest! {

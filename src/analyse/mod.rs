@@ -9,6 +9,7 @@ pub mod classify;
 pub mod coverage;
 pub mod estimate;
 pub mod join;
+pub mod ledger;
 pub mod packs;
 pub mod phases;
 pub mod pollstate;
@@ -18,6 +19,7 @@ pub mod timeline;
 pub mod trust;
 
 pub use join::Join;
+pub use ledger::Ledger;
 pub use packs::Packs;
 pub use profile::{Grouping, Profile, Root, Row, ThreadRow};
 pub use trust::Trust;

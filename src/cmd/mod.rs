@@ -5,6 +5,7 @@
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
+pub mod ledger;
 mod load;
 pub mod packs;
 pub mod record;
@@ -30,6 +31,8 @@ enum Command {
     Report(report::Args),
     /// A recording as a flame graph
     Flamegraph(flamegraph::Args),
+    /// Where all of the time went, by phase, adding up to 100 %
+    Ledger(ledger::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// The rules that say whose cycles a function's are
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
+        Command::Ledger(args) => ledger::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -5,6 +5,7 @@
 
 pub mod flame;
 pub mod json;
+pub mod ledger;
 pub mod packs;
 pub mod style;
 pub mod table;

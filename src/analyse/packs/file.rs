@@ -97,6 +97,8 @@ pub struct Rule {
     pub space: Option<Space>,
     /// Whether a sample in them means that the thread polled for nothing or the CPU idled.
     pub polls: bool,
+    /// Whether every round spends the same there, whatever it finds: what a recording and an idle one are compared by.
+    pub steady: bool,
     /// The functions, with their lines in the file.
     pub symbols: Vec<(Glob, usize)>,
 }
@@ -175,6 +177,8 @@ struct RuleText {
     space: Option<Space>,
     #[serde(default)]
     polls: bool,
+    #[serde(default)]
+    steady: bool,
     symbols: Vec<Spanned<String>>,
 }
 
@@ -247,7 +251,8 @@ impl Source<'_> {
             phase: self.phase(&rule.phase)?,
             order: rule.order,
             space: rule.space,
-            polls: rule.polls,
+            polls: rule.polls || rule.steady,
+            steady: rule.steady,
             symbols: symbols.collect::<Result<_, _>>()?,
         })
     }

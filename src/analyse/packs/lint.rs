@@ -54,7 +54,9 @@ fn never_asked(pack: &Pack) -> Vec<Remark> {
                 space && by.covers(glob)
             };
             if let Some((earlier, by, by_line)) = seen.iter().find(covers) {
-                let verdict = if (earlier.phase, earlier.polls) == (rule.phase, rule.polls) {
+                let verdict = if (earlier.phase, earlier.polls, earlier.steady)
+                    == (rule.phase, rule.polls, rule.steady)
+                {
                     "it is not needed"
                 } else {
                     "it is never asked"

@@ -32,6 +32,8 @@ pub struct Hit {
     pub phase: &'static str,
     /// Whether a sample there means polling for nothing, or idling.
     pub polls: bool,
+    /// Whether every round spends the same there.
+    pub steady: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -65,7 +67,12 @@ impl Rules {
             let of_order = packs.iter().flat_map(|p| &p.rules);
             for rule in of_order.filter(|r| r.order == order) {
                 for (glob, _) in &rule.symbols {
-                    rules.push(glob, rule.space, rule.phase, rule.polls);
+                    let hit = Hit {
+                        phase: rule.phase,
+                        polls: rule.polls,
+                        steady: rule.steady,
+                    };
+                    rules.push(glob, rule.space, hit);
                 }
             }
         }
@@ -79,12 +86,9 @@ impl Rules {
         rules
     }
 
-    fn push(&mut self, glob: &Glob, space: Option<Space>, phase: &'static str, polls: bool) {
+    fn push(&mut self, glob: &Glob, space: Option<Space>, hit: Hit) {
         let place = self.flat.len();
-        self.flat.push(Flat {
-            hit: Hit { phase, polls },
-            space,
-        });
+        self.flat.push(Flat { hit, space });
         if glob.text().contains('*') {
             self.patterns.push((glob.clone(), place));
         } else {
