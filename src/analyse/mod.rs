@@ -14,6 +14,7 @@ pub mod packs;
 pub mod phases;
 pub mod pollstate;
 pub mod profile;
+pub mod spans;
 pub mod stacks;
 pub mod timeline;
 pub mod trust;

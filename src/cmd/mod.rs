@@ -10,6 +10,7 @@ mod load;
 pub mod packs;
 pub mod record;
 pub mod report;
+pub mod spans;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -33,6 +34,8 @@ enum Command {
     Flamegraph(flamegraph::Args),
     /// Where all of the time went, by phase, adding up to 100 %
     Ledger(ledger::Args),
+    /// Requests on their way: what each stage took, work and waiting
+    Spans(spans::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// The rules that say whose cycles a function's are
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Ledger(args) => ledger::run(args),
+        Command::Spans(args) => spans::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -7,5 +7,6 @@ pub mod flame;
 pub mod json;
 pub mod ledger;
 pub mod packs;
+pub mod spans;
 pub mod style;
 pub mod table;
