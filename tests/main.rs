@@ -1,7 +1,10 @@
 //! The integration tests: one binary, a module per question.
 
+mod counters;
 mod foreign;
+mod ledger;
 mod names;
+mod paper;
 mod pollmix;
 mod python;
 mod record;

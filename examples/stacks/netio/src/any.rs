@@ -3,24 +3,75 @@
 //! In: words that were understood, and the stack's own address; out: one device per queue.
 
 use crate::spec::{DeviceSpec, Kind};
-use crate::{Device, OpenError, Packet, RxFrame, Tap};
+use crate::{
+    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, RxFrame, Tap, TxOffload, Xdp,
+};
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 
-/// A device of either kind.
-#[derive(Debug)]
+/// A device of any kind.
 pub enum AnyDevice {
     /// Through a packet socket.
     Packet(Packet),
+    /// Through an AF_XDP socket.
+    Xdp(Xdp),
     /// Through a TAP.
     Tap(Tap),
+    /// One of the others with something in front of it.
+    Wrapped(Box<dyn Device + Send>),
+}
+
+impl fmt::Debug for AnyDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnyDevice::Packet(device) => device.fmt(f),
+            AnyDevice::Xdp(device) => device.fmt(f),
+            AnyDevice::Tap(device) => device.fmt(f),
+            AnyDevice::Wrapped(_) => f.write_str("Wrapped"),
+        }
+    }
 }
 
 /// Opens a device of one queue for the stack whose IPv4 address is `address`.
 pub fn open(spec: &DeviceSpec, address: Ipv4Addr) -> Result<AnyDevice, OpenError> {
-    match spec.kind {
-        Kind::Packet => Packet::open(&spec.name).map(AnyDevice::Packet),
-        Kind::Tap => Tap::open(&spec.name, address).map(AnyDevice::Tap),
+    let device = match spec.kind {
+        Kind::Packet => AnyDevice::Packet(Packet::open(&spec.name, spec.offload)?),
+        Kind::Xdp => AnyDevice::Xdp(Xdp::open(&spec.name)?),
+        Kind::Tap => AnyDevice::Tap(Tap::open(&spec.name, address, spec.offload)?),
+    };
+    wrap(device, spec, 0)
+}
+
+/// Puts in front of a queue what its words ask for.
+fn wrap(device: AnyDevice, spec: &DeviceSpec, queue: usize) -> Result<AnyDevice, OpenError> {
+    let device = match spec.faults.are_none() {
+        true => device,
+        false => AnyDevice::Wrapped(Box::new(Faulty::new(device, spec.faults, queue as u64))),
+    };
+    let Some(path) = &spec.pcap else {
+        return Ok(device);
+    };
+    let path = match queue {
+        0 => path.clone(),
+        _ => numbered(path, queue),
+    };
+    match Capture::new(device, &path) {
+        Ok(capture) => Ok(AnyDevice::Wrapped(Box::new(capture))),
+        Err(source) => Err(OpenError::Capture { path, source }),
     }
+}
+
+/// `a.pcap` becomes `a.1.pcap`.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(format!(".{number}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
 }
 
 /// Opens a device with several queues, each to be polled by a thread of its own.
@@ -47,16 +98,21 @@ pub fn open_queues(
     fn any<D>(devices: Vec<D>, any: impl FnMut(D) -> AnyDevice) -> Vec<AnyDevice> {
         devices.into_iter().map(any).collect()
     }
-    Ok(match spec.kind {
+    let devices: Vec<AnyDevice> = match spec.kind {
         Kind::Packet => any(
-            Packet::open_queues(&spec.name, queues, spec.spread)?,
+            Packet::open_queues(&spec.name, spec.offload, spec.spread, queues)?,
             AnyDevice::Packet,
         ),
+        Kind::Xdp => any(Xdp::open_queues(&spec.name, queues)?, AnyDevice::Xdp),
         Kind::Tap => any(
-            Tap::open_queues(&spec.name, address, queues)?,
+            Tap::open_queues(&spec.name, address, spec.offload, queues)?,
             AnyDevice::Tap,
         ),
-    })
+    };
+    let devices = devices.into_iter().enumerate();
+    devices
+        .map(|(queue, device)| wrap(device, spec, queue))
+        .collect()
 }
 
 /// Members of a fanout group, queues of a TAP: neither has more (linux/if_packet.h, drivers/net/tun.c).
@@ -66,7 +122,9 @@ macro_rules! either {
     ($any:expr, $device:ident => $call:expr) => {
         match $any {
             AnyDevice::Packet($device) => $call,
+            AnyDevice::Xdp($device) => $call,
             AnyDevice::Tap($device) => $call,
+            AnyDevice::Wrapped($device) => $call,
         }
     };
 }
@@ -92,8 +150,20 @@ impl Device for AnyDevice {
         either!(self, device => device.rx_release());
     }
 
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        either!(self, device => device.poll_fd())
+    }
+
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {
         either!(self, device => device.tx_frame(len))
+    }
+
+    fn offloads(&self) -> Offloads {
+        either!(self, device => device.offloads())
+    }
+
+    fn tx_frame_with(&mut self, len: usize, offload: TxOffload) -> Option<&mut [u8]> {
+        either!(self, device => device.tx_frame_with(len, offload))
     }
 
     fn tx_queued(&self) -> usize {
@@ -106,5 +176,13 @@ impl Device for AnyDevice {
 
     fn rx_dropped(&mut self) -> u64 {
         either!(self, device => device.rx_dropped())
+    }
+
+    fn tx_dropped(&mut self) -> u64 {
+        either!(self, device => device.tx_dropped())
+    }
+
+    fn check(&mut self) -> Result<(), DeviceError> {
+        either!(self, device => device.check())
     }
 }

@@ -3,7 +3,9 @@
 //! In: text; out: which device is wanted and how, or a sentence that quotes the text and says what would do. It refuses to
 //! know whether such a device exists.
 
+use crate::Faults;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// What carries the frames.
@@ -11,12 +13,18 @@ use std::str::FromStr;
 pub enum Kind {
     /// An interface that exists, through packet sockets.
     Packet,
+    /// A queue of an interface that exists, through an AF_XDP socket.
+    Xdp,
     /// A TAP interface; `%d` in its name becomes a number.
     Tap,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 2] = [(Kind::Packet, "packet"), (Kind::Tap, "tap")];
+    const ALL: [(Kind, &'static str); 3] = [
+        (Kind::Packet, "packet"),
+        (Kind::Xdp, "xdp"),
+        (Kind::Tap, "tap"),
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +62,33 @@ impl fmt::Display for Spread {
     }
 }
 
+/// What is left to the kernel of checksums and of cutting frames into segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing: frames are what a wire carries.
+    #[default]
+    None,
+    /// Frames sent may leave both to the kernel.
+    Tx,
+    /// So may the other end: received frames are up to 64 KiB long.
+    Both,
+}
+
+impl Offload {
+    const ALL: [(Offload, &'static str); 3] = [
+        (Offload::None, "none"),
+        (Offload::Tx, "tx"),
+        (Offload::Both, "both"),
+    ];
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Offload::ALL.iter().find(|(offload, _)| offload == self);
+        f.write_str(word.map_or("", |(_, word)| word))
+    }
+}
+
 /// Which device a stack is to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +99,12 @@ pub struct DeviceSpec {
     pub name: String,
     /// Which of several queues gets a frame; packet sockets only.
     pub spread: Spread,
+    /// What is left to the kernel.
+    pub offload: Offload,
+    /// What is done to its frames.
+    pub faults: Faults,
+    /// The file that its frames are written to; that of a second queue has `.1` before its ending, and so on.
+    pub pcap: Option<PathBuf>,
 }
 
 impl DeviceSpec {
@@ -73,6 +114,9 @@ impl DeviceSpec {
             kind,
             name: name.into(),
             spread: Spread::default(),
+            offload: Offload::default(),
+            faults: Faults::default(),
+            pcap: None,
         }
     }
 
@@ -95,6 +139,13 @@ impl fmt::Display for DeviceSpec {
         if self.spread != Spread::default() {
             write!(f, ",spread={}", self.spread)?;
         }
+        if self.offload != Offload::default() {
+            write!(f, ",offload={}", self.offload)?;
+        }
+        write!(f, "{}", self.faults)?;
+        if let Some(path) = &self.pcap {
+            write!(f, ",pcap={}", path.display())?;
+        }
         Ok(())
     }
 }
@@ -104,7 +155,7 @@ impl fmt::Display for DeviceSpec {
 #[non_exhaustive]
 pub enum SpecError {
     /// A kind that will come.
-    #[error("device {spec}: {kind} is not in this version; use packet:IF or tap:NAME")]
+    #[error("device {spec}: {kind} is not in this version; use packet:IF, xdp:IF or tap:NAME")]
     NotInThisVersion {
         /// All that was given.
         spec: String,
@@ -112,7 +163,7 @@ pub enum SpecError {
         kind: String,
     },
     /// A kind that does not exist.
-    #[error("device {spec}: not a kind of device; use packet:IF or tap:NAME")]
+    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF or tap:NAME")]
     Unknown {
         /// All that was given.
         spec: String,
@@ -147,7 +198,7 @@ impl FromStr for DeviceSpec {
         };
         let Some((kind, _)) = Kind::ALL.iter().find(|(_, word)| *word == kind) else {
             return Err(match kind {
-                "xdp" | "dpdk" => SpecError::NotInThisVersion {
+                "dpdk" => SpecError::NotInThisVersion {
                     spec: owned(),
                     kind: kind.to_string(),
                 },
@@ -168,9 +219,19 @@ impl FromStr for DeviceSpec {
                 fix,
             })?;
         }
+        if device.offload != Offload::None && !device.faults.are_none() {
+            return Err(SpecError::Option {
+                spec: owned(),
+                option: format!("offload={}", device.offload),
+                fix: "faults are done to frames as a wire carries them; leave one of both out",
+            });
+        }
         Ok(device)
     }
 }
+
+const OPTIONS: &str = "no such option; there are offload, spread, loss, reorder, duplicate, corrupt, delay, rate, \
+    seed, pcap";
 
 impl DeviceSpec {
     /// Sets one option from its words; what would do instead, if they do not.
@@ -182,7 +243,17 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
-            _ => return Err("no such option; there is spread"),
+            "offload" if self.kind == Kind::Xdp => {
+                return Err("xdp:IF leaves nothing to the kernel; use packet:IF");
+            }
+            "offload" => {
+                let offload = Offload::ALL.iter().find(|(_, word)| *word == value);
+                self.offload = offload.ok_or("offload is none, tx or both")?.0;
+            }
+            "pcap" if value.is_empty() => return Err("pcap is the path of a file"),
+            "pcap" => self.pcap = Some(PathBuf::from(value)),
+            _ if self.faults.set(key, value)? => {}
+            _ => return Err(OPTIONS),
         }
         Ok(())
     }
@@ -195,7 +266,12 @@ mod tests {
     /// Every kind reads back as it was written.
     #[test]
     fn specs_read_back() {
-        for text in ["packet:eth0", "tap:first-try", "packet:eth0,spread=turn"] {
+        for text in [
+            "packet:eth0",
+            "xdp:eth0",
+            "tap:first-try",
+            "packet:eth0,spread=turn,offload=both",
+        ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
         let own = DeviceSpec::default();
@@ -205,10 +281,10 @@ mod tests {
     /// What cannot be opened is refused with the words given and the choices there are.
     #[test]
     fn refusals_name_the_choices() {
-        for text in ["xdp:eth0", "dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
+        for text in ["dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(
-                error.contains(text) && error.contains("packet:IF or tap:NAME"),
+                error.contains(text) && error.contains("packet:IF, xdp:IF or tap:NAME"),
                 "{error}"
             );
         }
@@ -222,8 +298,12 @@ mod tests {
         for (text, fix) in [
             ("packet:eth0,spread=rss", "hash, turn or cpu"),
             ("tap:eth0,spread=turn", "only packet:IF"),
+            ("xdp:eth0,offload=tx", "use packet:IF"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
+            ("tap:eth0,pcap=", "path of a file"),
+            ("tap:eth0,loss=2", "0% to 100%"),
+            ("tap:eth0,loss=1%,offload=tx", "as a wire carries them"),
         ] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains(fix), "{error}");

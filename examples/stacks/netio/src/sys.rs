@@ -36,12 +36,12 @@ pub fn set<T: Plain>(socket: BorrowedFd<'_>, option: libc::c_int, value: T) -> i
     check(done as isize).map(|_| ())
 }
 
-/// Binds a packet socket to all protocols of one interface.
-pub fn bind(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+/// Binds a packet socket to one interface, to receive this protocol of it; 0: to send only.
+pub fn bind(socket: BorrowedFd<'_>, interface: u32, protocol: libc::c_int) -> io::Result<()> {
     // SAFETY: a structure of integers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { MaybeUninit::zeroed().assume_init() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = (protocol as u16).to_be();
     address.sll_ifindex = interface.cast_signed();
     let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the kernel reads `size` bytes of an address that lives as long as the call.
@@ -116,9 +116,17 @@ pub fn send<'a>(
     check(done as isize)
 }
 
-/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got. With
-/// `multi_queue` other devices may be attached to the same interface.
-pub fn attach_tap(device: &File, name: &str, multi_queue: bool) -> io::Result<String> {
+/// Whether a frame that was not taken may be taken later: queues are full, or a signal came between.
+pub fn is_full(error: &io::Error) -> bool {
+    let full = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::ENOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|number| full.contains(&number))
+}
+
+/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got. `flags` are
+/// further `IFF_` ones.
+pub fn attach_tap(device: &File, name: &str, flags: libc::c_int) -> io::Result<String> {
     // SAFETY: a structure of integers, for which zero is a value.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     if name.is_empty() || name.len() >= request.ifr_name.len() {
@@ -127,18 +135,51 @@ pub fn attach_tap(device: &File, name: &str, multi_queue: bool) -> io::Result<St
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    let several = if multi_queue {
-        libc::IFF_MULTI_QUEUE
-    } else {
-        0
-    };
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | several) as libc::c_short;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | flags;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: the request reads and writes one `struct ifreq`.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     check(done as isize)?;
     let bytes = request.ifr_name.map(|c| c as u8);
     let name = CStr::from_bytes_until_nul(&bytes).map_err(io::Error::other)?;
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Tells the host what a TAP's stack takes: checksums that are not made and TCP frames that are not cut, or neither.
+pub fn set_tap_offloads(device: &File, offloads: bool) -> io::Result<()> {
+    let flags = if offloads {
+        libc::TUN_F_CSUM | libc::TUN_F_TSO4
+    } else {
+        0
+    };
+    let flags = libc::c_ulong::from(flags);
+    // SAFETY: the request takes a number.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, flags) };
+    check(done as isize).map(|_| ())
+}
+
+/// A socket to ask about interfaces of the calling thread's network namespace, from wherever.
+pub fn control_socket() -> io::Result<OwnedFd> {
+    // SAFETY: a system call on numbers.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd as isize)?;
+    // SAFETY: the descriptor has just been made and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether the interface of this number is up; an error if there is none.
+pub fn is_up(socket: BorrowedFd<'_>, interface: u32) -> io::Result<bool> {
+    // SAFETY: a structure of integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    request.ifr_ifru.ifru_ifindex = interface.cast_signed();
+    for ask in [libc::SIOCGIFNAME, libc::SIOCGIFFLAGS] {
+        // SAFETY: both requests read and write one `struct ifreq`.
+        let done = unsafe { libc::ioctl(socket.as_raw_fd(), ask, &raw mut request) };
+        check(done as isize)?;
+    }
+    // SAFETY: the last request has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
 }
 
 fn check(done: isize) -> io::Result<usize> {

@@ -3,7 +3,7 @@
 
 mod link;
 
-use link::{flush, lab, pair_with, wait_any};
+use link::{answer_arp, flush, lab, pair_with, wait_any};
 use netlab::Interface;
 use stack_netio::{AnyDevice, Device, DeviceSpec, open_queues};
 use std::collections::BTreeMap;
@@ -129,7 +129,8 @@ fn a_tap_answers_where_it_was_asked() {
     socket
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    answer_arp(&mut queues, &socket);
+    socket.send_to(b"hello", "10.77.0.2:9").unwrap();
+    answer_arp(&mut queues, SERVER);
     for (queue, port) in (0..QUEUES).zip(2000..).chain((0..QUEUES).rev().zip(2000..)) {
         let frame = queues[queue].tx_frame(46).unwrap();
         datagram(frame, macs, (SERVER, port), (CLIENT, 9000));
@@ -152,31 +153,6 @@ fn a_tap_answers_where_it_was_asked() {
     }
 }
 
-/// Has the host ask who the server is, and tells it, from whichever queue the question came.
-fn answer_arp(queues: &mut [AnyDevice], socket: &UdpSocket) {
-    socket.send_to(b"hello", "10.77.0.2:9").unwrap();
-    let asked = loop {
-        let asked = wait_any(queues, 1);
-        if queues[asked].rx_frame(0).bytes[12..14] == [0x08, 0x06] {
-            break asked;
-        }
-        queues[asked].rx_release();
-    };
-    let device = &mut queues[asked];
-    let question = device.rx_frame(0).bytes[..42].to_vec();
-    device.rx_release();
-    let mac = device.mac();
-    let answer = device.tx_frame(42).unwrap();
-    answer.copy_from_slice(&question);
-    answer[..6].copy_from_slice(&question[6..12]);
-    answer[6..12].copy_from_slice(&mac);
-    answer[21] = 2;
-    answer[22..28].copy_from_slice(&mac);
-    answer[28..32].copy_from_slice(&SERVER);
-    answer[32..42].copy_from_slice(&question[22..32]);
-    flush(device);
-}
-
 /// As many queues as no kernel has are refused with the numbers there are.
 #[test]
 fn absurd_numbers_are_refused() {
@@ -190,4 +166,19 @@ fn absurd_numbers_are_refused() {
             "{text}"
         );
     }
+}
+
+/// An interface with fewer queues than asked for is named.
+#[test]
+fn missing_queues_are_named() {
+    let Some(lab) = lab() else { return };
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    let spec: DeviceSpec = "xdp:netio-a".parse().unwrap();
+    let opened = a.enter(|| open_queues(&spec, SERVER.into(), 64)).unwrap();
+    let text = opened.unwrap_err().to_string();
+    assert!(
+        text.contains("xdp:netio-a") && text.contains("fewer queues"),
+        "{text}"
+    );
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use netlab::{Lab, LabError, Namespace};
-use stack_netio::{AnyDevice, Device, DeviceSpec, Packet, open, open_queues};
+use stack_netio::{AnyDevice, Device, DeviceSpec, open, open_queues};
 use std::time::{Duration, Instant};
 
 /// A lab, or why there is none.
@@ -17,12 +17,13 @@ pub fn lab() -> Option<Lab> {
     }
 }
 
-/// Two packet devices, one at each end of a veth pair.
-pub fn pair(lab: &Lab) -> (Packet, Packet) {
-    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
-    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
-    let open = |n: &Namespace, name: &str| n.enter(|| Packet::open(name)).unwrap().unwrap();
-    (open(&a, "netio-a"), open(&b, "netio-b"))
+/// Kinds of devices that open an interface which is there.
+pub const KINDS: [&str; 2] = ["packet", "xdp"];
+
+/// Two devices of a kind, one at each end of a veth pair.
+pub fn pair(lab: &Lab, kind: &str) -> (AnyDevice, AnyDevice) {
+    let (a, mut b) = pair_with(lab, kind, 1, "");
+    (a, b.remove(0))
 }
 
 /// An Ethernet type that no kernel answers.
@@ -106,4 +107,41 @@ pub fn wait_any(queues: &mut [AnyDevice], max: usize) -> usize {
         std::thread::yield_now();
     }
     panic!("nothing was received");
+}
+
+/// Waits for the host to ask who has `address`, and tells it, from whichever queue the question came.
+pub fn answer_arp(queues: &mut [AnyDevice], address: [u8; 4]) {
+    let asked = loop {
+        let asked = wait_any(queues, 1);
+        if queues[asked].rx_frame(0).bytes[12..14] == [0x08, 0x06] {
+            break asked;
+        }
+        queues[asked].rx_release();
+    };
+    let device = &mut queues[asked];
+    let question = device.rx_frame(0).bytes[..42].to_vec();
+    device.rx_release();
+    let mac = device.mac();
+    let answer = device.tx_frame(42).unwrap();
+    answer.copy_from_slice(&question);
+    answer[..6].copy_from_slice(&question[6..12]);
+    answer[6..12].copy_from_slice(&mac);
+    answer[21] = 2;
+    answer[22..28].copy_from_slice(&mac);
+    answer[28..32].copy_from_slice(&address);
+    answer[32..42].copy_from_slice(&question[22..32]);
+    flush(device);
+}
+
+/// Two packet devices at the ends of a veth pair, each with options of its own.
+pub fn pair_of(lab: &Lab, options: [&str; 2]) -> (AnyDevice, AnyDevice) {
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    let open = |namespace: &Namespace, text: String| {
+        let spec: DeviceSpec = text.parse().unwrap();
+        let opened = namespace.enter(|| open(&spec, [10, 77, 0, 2].into()));
+        opened.unwrap().unwrap()
+    };
+    let here = open(&a, format!("packet:netio-a{}", options[0]));
+    (here, open(&b, format!("packet:netio-b{}", options[1])))
 }
