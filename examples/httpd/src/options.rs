@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::ix;
+use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -8,8 +10,8 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux or fstack.
-    #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
+    /// Whose TCP carries it.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "linux")]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = body)]
@@ -24,31 +26,28 @@ pub struct Options {
     #[arg(long, value_name = "tap:NAME|packet:IF")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub tx_delay_us: u64,
+    #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_drain_us: u64,
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
+    #[command(flatten)]
+    pub mtcp: MtcpOptions,
+    #[command(flatten)]
+    pub ix: ix::IxOptions,
 }
 
 /// The stacks that are built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stack {
     /// The kernel's, by epoll.
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
-}
-
-fn stack(name: &str) -> Result<Stack, String> {
-    match name {
-        "linux" => Ok(Stack::Linux),
-        "fstack" => Ok(Stack::Fstack),
-        "mtcp" | "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux or fstack"
-        )),
-        _ => Err("no such stack; choose linux or fstack".into()),
-    }
+    /// A stack thread and an application thread on each core.
+    Mtcp,
+    /// Run to completion in adaptive batches, one elastic thread a queue.
+    Ix,
 }
 
 /// Longest body: what a thread's response buffer may hold.
