@@ -186,6 +186,10 @@ impl Engine {
         if let Some(id) = self.table.find(key) {
             self.core.counters.segments_in += 1;
             let after = self.with(id, |core, conn| {
+                if conn.state == State::SynReceived {
+                    // Where a half-open connection's answers go is only known from what came.
+                    conn.mac = Some(from);
+                }
                 core.tcp_input(id, conn, &segment, meta, now, out)
             });
             match after {
