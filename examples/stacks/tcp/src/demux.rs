@@ -180,16 +180,13 @@ impl Engine {
             Err(why) => return self.reject(why),
         };
         segment.marked = packet.marked;
+        segment.from = from;
         self.core.counters.marks_in += u64::from(packet.marked);
         let key = Key::new(packet.source, segment.source_port, segment.destination_port);
         let mut behind = None;
         if let Some(id) = self.table.find(key) {
             self.core.counters.segments_in += 1;
             let after = self.with(id, |core, conn| {
-                if conn.state == State::SynReceived {
-                    // Where a half-open connection's answers go is only known from what came.
-                    conn.mac = Some(from);
-                }
                 core.tcp_input(id, conn, &segment, meta, now, out)
             });
             match after {
