@@ -15,15 +15,18 @@ pub enum Kind {
     Packet,
     /// A queue of an interface that exists, through an AF_XDP socket.
     Xdp,
+    /// A virtual device of DPDK's.
+    Dpdk,
     /// A TAP interface; `%d` in its name becomes a number.
     Tap,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 3] = [
+    const ALL: [(Kind, &'static str); 4] = [
         (Kind::Packet, "packet"),
         (Kind::Xdp, "xdp"),
         (Kind::Tap, "tap"),
+        (Kind::Dpdk, "dpdk"),
     ];
 }
 
@@ -95,8 +98,10 @@ impl fmt::Display for Offload {
 pub struct DeviceSpec {
     /// What carries the frames.
     pub kind: Kind,
-    /// The interface's name.
+    /// The interface's name, or the virtual device's.
     pub name: String,
+    /// What DPDK's driver is told: all options that are not ours, as they were given.
+    pub arguments: String,
     /// Which of several queues gets a frame; packet sockets only.
     pub spread: Spread,
     /// What is left to the kernel.
@@ -113,6 +118,7 @@ impl DeviceSpec {
         DeviceSpec {
             kind,
             name: name.into(),
+            arguments: String::new(),
             spread: Spread::default(),
             offload: Offload::default(),
             faults: Faults::default(),
@@ -136,6 +142,9 @@ impl Default for DeviceSpec {
 impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.name)?;
+        if !self.arguments.is_empty() {
+            write!(f, ",{}", self.arguments)?;
+        }
         if self.spread != Spread::default() {
             write!(f, ",spread={}", self.spread)?;
         }
@@ -154,16 +163,8 @@ impl fmt::Display for DeviceSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// A kind that will come.
-    #[error("device {spec}: {kind} is not in this version; use packet:IF, xdp:IF or tap:NAME")]
-    NotInThisVersion {
-        /// All that was given.
-        spec: String,
-        /// The part before the colon.
-        kind: String,
-    },
     /// A kind that does not exist.
-    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF or tap:NAME")]
+    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF, tap:NAME or dpdk:VDEV")]
     Unknown {
         /// All that was given.
         spec: String,
@@ -173,6 +174,14 @@ pub enum SpecError {
         "device {spec}: an interface's name has 1 to 15 bytes, without blanks, slashes, colons and commas"
     )]
     Name {
+        /// All that was given.
+        spec: String,
+    },
+    /// A name that no virtual device of DPDK's can have.
+    #[error(
+        "device {spec}: DPDK's virtual devices are named net_tap0, net_af_packet0 and the like"
+    )]
+    VirtualDevice {
         /// All that was given.
         spec: String,
     },
@@ -197,19 +206,21 @@ impl FromStr for DeviceSpec {
             return Err(SpecError::Unknown { spec: owned() });
         };
         let Some((kind, _)) = Kind::ALL.iter().find(|(_, word)| *word == kind) else {
-            return Err(match kind {
-                "dpdk" => SpecError::NotInThisVersion {
-                    spec: owned(),
-                    kind: kind.to_string(),
-                },
-                _ => SpecError::Unknown { spec: owned() },
-            });
+            return Err(SpecError::Unknown { spec: owned() });
         };
         let mut words = rest.split(',');
         let name = words.next().unwrap_or_default();
-        let odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0');
-        if name.is_empty() || name.len() > 15 || name.contains(odd) {
-            return Err(SpecError::Name { spec: owned() });
+        if *kind == Kind::Dpdk {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let number = name.ends_with(|c: char| c.is_ascii_digit());
+            if !name.starts_with("net_") || !number || name.len() > 31 || !name.chars().all(plain) {
+                return Err(SpecError::VirtualDevice { spec: owned() });
+            }
+        } else {
+            let odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0');
+            if name.is_empty() || name.len() > 15 || name.contains(odd) {
+                return Err(SpecError::Name { spec: owned() });
+            }
         }
         let mut device = DeviceSpec::new(*kind, name);
         for option in words {
@@ -243,8 +254,8 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
-            "offload" if self.kind == Kind::Xdp => {
-                return Err("xdp:IF leaves nothing to the kernel; use packet:IF");
+            "offload" if matches!(self.kind, Kind::Xdp | Kind::Dpdk) => {
+                return Err("only packet:IF and tap:NAME leave work to the kernel");
             }
             "offload" => {
                 let offload = Offload::ALL.iter().find(|(_, word)| *word == value);
@@ -253,6 +264,12 @@ impl DeviceSpec {
             "pcap" if value.is_empty() => return Err("pcap is the path of a file"),
             "pcap" => self.pcap = Some(PathBuf::from(value)),
             _ if self.faults.set(key, value)? => {}
+            _ if self.kind == Kind::Dpdk && !key.is_empty() && !option.contains('\0') => {
+                if !self.arguments.is_empty() {
+                    self.arguments.push(',');
+                }
+                self.arguments.push_str(option);
+            }
             _ => return Err(OPTIONS),
         }
         Ok(())
@@ -269,6 +286,8 @@ mod tests {
         for text in [
             "packet:eth0",
             "xdp:eth0",
+            "dpdk:net_tap0",
+            "dpdk:net_af_packet1,iface=eth0,qpairs=2,loss=1%,pcap=a.pcap",
             "tap:first-try",
             "packet:eth0,spread=turn,offload=both",
         ] {
@@ -281,10 +300,10 @@ mod tests {
     /// What cannot be opened is refused with the words given and the choices there are.
     #[test]
     fn refusals_name_the_choices() {
-        for text in ["dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
+        for text in ["eth0", "wifi:eth0", ""] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(
-                error.contains(text) && error.contains("packet:IF, xdp:IF or tap:NAME"),
+                error.contains(text) && error.contains("packet:IF, xdp:IF, tap:NAME or dpdk:VDEV"),
                 "{error}"
             );
         }
@@ -298,7 +317,9 @@ mod tests {
         for (text, fix) in [
             ("packet:eth0,spread=rss", "hash, turn or cpu"),
             ("tap:eth0,spread=turn", "only packet:IF"),
-            ("xdp:eth0,offload=tx", "use packet:IF"),
+            ("xdp:eth0,offload=tx", "only packet:IF and tap:NAME"),
+            ("dpdk:--vdev=x", "net_tap0"),
+            ("dpdk:net_tap", "net_tap0"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
             ("tap:eth0,pcap=", "path of a file"),
