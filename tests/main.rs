@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per question.
 
+mod counters;
 mod foreign;
 mod names;
 mod pollmix;

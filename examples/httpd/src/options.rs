@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -8,7 +9,7 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux or fstack.
+    /// Whose TCP carries it: linux, fstack or mtcp.
     #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
@@ -24,11 +25,13 @@ pub struct Options {
     #[arg(long, value_name = "tap:NAME|packet:IF")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub tx_delay_us: u64,
+    #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_drain_us: u64,
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
+    #[command(flatten)]
+    pub mtcp: MtcpOptions,
 }
 
 /// The stacks that are built in.
@@ -38,16 +41,19 @@ pub enum Stack {
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
+    /// A stack thread and an application thread on each core.
+    Mtcp,
 }
 
 fn stack(name: &str) -> Result<Stack, String> {
     match name {
         "linux" => Ok(Stack::Linux),
         "fstack" => Ok(Stack::Fstack),
-        "mtcp" | "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux or fstack"
+        "mtcp" => Ok(Stack::Mtcp),
+        "ix" | "tas" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
+            "stack {name} is not in this version; choose linux, fstack or mtcp"
         )),
-        _ => Err("no such stack; choose linux or fstack".into()),
+        _ => Err("no such stack; choose linux, fstack or mtcp".into()),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
 };
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// A device of any kind.
@@ -174,6 +175,10 @@ impl Device for AnyDevice {
 
     fn rx_release(&mut self) {
         either!(self, device => device.rx_release());
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        either!(self, device => device.poll_fd())
     }
 
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {

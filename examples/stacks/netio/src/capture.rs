@@ -10,6 +10,7 @@ use crate::watch::DeviceError;
 use crate::{Device, RxFrame};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,10 @@ impl<D: Device> Device for Capture<D> {
             self.file.write(now, self.device.rx_frame(index).bytes);
         }
         held
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.device.poll_fd()
     }
 
     fn rx_frame(&self, index: usize) -> RxFrame<'_> {

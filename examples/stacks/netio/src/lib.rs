@@ -40,6 +40,8 @@ pub use tap::Tap;
 pub use watch::DeviceError;
 pub use xdp::Xdp;
 
+use std::os::fd::BorrowedFd;
+
 /// One queue of a network device, polled by one thread. Nothing here blocks.
 pub trait Device {
     /// The Ethernet address that a stack on this device should use.
@@ -57,6 +59,11 @@ pub trait Device {
 
     /// Gives all frames held back to the device.
     fn rx_release(&mut self);
+
+    /// Where poll(2) tells that frames have come; `None` for a device that has no such place.
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Room for one frame of `len` bytes, which is queued by this call and must be filled before the next one; `None`
     /// when the queue is full, or `len` is more than the link carries or less than an Ethernet header.

@@ -13,7 +13,7 @@ use crate::watch::{DeviceError, Watch};
 use crate::{Device, Offload, OpenError, RxFrame, Spread, sys};
 use netlab::Interface;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Frames that wait to be sent; more than a stack makes in one round.
 const TX_FRAMES: usize = 1024;
@@ -149,6 +149,10 @@ impl Device for Packet {
 
     fn rx_release(&mut self) {
         self.ring.release();
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
     }
 
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {

@@ -11,6 +11,7 @@ use netlab::Interface;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Frames held at once.
@@ -206,6 +207,10 @@ impl Device for Tap {
 
     fn rx_release(&mut self) {
         self.held.clear();
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.device.as_fd())
     }
 
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {

@@ -17,6 +17,7 @@ use netlab::Interface;
 use program::Redirection;
 use socket::{Shape, Socket};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// One queue of an interface through an AF_XDP socket.
@@ -106,6 +107,10 @@ impl Device for Xdp {
 
     fn rx_burst(&mut self, max: usize) -> usize {
         self.socket.receive(max)
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.fd())
     }
 
     fn rx_frame(&self, index: usize) -> RxFrame<'_> {

@@ -82,6 +82,14 @@ pub enum Congestion {
         /// Rate at the start of a connection.
         bytes_per_second: u64,
     },
+    /// TAS's: a rate of the engine's own finding, from marks and losses of two round trips (see `RateControl`). Its
+    /// defaults are 1,250,000 for both.
+    DctcpRate {
+        /// Bytes per second at the start of a connection; also the least.
+        initial: u64,
+        /// Bytes per second that are added every two round trips once slow start is over.
+        step: u64,
+    },
 }
 
 /// What is sent again after three duplicate acknowledgements.
@@ -157,9 +165,13 @@ pub struct Policy {
     pub timestamps: bool,
     /// Offer selective acknowledgements.
     pub sack: bool,
+    /// Offer to tell and to heed congestion marks (RFC 3168; as RFC 8257 has it with `Congestion::DctcpRate`).
+    pub ecn: bool,
+    /// Answer SYNs beyond the backlog with cookies instead of dropping them.
+    pub syn_cookies: bool,
     /// Verify received checksums in software where the device did not.
     pub verify_checksums: bool,
-    /// Leave transmit checksums of TCP to the device.
+    /// Leave transmit checksums of TCP to the device. Frames that the device cuts (see `TxHints::cut`) always leave them.
     pub offload_checksums: bool,
     /// How long TIME-WAIT lasts, and how long FIN-WAIT-2 lasts after the application has gone.
     pub time_wait: Duration,
@@ -197,6 +209,8 @@ impl Default for Policy {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            ecn: false,
+            syn_cookies: true,
             verify_checksums: true,
             offload_checksums: false,
             time_wait: Duration::from_secs(60),

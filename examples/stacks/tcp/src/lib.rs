@@ -24,13 +24,20 @@ pub mod time;
 mod buffer;
 mod congestion;
 mod conn;
+mod cookie;
 mod core;
+mod demux;
 mod engine;
+mod expiry;
 mod input;
+mod neighbours;
 mod output;
+mod path_mtu;
 mod recovery;
+mod replies;
 mod rtt;
 mod seq;
+mod siphash;
 mod table;
 mod timers;
 mod wire;
@@ -38,6 +45,7 @@ mod wire;
 pub use config::{
     AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,
 };
+pub use congestion::RateControl;
 pub use engine::Engine;
 pub use event::{Closing, ConnId, ConnInfo, Counters, Event, EventKind, ListenerId, TcpError};
 pub use sink::{FrameMeta, FrameSink, TxFrame, TxHints};

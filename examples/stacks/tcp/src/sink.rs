@@ -21,6 +21,10 @@ pub struct TxHints {
     /// `Some((start, offset))`: the device sums from byte `start` of the frame to its end and stores the checksum `offset`
     /// bytes after `start`; the pseudo header's sum is already there.
     pub checksum: Option<(u16, u16)>,
+    /// `Some(bytes)`: the frame is one TCP segment larger than the link carries; the device cuts its payload into pieces
+    /// of so many bytes and gives each the headers (segmentation offload). `checksum` is set then, too. Only sinks whose
+    /// [`FrameSink::largest_cut`] says so are asked.
+    pub cut: Option<u16>,
 }
 
 /// A frame to be filled.
@@ -36,6 +40,12 @@ pub struct TxFrame<'a> {
 pub trait FrameSink {
     /// Room for one frame of `len` bytes; `None` when the queue is full, and the engine tries again later.
     fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>>;
+
+    /// Most bytes of a frame that the device cuts into segments by itself (see [`TxHints::cut`]), Ethernet header
+    /// included; 0: it cuts none.
+    fn largest_cut(&self) -> usize {
+        0
+    }
 }
 
 /// Keeps the frames: for tests, and for stacks that hand them on later.

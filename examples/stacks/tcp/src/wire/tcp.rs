@@ -16,6 +16,10 @@ pub(crate) mod flags {
     pub(crate) const RST: u8 = 4;
     pub(crate) const PSH: u8 = 8;
     pub(crate) const ACK: u8 = 16;
+    /// The sender has seen congestion marks (RFC 3168); on a SYN with CWR: it would tell.
+    pub(crate) const ECE: u8 = 64;
+    /// The sender has slowed down because of that.
+    pub(crate) const CWR: u8 = 128;
 }
 
 /// Options that we understand.
@@ -43,6 +47,8 @@ pub(crate) struct Segment<'a> {
     pub flags: u8,
     pub window: u16,
     pub options: Options,
+    /// The packet that brought it was marked by a congested router.
+    pub marked: bool,
     pub payload: &'a [u8],
 }
 
@@ -69,6 +75,7 @@ impl<'a> Segment<'a> {
             flags: bytes[13],
             window: be16(bytes, 14),
             options: options(&bytes[HEADER..header]),
+            marked: false,
             payload: &bytes[header..],
         })
     }
