@@ -48,5 +48,5 @@ pub use config::{
 pub use congestion::RateControl;
 pub use engine::Engine;
 pub use event::{Closing, ConnId, ConnInfo, Counters, Event, EventKind, ListenerId, TcpError};
-pub use sink::{FrameMeta, FrameSink, TxFrame, TxHints};
+pub use sink::{Cut, FrameMeta, FrameSink, TxFrame, TxHints};
 pub use time::Time;
