@@ -155,6 +155,7 @@ fn main() {
     let kinds = [
         "packet:netio-b",
         "packet:netio-b,offload=tx",
+        "packet:netio-b,bulk=1ms",
         "xdp:netio-b",
         "tap:netio-t",
         "tap:netio-t,offload=both",

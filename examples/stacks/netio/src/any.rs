@@ -6,7 +6,8 @@
 use crate::Dpdk;
 use crate::spec::{DeviceSpec, Kind};
 use crate::{
-    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, RxFrame, Tap, TxOffload, Xdp,
+    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, PacketOptions, RxFrame, Tap,
+    TxOffload, Xdp,
 };
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -102,12 +103,17 @@ pub fn open_queues(
     fn any<D>(devices: Vec<D>, any: impl FnMut(D) -> AnyDevice) -> Vec<AnyDevice> {
         devices.into_iter().map(any).collect()
     }
+    let options = PacketOptions {
+        offload: spec.offload,
+        spread: spec.spread,
+        bulk: spec.bulk,
+    };
     let devices: Vec<AnyDevice> = match spec.kind {
         Kind::Packet if queues == 1 => {
-            vec![AnyDevice::Packet(Packet::open(&spec.name, spec.offload)?)]
+            vec![AnyDevice::Packet(Packet::open(&spec.name, options)?)]
         }
         Kind::Packet => any(
-            Packet::open_queues(&spec.name, spec.offload, spec.spread, queues)?,
+            Packet::open_queues(&spec.name, options, queues)?,
             AnyDevice::Packet,
         ),
         Kind::Xdp => any(Xdp::open_queues(&spec.name, queues)?, AnyDevice::Xdp),

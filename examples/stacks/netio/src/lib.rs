@@ -6,6 +6,7 @@
 //! of one thread.
 
 mod any;
+mod blockring;
 mod capture;
 mod checksum;
 #[cfg(has_dpdk)]
@@ -34,7 +35,7 @@ pub use faults::{Chance, Faults};
 pub use faulty::Faulty;
 pub use impair::FaultCounts;
 pub use offload::{Offloads, Segment, TxOffload};
-pub use packet::Packet;
+pub use packet::{Packet, PacketOptions};
 pub use spec::{DeviceSpec, Kind, Offload, SpecError, Spread};
 pub use tap::Tap;
 pub use watch::DeviceError;

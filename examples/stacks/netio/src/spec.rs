@@ -5,6 +5,7 @@
 
 use crate::Faults;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -106,6 +107,8 @@ pub struct DeviceSpec {
     pub spread: Spread,
     /// What is left to the kernel.
     pub offload: Offload,
+    /// Receive in blocks, each seen after so many milliseconds at the latest; packet sockets only.
+    pub bulk: Option<NonZeroU16>,
     /// What is done to its frames.
     pub faults: Faults,
     /// The file that its frames are written to; that of a second queue has `.1` before its ending, and so on.
@@ -121,6 +124,7 @@ impl DeviceSpec {
             arguments: String::new(),
             spread: Spread::default(),
             offload: Offload::default(),
+            bulk: None,
             faults: Faults::default(),
             pcap: None,
         }
@@ -150,6 +154,9 @@ impl fmt::Display for DeviceSpec {
         }
         if self.offload != Offload::default() {
             write!(f, ",offload={}", self.offload)?;
+        }
+        if let Some(wait) = self.bulk {
+            write!(f, ",bulk={wait}ms")?;
         }
         write!(f, "{}", self.faults)?;
         if let Some(path) = &self.pcap {
@@ -241,7 +248,7 @@ impl FromStr for DeviceSpec {
     }
 }
 
-const OPTIONS: &str = "no such option; there are offload, spread, loss, reorder, duplicate, corrupt, delay, rate, \
+const OPTIONS: &str = "no such option; there are offload, spread, bulk, loss, reorder, duplicate, corrupt, delay, rate, \
     seed, pcap";
 
 impl DeviceSpec {
@@ -254,6 +261,12 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
+            "bulk" if self.kind == Kind::Packet => {
+                let number = value.strip_suffix("ms").and_then(|v| v.parse().ok());
+                let wait = number.filter(|wait: &NonZeroU16| wait.get() <= 1000);
+                self.bulk = Some(wait.ok_or("bulk is the longest wait of a block, 1ms to 1000ms")?);
+            }
+            "bulk" => return Err("only packet:IF receives in blocks"),
             "offload" if matches!(self.kind, Kind::Xdp | Kind::Dpdk) => {
                 return Err("only packet:IF and tap:NAME leave work to the kernel");
             }
@@ -279,6 +292,33 @@ impl DeviceSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is put together from our words is understood and said again with the same meaning, or refused with a
+        /// sentence that quotes it.
+        #[test]
+        fn words_keep_their_meaning(
+            kind in prop::sample::select(vec!["packet", "xdp", "tap", "dpdk", "wifi"]),
+            name in "[a-z0-9_]{1,15}|net_tap[0-9]|.{0,20}",
+            options in prop::collection::vec(
+                "(loss|reorder|duplicate|corrupt)=[0-9]{1,3}(\\.[0-9]{1,5})?%|delay=[0-9]{1,6}(ns|us|ms|s)?|\
+                    rate=[0-9]{1,5}[kMG]?|seed=[0-9]{1,20}|pcap=[a-z./ ]{0,9}|spread=(hash|turn|cpu)|bulk=[0-9]{1,4}ms|\
+                    offload=(none|tx|both)|.{0,12}",
+                0..5,
+            ),
+        ) {
+            let mut text = format!("{kind}:{name}");
+            for option in options {
+                text.push(',');
+                text.push_str(&option);
+            }
+            match text.parse::<DeviceSpec>() {
+                Ok(spec) => prop_assert_eq!(spec.to_string().parse(), Ok(spec)),
+                Err(error) => prop_assert!(error.to_string().contains(&text)),
+            }
+        }
+    }
 
     /// Every kind reads back as it was written.
     #[test]
@@ -289,7 +329,7 @@ mod tests {
             "dpdk:net_tap0",
             "dpdk:net_af_packet1,iface=eth0,qpairs=2,loss=1%,pcap=a.pcap",
             "tap:first-try",
-            "packet:eth0,spread=turn,offload=both",
+            "packet:eth0,spread=turn,offload=both,bulk=10ms",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
@@ -320,6 +360,9 @@ mod tests {
             ("xdp:eth0,offload=tx", "only packet:IF and tap:NAME"),
             ("dpdk:--vdev=x", "net_tap0"),
             ("dpdk:net_tap", "net_tap0"),
+            ("packet:eth0,bulk=0ms", "1ms to 1000ms"),
+            ("packet:eth0,bulk", "1ms to 1000ms"),
+            ("xdp:eth0,bulk=1ms", "only packet:IF"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
             ("tap:eth0,pcap=", "path of a file"),
