@@ -109,14 +109,14 @@ impl<D: Device> FrameSink for Port<D> {
             self.oldest = probe::now().raw();
         }
         let waiting = self.device.tx_queued();
-        let left = TxOffload {
+        let offload = TxOffload {
             checksum: hints.checksum,
             segment: hints.cut.map(|cut| Segment {
                 header: cut.header,
                 payload: cut.payload,
             }),
         };
-        let Some(bytes) = self.device.tx_frame_with(len, left) else {
+        let Some(bytes) = self.device.tx_frame_with(len, offload) else {
             self.refused = true;
             probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
             return None;
