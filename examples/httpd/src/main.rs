@@ -11,6 +11,7 @@ mod linux;
 mod mtcp;
 mod options;
 mod signals;
+mod tas;
 
 use clap::Parser;
 use options::{Options, Stack};
@@ -37,6 +38,8 @@ enum Failure {
     Mtcp(#[from] mtcp::Error),
     #[error(transparent)]
     Ix(#[from] ix::Error),
+    #[error(transparent)]
+    Tas(#[from] tas::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -122,6 +125,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             let server = ix::Server::bind(&plan)?;
             ready("ix", plan.listen);
             Ok(server.run(signals)?)
+        }
+        Stack::Tas => {
+            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
+            Ok(tas::serve(&plan, signals)?)
         }
     }
 }

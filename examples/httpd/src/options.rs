@@ -35,6 +35,8 @@ pub struct Options {
     pub mtcp: MtcpOptions,
     #[command(flatten)]
     pub ix: ix::IxOptions,
+    #[command(flatten)]
+    pub tas: crate::tas::TasOptions,
 }
 
 /// The stacks that are built in.
@@ -48,6 +50,8 @@ pub enum Stack {
     Mtcp,
     /// Run to completion in adaptive batches, one elastic thread a queue.
     Ix,
+    /// A service with a fast path and a slow path, the application in a process of its own.
+    Tas,
 }
 
 /// Longest body: what a thread's response buffer may hold.

@@ -61,7 +61,7 @@ impl Arena {
         client.enter(address).unwrap().unwrap();
         let mac = space.enter(|| Interface::named("ht-s")?.mac());
         let raw = client
-            .enter(|| Packet::open("ht-c", Offload::default()))
+            .enter(|| Packet::open("ht-c", Offload::None))
             .unwrap()
             .unwrap();
         let mut httpd = space.command(env!("CARGO_BIN_EXE_httpd"));
