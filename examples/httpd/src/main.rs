@@ -4,15 +4,17 @@
 //! then replies until SIGINT or SIGTERM, exit status 0; one line of totals for each SIGUSR1. What the server answers is `httpjob`'s business, each stack's
 //! main loop is in a file of its own.
 
+mod cpus;
 mod fstack;
 mod linux;
+mod mtcp;
 mod options;
 mod signals;
 mod tas;
 
 use clap::Parser;
 use options::{Options, Stack};
-use stack_netio::DeviceSpec;
+use stack_netio::{DeviceSpec, Spread};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Mtcp(#[from] mtcp::Error),
     #[error(transparent)]
     Tas(#[from] tas::Error),
     #[error("signals cannot be waited for: {0}")]
@@ -67,32 +71,40 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Fstack => {
-            if options.threads != 1 {
-                return Err(Failure::Use(format!(
-                    "--threads {}: the fstack stack has one thread in this version; leave it out",
-                    options.threads
-                )));
-            }
-            let default = SocketAddrV4::new(ADDRESS, PORT);
             let plan = fstack::Plan {
                 device: options.dev.clone().unwrap_or_else(own_tap),
-                listen: options.listen.unwrap_or(default),
+                listen: own_address(options)?,
                 body: options.body,
-                tx_delay: Duration::from_micros(options.tx_delay_us),
+                threads: usize::from(options.threads),
+                tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
             };
-            if plan.listen.ip().is_unspecified() || plan.listen.port() == 0 {
-                return Err(Failure::Use(format!(
-                    "--listen {}: a stack of its own needs an address and a port of its own, as {default}",
-                    plan.listen
-                )));
-            }
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
             Ok(server.run(signals)?)
         }
+        Stack::Mtcp => {
+            let device = options.dev.clone().unwrap_or_else(own_tap);
+            if device.spread != Spread::Hash {
+                return Err(Failure::Use(format!(
+                    "--dev {device}: mtcp shares nothing between cores and needs all frames of a flow on one queue; \
+                     leave out spread={}",
+                    device.spread
+                )));
+            }
+            let plan = mtcp::Plan {
+                device,
+                listen: own_address(options)?,
+                body: options.body,
+                threads: usize::from(options.threads),
+                options: options.mtcp.clone(),
+            };
+            let server = mtcp::Server::bind(&plan)?;
+            ready("mtcp", plan.listen);
+            Ok(server.run(signals)?)
+        }
         Stack::Tas => {
-            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
+            let plan = tas::Plan::new(options, own_address(options)?).map_err(Failure::Use)?;
             Ok(tas::serve(&plan, signals)?)
         }
     }
@@ -101,6 +113,19 @@ fn serve(options: &Options) -> Result<(), Failure> {
 /// What a stack of ours serves on when nothing is said.
 fn own_tap() -> DeviceSpec {
     DeviceSpec::tap("bpf0")
+}
+
+/// Where a stack of ours listens: an address and a port of its own.
+fn own_address(options: &Options) -> Result<SocketAddrV4, Failure> {
+    let default = SocketAddrV4::new(ADDRESS, PORT);
+    match options.listen {
+        Some(listen) if listen.ip().is_unspecified() || listen.port() == 0 => {
+            Err(Failure::Use(format!(
+                "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
+            )))
+        }
+        listen => Ok(listen.unwrap_or(default)),
+    }
 }
 
 /// The harness's address where this machine has it, else loopback.

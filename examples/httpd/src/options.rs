@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -8,7 +9,7 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux, fstack or tas.
+    /// Whose TCP carries it: linux, fstack, mtcp or tas.
     #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
@@ -24,11 +25,13 @@ pub struct Options {
     #[arg(long, value_name = "tap:NAME|packet:IF")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub tx_delay_us: u64,
+    #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_drain_us: u64,
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
+    #[command(flatten)]
+    pub mtcp: MtcpOptions,
     #[command(flatten)]
     pub tas: crate::tas::TasOptions,
 }
@@ -40,6 +43,8 @@ pub enum Stack {
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
+    /// A stack thread and an application thread on each core.
+    Mtcp,
     /// A service with a fast path and a slow path, the application in a process of its own.
     Tas,
 }
@@ -48,11 +53,12 @@ fn stack(name: &str) -> Result<Stack, String> {
     match name {
         "linux" => Ok(Stack::Linux),
         "fstack" => Ok(Stack::Fstack),
+        "mtcp" => Ok(Stack::Mtcp),
         "tas" => Ok(Stack::Tas),
-        "mtcp" | "ix" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux, fstack or tas"
+        "ix" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
+            "stack {name} is not in this version; choose linux, fstack, mtcp or tas"
         )),
-        _ => Err("no such stack; choose linux, fstack or tas".into()),
+        _ => Err("no such stack; choose linux, fstack, mtcp or tas".into()),
     }
 }
 

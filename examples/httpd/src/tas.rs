@@ -151,14 +151,7 @@ pub struct Plan {
 
 impl Plan {
     /// A plan, or which option does not fit.
-    pub fn new(options: &Options) -> Result<Plan, String> {
-        let default = SocketAddrV4::new(crate::ADDRESS, crate::PORT);
-        let listen = options.listen.unwrap_or(default);
-        if listen.ip().is_unspecified() || listen.port() == 0 {
-            return Err(format!(
-                "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
-            ));
-        }
+    pub fn new(options: &Options, listen: SocketAddrV4) -> Result<Plan, String> {
         if options.threads > 16 {
             return Err(format!(
                 "--threads {}: the tas stack has 16 contexts, one for each thread",

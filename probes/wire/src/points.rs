@@ -92,11 +92,11 @@ catalogue! {
     10 APP_END "app_end" "The application finished a request."
         flow: "flow" args: ["bytes of the reply"];
     11 SEND_CALL "send_call" "The application asked the stack to send."
-        flow: "flow" args: ["bytes asked", "bytes accepted", "bytes free in the send buffer before the call", "0"];
+        flow: "flow" args: ["bytes asked", "bytes accepted", "bytes free in the send buffer before the call", "1 if the stack slept and was not woken, else 0"];
     12 DROP "drop" "Something was dropped."
         flow: "flow, or 0" args: ["layer << 24 | reason; layer: 1 nic, 2 eth, 3 ip, 4 tcp, 5 socket"];
     13 FULL "full" "A queue was full."
-        flow: "flow, or 0" args: ["capacity", "action: 0 drop, 1 spin, 2 sleep, 3 refuse, 4 abort", "0", "0"];
+        flow: "flow, or 0" args: ["capacity", "action: 0 drop, 1 spin, 2 sleep, 3 refuse, 4 abort", "tries, where it was tried again at once", "0"];
     14 SLEEP "sleep" "The thread is about to block."
         flow: "0" args: ["longest sleep in us, 0 without limit"];
     15 WAKE "wake" "The thread runs again."

@@ -3,16 +3,54 @@
 //! In: a device, an application; out: rounds, each to completion. It refuses to sleep: an idle loop polls.
 
 use crate::config::FstackConfig;
+use crate::dispatch::Owner;
 use crate::kqueue::Kqueue;
 use crate::port::{Port, Trigger};
 use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
 use bypassprof_probe::{self as probe, Flow, Stage, points};
-use ringbuf::traits::{Consumer, Observer};
-use stack_netio::Device;
+use ringbuf::traits::Consumer;
+use stack_netio::{Device, RxFrame};
 use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Gives the cores at one device their numbers and dispatch rings, one for each direction of each pair.
+pub fn connect<D: Device>(stacks: &mut [Stack<D>]) {
+    let cores = stacks.len();
+    for core in 0..cores {
+        stacks[core].core = core;
+        stacks[core].port.queue = core as u8;
+        stacks[core].peers = (0..cores)
+            .map(|peer| (peer != core).then(|| stacks[peer].injector(core as u8)))
+            .collect();
+    }
+}
+
+/// Hands a received frame to the cores that have to see it; whether this one has to.
+#[inline]
+fn protocol_filter(
+    config: &FstackConfig,
+    core: usize,
+    peers: &mut [Option<Injector>],
+    frame: RxFrame<'_>,
+) -> bool {
+    match config.dispatch.owner(frame.bytes, core, peers.len()) {
+        Owner::Here => true,
+        Owner::Core(owner) => {
+            if let Some(Some(peer)) = peers.get_mut(owner) {
+                peer.dispatch(frame.bytes, frame.checksum_ok);
+            }
+            false
+        }
+        Owner::All => {
+            for peer in peers.iter_mut().flatten() {
+                peer.dispatch(frame.bytes, frame.checksum_ok);
+            }
+            true
+        }
+    }
+}
 
 /// The application, called from inside the loop.
 pub trait App {
@@ -40,6 +78,9 @@ pub struct Stack<D> {
     start: u64,
     rings: Rings,
     ends: Ends,
+    /// Number of this core, and the dispatch rings to all cores; `None` is this one.
+    core: usize,
+    peers: Vec<Option<Injector>>,
     kqueue: Kqueue,
     frame: Vec<u8>,
     next_tick: Time,
@@ -66,6 +107,8 @@ impl<D: Device> Stack<D> {
             clock,
             rings,
             ends,
+            core: 0,
+            peers: Vec::new(),
             kqueue: Kqueue::default(),
             frame: Vec::new(),
             next_tick: Time::ZERO + config.tick,
@@ -81,9 +124,9 @@ impl<D: Device> Stack<D> {
         self.engine.listen(port, backlog)
     }
 
-    /// The dispatch ring's other end; there is one.
-    pub fn injector(&mut self) -> Option<Injector> {
-        self.ends.dispatch.take()
+    /// The other end of a new dispatch ring, for the thread that has the number `from` in events.
+    pub fn injector(&mut self, from: u8) -> Injector {
+        self.rings.dispatch_from(from)
     }
 
     /// The side ring's other end; there is one, of use if [`FstackConfig::side_poll`] is on.
@@ -201,11 +244,12 @@ impl<D: Device> Stack<D> {
     fn process_side_ring(&mut self) -> bool {
         let mut taken = 0;
         while taken < self.config.rx_burst
-            && let Some(bytes) = self.rings.side.try_pop()
+            && let Some(handed) = self.rings.side.try_pop()
         {
             taken += 1;
+            let bytes = &handed.frame;
             if let Some(frame) = self.port.frame(bytes.len(), TxHints::default()) {
-                frame.bytes.copy_from_slice(&bytes);
+                frame.bytes.copy_from_slice(bytes);
             }
         }
         if taken > 0 {
@@ -232,23 +276,29 @@ impl<D: Device> Stack<D> {
         self.port.tx_burst(Trigger::Timer) > 0
     }
 
-    /// Frames that another thread received for this one.
+    /// Frames that other threads received for this one.
     #[inline(never)]
     fn process_dispatch_ring(&mut self, now: Time) -> bool {
         let mut taken = 0;
-        while taken < self.config.rx_burst
-            && let Some(frame) = self.rings.dispatch.try_pop()
-        {
-            taken += 1;
-            let burst = probe::Burst::now();
-            let depth = self.rings.dispatch.occupied_len();
-            burst.emit_with(points::HANDOFF, Flow::NONE, 0, [depth as u32, 0, 0]);
-            let meta = FrameMeta {
-                checksum_ok: false,
-                frame_no: 0,
-                burst,
-            };
-            self.engine.input(now, &frame, meta, &mut self.port);
+        for ring in &mut self.rings.dispatch {
+            while taken < self.config.rx_burst
+                && let Some((handed, depth)) = ring.take()
+            {
+                taken += 1;
+                let burst = probe::Burst::now();
+                let more = [depth as u32, handed.age(), 0];
+                burst.emit_with(points::HANDOFF, Flow::NONE, ring.from.into(), more);
+                let meta = FrameMeta {
+                    checksum_ok: handed.checksum_ok,
+                    frame_no: 0,
+                    burst,
+                };
+                self.engine.input(now, &handed.frame, meta, &mut self.port);
+            }
+        }
+        // Whoever came last this time comes first the next.
+        if taken > 0 {
+            self.rings.dispatch.rotate_left(1);
         }
         if taken > 0 {
             self.port.rounds.worked(taken as u32);
@@ -261,6 +311,10 @@ impl<D: Device> Stack<D> {
         let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
+            probe::count_rx_bytes(frame.bytes.len() as u64);
+            if !protocol_filter(&self.config, self.core, &mut self.peers, frame) {
+                continue;
+            }
             let meta = FrameMeta {
                 checksum_ok: frame.checksum_ok,
                 frame_no: first.wrapping_add(index as u32),
@@ -268,7 +322,6 @@ impl<D: Device> Stack<D> {
             };
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
-            probe::count_rx_bytes(self.frame.len() as u64);
             self.engine.input(now, &self.frame, meta, &mut self.port);
         }
         if frames > 0 {

@@ -23,6 +23,8 @@ pub struct Port<D> {
     pub device: D,
     /// The loop's rounds, for the probes.
     pub rounds: PollLoop,
+    /// Number of the queue in events.
+    pub queue: u8,
     batch: usize,
     received: u32,
     sent: u32,
@@ -38,6 +40,7 @@ impl<D: Device> Port<D> {
         Port {
             device,
             rounds: PollLoop::new(),
+            queue: 0,
             batch,
             received: 0,
             sent: 0,
@@ -52,7 +55,9 @@ impl<D: Device> Port<D> {
         let frames = self.device.rx_burst(max);
         let first = self.received;
         self.received = first.wrapping_add(frames as u32);
-        let burst = self.rounds.rx_burst(0, frames as u32, max as u32, first);
+        let burst = self
+            .rounds
+            .rx_burst(self.queue, frames as u32, max as u32, first);
         (frames, first, burst)
     }
 
@@ -75,8 +80,14 @@ impl<D: Device> Port<D> {
         };
         let accepted = self.device.tx_burst();
         let age = age.min(u64::from(u32::MAX)) as u32;
-        self.rounds
-            .tx_burst_aged(0, asked as u32, accepted as u32, first, age, trigger as u32);
+        self.rounds.tx_burst_aged(
+            self.queue,
+            asked as u32,
+            accepted as u32,
+            first,
+            age,
+            trigger as u32,
+        );
         if accepted == asked {
             self.oldest = 0;
             self.refused = false;

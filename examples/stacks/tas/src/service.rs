@@ -14,7 +14,7 @@ use ringbuf::HeapRb;
 use ringbuf::traits::Split;
 use stack_netio::Device;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -58,7 +58,7 @@ impl Stopper {
     }
 }
 
-impl<D: Device + AsFd + Send> Service<D> {
+impl<D: Device + Send> Service<D> {
     /// A service on these queues of one device, one core each.
     pub fn new(
         config: ServiceConfig,

@@ -272,6 +272,26 @@ impl Engine {
     /// Copies bytes into the send buffer and says how many; `output` sends them. Less than offered means a `Writable` event
     /// will follow.
     pub fn write(&mut self, conn: ConnId, data: &[u8]) -> Result<usize, TcpError> {
+        let (accepted, free) = self.put(conn, data)?;
+        let flow = self.flow(conn);
+        let asked = data.len().min(u32::MAX as usize) as u32;
+        let more = [accepted as u32, free.min(u32::MAX as usize) as u32, 0];
+        probe::emit_with(points::SEND_CALL, flow, asked, more);
+        if accepted < data.len() {
+            let capacity = self.core.config.policy.send_buffer;
+            let capacity = capacity.min(u32::MAX as usize) as u32;
+            probe::emit_with(points::FULL, flow, capacity, [3, 0, 0]);
+        }
+        Ok(accepted)
+    }
+
+    /// The same for a stack whose application has written elsewhere before: this is not its call, and no event tells of it.
+    pub fn append(&mut self, conn: ConnId, data: &[u8]) -> Result<usize, TcpError> {
+        Ok(self.put(conn, data)?.0)
+    }
+
+    /// Copies bytes into the send buffer: how many, and how many there was room for.
+    fn put(&mut self, conn: ConnId, data: &[u8]) -> Result<(usize, usize), TcpError> {
         let core = &mut self.core;
         let Some(c) = self.table.get_mut(conn).filter(|c| c.held) else {
             return Err(TcpError::NoConnection);
@@ -285,13 +305,6 @@ impl Engine {
         c.send.write(&data[..accepted]);
         core.buffered += accepted;
         c.wants_room = accepted < data.len();
-        let asked = data.len().min(u32::MAX as usize) as u32;
-        let more = [accepted as u32, free.min(u32::MAX as usize) as u32, 0];
-        probe::emit_with(points::SEND_CALL, c.flow, asked, more);
-        if c.wants_room {
-            let capacity = core.config.policy.send_buffer.min(u32::MAX as usize) as u32;
-            probe::emit_with(points::FULL, c.flow, capacity, [3, 0, 0]);
-        }
         if core.config.policy.output == crate::config::OutputMode::Deferred
             && accepted > 0
             && !c.on_data_list
@@ -299,7 +312,7 @@ impl Engine {
             c.on_data_list = true;
             core.data.push_back(conn);
         }
-        Ok(accepted)
+        Ok((accepted, free))
     }
 
     /// Sends what windows and policy allow, acknowledgement included: after `write` (in deferred mode this puts nothing on
