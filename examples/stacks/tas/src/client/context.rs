@@ -123,8 +123,9 @@ struct Place {
 enum Is {
     #[default]
     Free,
-    /// A name that was given to `accept` on a port.
-    Accepting(u16),
+    /// A name that was given to `accept` on a port, and news of its connection that came by another queue before the
+    /// word that there is one.
+    Accepting(u16, Arx),
     Open(Box<Conn>),
 }
 
@@ -438,18 +439,23 @@ impl Context {
                     let core = usize::from(core);
                     let rings = self.layout.rings(slot).ok_or(Nonsense)?;
                     let place = place(&mut self.places, opaque).ok_or(Nonsense)?;
-                    let Is::Accepting(port) = place.is else {
+                    let Is::Accepting(port, early) = place.is else {
                         return Err(Gone::Nonsense);
                     };
                     if core >= self.cores.len() {
                         return Err(Gone::Nonsense);
                     }
                     let label = Label::ipv4(self.ip.to_bits(), port, peer, peer_port);
-                    place.is = Is::Open(Box::new(Conn::new(flow, core, label, rings)));
+                    let mut conn = Box::new(Conn::new(flow, core, label, rings));
                     let accepted = Event {
                         accepted: true,
-                        ..Event::default()
+                        ..conn.update(&early)?
                     };
+                    if early.rx_bump > 0 && probe::enabled() {
+                        let more = [0, age(probe::now().raw(), early.received), 0];
+                        probe::emit_with(points::DELIVER, label, early.rx_bump, more);
+                    }
+                    place.is = Is::Open(conn);
                     self.tell(opaque, accepted);
                 }
                 KernelOut::Reset { opaque, .. } => self.reset(opaque),
@@ -465,7 +471,7 @@ impl Context {
             self.places.len() as u32 - 1
         });
         let place = &mut self.places[index as usize];
-        place.is = Is::Accepting(port);
+        place.is = Is::Accepting(port, Arx::default());
         let opaque = Opaque {
             index,
             generation: place.generation,
@@ -475,7 +481,7 @@ impl Context {
 
     fn reset(&mut self, opaque: Opaque) {
         match place(&mut self.places, opaque).map(|p| &mut p.is) {
-            Some(Is::Accepting(_)) => self.release(opaque),
+            Some(Is::Accepting(..)) => self.release(opaque),
             Some(Is::Open(conn)) => {
                 conn.failed = true;
                 let failed = Event {
@@ -528,9 +534,17 @@ impl Context {
     #[inline(never)]
     fn event_arx_connupdate(&mut self, core: usize, arx: &Arx) -> Result<(), Gone> {
         let depth = self.cores[core].arx.depth() as u32;
-        // News of a connection that was closed meanwhile are nobody's.
-        let Some(conn) = open(&mut self.places, arx.opaque) else {
-            return Ok(());
+        let conn = match place(&mut self.places, arx.opaque).map(|p| &mut p.is) {
+            Some(Is::Open(conn)) => conn,
+            Some(Is::Accepting(_, early)) => {
+                early.rx_bump = early.rx_bump.saturating_add(arx.rx_bump);
+                early.tx_bump = early.tx_bump.saturating_add(arx.tx_bump);
+                early.fin |= arx.fin;
+                early.received = arx.received;
+                return Ok(());
+            }
+            // News of a connection that was closed meanwhile are nobody's.
+            _ => return Ok(()),
         };
         let news = conn.update(arx)?;
         if probe::enabled() {
@@ -686,5 +700,38 @@ fn open(places: &mut [Place], opaque: Opaque) -> Option<&mut Conn> {
     match &mut place(places, opaque)?.is {
         Is::Open(conn) => Some(conn),
         _ => None,
+    }
+}
+
+/// What only a hostile side does.
+#[cfg(test)]
+impl Context {
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn call(&mut self, call: KernelIn) {
+        self.calls.push_back(call);
+    }
+
+    pub(crate) fn publish(&mut self, atx: crate::entry::Atx) {
+        for core in &mut self.cores {
+            core.atx.push(atx.to_words(), 0).unwrap();
+            core.told = true;
+        }
+    }
+
+    pub(crate) fn forge_arx(&mut self, words: [u64; 4]) {
+        let mut queue = Producer::new(self.region.clone(), self.layout.arx(0));
+        assert_eq!(queue.push(words, 0), Ok(true));
+    }
+
+    pub(crate) fn forge_kernel_out(&mut self, words: [u64; 8]) {
+        let mut queue = Producer::new(self.region.clone(), self.layout.kernel_out());
+        assert_eq!(queue.push(words, 0), Ok(true));
     }
 }

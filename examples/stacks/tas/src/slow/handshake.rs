@@ -144,6 +144,7 @@ impl SlowPath {
 
     /// Answers a SYN; `false` where there is no room for its flow.
     fn answer(&mut self, syn: Syn, context: u8, opaque: Opaque) -> bool {
+        self.forget_whole();
         if self.half_open_count >= self.config.half_open {
             self.drop_oldest();
         }
@@ -225,13 +226,24 @@ impl SlowPath {
         }
     }
 
+    fn is_half_open(&self, id: FlowId) -> bool {
+        let state = self.conns.get(id.index).map(|c| c.state);
+        self.is(id) && matches!(state, Some(State::SynReceived { .. }))
+    }
+
+    /// Takes the oldest ones that are not half open any more off the list.
+    fn forget_whole(&mut self) {
+        while let Some(&id) = self.half_open.front()
+            && !self.is_half_open(id)
+        {
+            self.half_open.pop_front();
+        }
+    }
+
     fn drop_oldest(&mut self) {
-        while let Some(id) = self.half_open.pop_front() {
-            let state = self.conns.get(id.index).map(|c| c.state);
-            if self.is(id) && matches!(state, Some(State::SynReceived { .. })) {
-                self.drop_half_open(id.index);
-                return;
-            }
+        if let Some(id) = self.half_open.pop_front() {
+            self.drop_half_open(id.index);
+            self.forget_whole();
         }
     }
 
