@@ -354,7 +354,7 @@ fn every_point_fires() {
     let kind = |e: &Event| e.args[1] >> 24;
     assert!(
         out.iter()
-            .all(|e| kind(e) <= 3 && e.args[3] == 0 && [1, 3, 5].contains(&e.args[5]))
+            .all(|e| kind(e) <= 3 && e.args[3] == 0 && [0, 1, 3, 5].contains(&e.args[5]))
     );
     let data = out.iter().filter(|e| kind(e) == 0);
     let sent: u32 = data.clone().map(|e| e.args[1] & 0xff_ffff).sum();
@@ -440,6 +440,155 @@ fn every_point_fires() {
             .sum::<usize>()
             > 0
     );
+}
+
+/// Middle and nine-tenths value of some ticks, in microseconds.
+fn spread(tick: f64, ticks: impl IntoIterator<Item = u32>) -> (f64, f64) {
+    let mut ticks: Vec<u32> = ticks.into_iter().collect();
+    ticks.sort_unstable();
+    let at = |share: f64| f64::from(ticks[(ticks.len() as f64 * share) as usize]) * tick;
+    (at(0.5), at(0.9))
+}
+
+/// Asks `times` for a reply of `reply` bytes on one connection; how long a request took, in microseconds.
+fn ask_again(client: &Namespace, address: SocketAddrV4, times: usize, reply: usize) -> f64 {
+    let mut stream = connect(client, address);
+    let start = Instant::now();
+    let mut buffer = vec![0; 1 << 16];
+    for _ in 0..times {
+        stream.write_all(GET.as_bytes()).unwrap();
+        let mut left = reply;
+        while left > 0 {
+            left -= stream.read(&mut buffer).unwrap();
+        }
+    }
+    start.elapsed().as_secs_f64() * 1e6 / times as f64
+}
+
+/// Microseconds of a tick, by the application's requests.
+fn tick(application: &Thread, request: f64) -> f64 {
+    let starts = application.at(points::APP_START);
+    let (first, last) = (starts[0].tsc.raw(), starts[starts.len() - 1].tsc.raw());
+    request * (starts.len() - 1) as f64 / (last - first) as f64
+}
+
+/// T1: a request crosses two queues between threads, each way one, and its reply is published by the next poll only,
+/// never inside the handling. Each request is acknowledged by itself besides.
+#[test]
+fn requests_cross_queues_and_replies_wait_for_the_next_poll() {
+    const TIMES: usize = 300;
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let mut request = 0.0;
+    let threads = traced(&server, &DEV, |address| {
+        request = ask_again(&client, address, TIMES, 151);
+    });
+    let (fast, application) = (named(&threads, "tas-fp-0"), named(&threads, "tas-app-0"));
+    let tick = tick(application, request);
+    let own = |e: &&Event| e.point.id() >= points::FIRST_OWN;
+    let bumps: Vec<_> = application.events.iter().filter(own).collect();
+    let replies: Vec<_> = bumps.iter().filter(|e| e.args[2] > 0).collect();
+    assert_eq!(replies.len(), TIMES);
+    // Between the start of a request and its end nothing is published.
+    let mut inside = false;
+    for event in &application.events {
+        match event.point {
+            points::APP_START => inside = true,
+            points::APP_END => inside = false,
+            _ => assert!(!inside || !own(&event)),
+        }
+    }
+    let requests = |thread: &Thread| -> Vec<Event> {
+        let at = thread.at(points::HANDOFF).into_iter();
+        at.filter(|e| matches!(e.args[0], ARX | ATX))
+            .cloned()
+            .collect()
+    };
+    let arx: Vec<_> = requests(application).iter().map(|e| e.args[2]).collect();
+    let atx: Vec<_> = requests(fast)
+        .iter()
+        .filter(|e| e.args[0] == ATX)
+        .map(|e| e.args[2])
+        .collect();
+    assert!(arx.len() >= TIMES && atx.len() >= TIMES);
+    let (waited, waited_high) = spread(tick, replies.iter().map(|e| e.args[0]));
+    let (arx, arx_high) = spread(tick, arx);
+    let (atx, atx_high) = spread(tick, atx);
+    let kinds = |kind: u32| {
+        let out = fast.at(points::TCP_OUT);
+        out.iter().filter(|e| e.args[1] >> 24 == kind).count() as f64 / TIMES as f64
+    };
+    println!(
+        "T1: of {request:.0} us a request, ARX {arx:.1} us ({arx_high:.1} at 90 %), write to publication {waited:.1} us \
+         ({waited_high:.1}), ATX {atx:.1} us ({atx_high:.1}); {:.2} pure acknowledgements and {:.2} segments with data",
+        kinds(1),
+        kinds(0)
+    );
+    assert!((0.95..1.1).contains(&kinds(1)) && (0.95..1.1).contains(&kinds(0)));
+}
+
+/// T2: a large reply goes through every stage one after the other, each byte copied once by the application into the
+/// ring and once by the fast path out of it, and no thread of the three is busy all the time.
+#[test]
+fn large_replies_pass_stages_of_which_none_is_full() {
+    const TIMES: usize = 100;
+    const REPLY: usize = 131_163;
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let mut request = 0.0;
+    let arguments = ["--body", "131072", "--tas-rate", "0"];
+    let threads = traced(&server, &[&DEV[..], &arguments].concat(), |address| {
+        request = ask_again(&client, address, TIMES, REPLY);
+    });
+    let (fast, application) = (named(&threads, "tas-fp-0"), named(&threads, "tas-app-0"));
+    let written: u64 = application
+        .at(points::SEND_CALL)
+        .iter()
+        .map(|e| u64::from(e.args[1]))
+        .sum();
+    let new = |e: &&&Event| e.args[1] >> 24 == 0;
+    let out = fast.at(points::TCP_OUT);
+    let sent: u64 = out
+        .iter()
+        .filter(new)
+        .map(|e| u64::from(e.args[1] & 0xff_ffff))
+        .sum();
+    assert_eq!(
+        (written, sent),
+        ((TIMES * REPLY) as u64, (TIMES * REPLY) as u64)
+    );
+    let busy: Vec<_> = ["tas-fp-0", "tas-sp", "tas-app-0"]
+        .map(|name| format!("{name} {:.0} %", 100.0 * busy(named(&threads, name))))
+        .into();
+    let limits = [0, 1, 3, 5].map(|limit| {
+        out.iter()
+            .filter(new)
+            .filter(|e| e.args[5] == limit)
+            .count()
+    });
+    println!(
+        "T2: {request:.0} us a reply of 128 KiB; busy: {}; segments limited by nothing, application, peer, pace: {limits:?}",
+        busy.join(", ")
+    );
+}
+
+/// Share of the time between a thread's first and last event in which it neither polled in vain nor slept.
+fn busy(thread: &Thread) -> f64 {
+    let mut idle = 0;
+    let mut since = None;
+    for event in &thread.events {
+        let stamp = event.tsc.raw();
+        match event.point {
+            points::IDLE_BEGIN => since = Some(stamp),
+            points::IDLE_END => {
+                idle += since.take().map_or(0, |since| stamp.saturating_sub(since));
+            }
+            _ => {}
+        }
+    }
+    let stamps = || thread.events.iter().map(|e| e.tsc.raw());
+    let whole = stamps().max().unwrap() - stamps().min().unwrap();
+    1.0 - idle as f64 / whole as f64
 }
 
 fn installed_ip() -> bool {

@@ -184,6 +184,8 @@ pub struct Outgoing {
 /// Why no more is sent than is: the codes of `tcp_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// Nothing: more follows at once.
+    None = 0,
     /// All that was written is sent.
     App = 1,
     /// The peer's window is full.
@@ -496,7 +498,7 @@ impl Flow {
         } else if paced {
             Limit::Pace
         } else {
-            Limit::App
+            Limit::None
         };
         let whole = len == self.tx_avail;
         let fin = whole && self.tx_done && !self.tx_fin_sent && !self.tx_fin_acked;
