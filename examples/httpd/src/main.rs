@@ -6,6 +6,7 @@
 
 mod cpus;
 mod fstack;
+mod ix;
 mod linux;
 mod mtcp;
 mod options;
@@ -35,6 +36,8 @@ enum Failure {
     Fstack(#[from] fstack::Error),
     #[error(transparent)]
     Mtcp(#[from] mtcp::Error),
+    #[error(transparent)]
+    Ix(#[from] ix::Error),
     #[error(transparent)]
     Tas(#[from] tas::Error),
     #[error("signals cannot be waited for: {0}")]
@@ -103,6 +106,26 @@ fn serve(options: &Options) -> Result<(), Failure> {
             ready("mtcp", plan.listen);
             Ok(server.run(signals)?)
         }
+        Stack::Ix => {
+            let device = options.dev.clone().unwrap_or_else(own_tap);
+            if device.spread != Spread::Hash {
+                return Err(Failure::Use(format!(
+                    "--dev {device}: ix shares nothing between cores and needs all frames of a flow on one queue; \
+                     leave out spread={}",
+                    device.spread
+                )));
+            }
+            let plan = ix::Plan {
+                device,
+                listen: own_address(options)?,
+                threads: options.threads,
+                body: options.body,
+                own: options.ix,
+            };
+            let server = ix::Server::bind(&plan)?;
+            ready("ix", plan.listen);
+            Ok(server.run(signals)?)
+        }
         Stack::Tas => {
             let plan = tas::Plan::new(options, own_address(options)?).map_err(Failure::Use)?;
             Ok(tas::serve(&plan, signals)?)
@@ -110,22 +133,21 @@ fn serve(options: &Options) -> Result<(), Failure> {
     }
 }
 
+/// Where a stack of ours listens.
+fn own_address(options: &Options) -> Result<SocketAddrV4, Failure> {
+    let default = SocketAddrV4::new(ADDRESS, PORT);
+    let listen = options.listen.unwrap_or(default);
+    if listen.ip().is_unspecified() || listen.port() == 0 {
+        return Err(Failure::Use(format!(
+            "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
+        )));
+    }
+    Ok(listen)
+}
+
 /// What a stack of ours serves on when nothing is said.
 fn own_tap() -> DeviceSpec {
     DeviceSpec::tap("bpf0")
-}
-
-/// Where a stack of ours listens: an address and a port of its own.
-fn own_address(options: &Options) -> Result<SocketAddrV4, Failure> {
-    let default = SocketAddrV4::new(ADDRESS, PORT);
-    match options.listen {
-        Some(listen) if listen.ip().is_unspecified() || listen.port() == 0 => {
-            Err(Failure::Use(format!(
-                "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
-            )))
-        }
-        listen => Ok(listen.unwrap_or(default)),
-    }
 }
 
 /// The harness's address where this machine has it, else loopback.

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::ix;
 use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
@@ -9,8 +10,8 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux, fstack, mtcp or tas.
-    #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
+    /// Whose TCP carries it.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "linux")]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = body)]
@@ -33,11 +34,13 @@ pub struct Options {
     #[command(flatten)]
     pub mtcp: MtcpOptions,
     #[command(flatten)]
+    pub ix: ix::IxOptions,
+    #[command(flatten)]
     pub tas: crate::tas::TasOptions,
 }
 
 /// The stacks that are built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stack {
     /// The kernel's, by epoll.
     Linux,
@@ -45,21 +48,10 @@ pub enum Stack {
     Fstack,
     /// A stack thread and an application thread on each core.
     Mtcp,
+    /// Run to completion in adaptive batches, one elastic thread a queue.
+    Ix,
     /// A service with a fast path and a slow path, the application in a process of its own.
     Tas,
-}
-
-fn stack(name: &str) -> Result<Stack, String> {
-    match name {
-        "linux" => Ok(Stack::Linux),
-        "fstack" => Ok(Stack::Fstack),
-        "mtcp" => Ok(Stack::Mtcp),
-        "tas" => Ok(Stack::Tas),
-        "ix" | "demikernel" | "lwip" | "smoltcp" => Err(format!(
-            "stack {name} is not in this version; choose linux, fstack, mtcp or tas"
-        )),
-        _ => Err("no such stack; choose linux, fstack, mtcp or tas".into()),
-    }
 }
 
 /// Longest body: what a thread's response buffer may hold.

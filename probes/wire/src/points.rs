@@ -86,7 +86,7 @@ catalogue! {
     7 TCP_OUT "tcp_out" "A TCP segment left the stack."
         flow: "flow" args: ["running number of the frame", "kind << 24 | payload bytes; kind: 0 data, 1 pure ack, 2 retransmission, 3 probe, 4 control", "bytes in flight", "congestion window in bytes", "peer's window in bytes", "limit: 0 none, 1 app, 2 cwnd, 3 peer, 4 buffer, 5 pace", "0"];
     8 DELIVER "deliver" "Data or an event was made ready for the application."
-        flow: "flow" args: ["bytes", "depth of the queue it joined", "ticks since its rx_burst", "0"];
+        flow: "flow" args: ["bytes", "depth of the queue it joined", "ticks since its rx_burst", "what: 0 data, 1 acknowledged bytes, 2 connection"];
     9 APP_START "app_start" "The application began to handle a request."
         flow: "flow" args: ["running number of the request on its thread"];
     10 APP_END "app_end" "The application finished a request."

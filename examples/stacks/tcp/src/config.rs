@@ -177,6 +177,12 @@ pub struct Policy {
     pub time_wait: Duration,
     /// Probing of idle connections.
     pub keepalive: Option<KeepAlive>,
+    /// Tell `Writable` for every acknowledgement of data, whether or not a write was refused: for applications that own what
+    /// they send until it is acknowledged (IX's `sent`).
+    pub tell_sent: bool,
+    /// Make the events `deliver`, `send_call` and its `full` in here. Off for stacks whose application is behind queues of
+    /// its own and that make them there.
+    pub api_probes: bool,
 }
 
 impl Default for Policy {
@@ -215,6 +221,8 @@ impl Default for Policy {
             offload_checksums: false,
             time_wait: Duration::from_secs(60),
             keepalive: None,
+            tell_sent: false,
+            api_probes: true,
         }
     }
 }
@@ -280,6 +288,8 @@ impl Policy {
             sack: false,
             verify_checksums: false,
             offload_checksums: true,
+            tell_sent: true,
+            api_probes: false,
             ..Policy::default()
         }
     }

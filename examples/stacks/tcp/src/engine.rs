@@ -273,6 +273,9 @@ impl Engine {
     /// will follow.
     pub fn write(&mut self, conn: ConnId, data: &[u8]) -> Result<usize, TcpError> {
         let (accepted, free) = self.put(conn, data)?;
+        if !self.core.config.policy.api_probes {
+            return Ok(accepted);
+        }
         let flow = self.flow(conn);
         let asked = data.len().min(u32::MAX as usize) as u32;
         let more = [accepted as u32, free.min(u32::MAX as usize) as u32, 0];

@@ -549,8 +549,9 @@ impl Core {
             .policy
             .send_buffer
             .saturating_sub(conn.send.len());
-        if conn.wants_room && room >= (self.config.policy.send_buffer / 4).max(1) {
-            conn.wants_room = false;
+        let enough = conn.wants_room && room >= (self.config.policy.send_buffer / 4).max(1);
+        if enough || (self.config.policy.tell_sent && data > 0) {
+            conn.wants_room &= !enough;
             self.tell(id, conn, EventKind::Writable);
         }
     }
@@ -710,7 +711,7 @@ impl Core {
                 self.owe_ack(conn, data.len() as u32, now);
             }
             self.tell_readable(id, conn);
-            if probe::enabled() {
+            if self.config.policy.api_probes && probe::enabled() {
                 let age = probe::now().since(meta.burst.stamp()).ticks();
                 let depth = conn.recv.readable() as u32;
                 let age = age.min(u64::from(u32::MAX)) as u32;
