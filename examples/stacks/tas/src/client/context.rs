@@ -295,10 +295,13 @@ impl Context {
         self.end_round();
         let start = self.clock.now();
         let timeout = timeout.as_nanos() as u64;
-        let mut now = start;
+        let (mut now, mut last_work) = (start, start);
         loop {
             self.begin_round(now);
-            self.flextcp_context_poll()?;
+            let taken = self.flextcp_context_poll()?;
+            if taken > 0 {
+                self.rounds.worked(taken as u32);
+            }
             self.rounds.stage(Stage::Rings);
             let found = self.take_events(events);
             if found > 0 {
@@ -308,8 +311,14 @@ impl Context {
             self.rounds.end();
             self.in_round = false;
             self.totals.rounds += 1;
-            self.totals.empty_rounds += 1;
-            now = self.clock.now();
+            let began = std::mem::replace(&mut now, self.clock.now());
+            if taken > 0 {
+                // Acknowledgements, calls: work, and nothing for the application to see.
+                self.totals.working_ns += now - began;
+                last_work = now;
+            } else {
+                self.totals.empty_rounds += 1;
+            }
             if now >= self.next_socket {
                 self.next_socket = now + SOCKET;
                 if has_ended(&self.socket) {
@@ -320,7 +329,7 @@ impl Context {
             if spent >= timeout {
                 return Ok(0);
             }
-            if spent >= self.spin {
+            if now - last_work >= self.spin {
                 self.sleep(timeout - spent)?;
                 now = self.clock.now();
             }
@@ -343,11 +352,12 @@ impl Context {
         }
     }
 
+    /// How many entries were taken and published.
     #[inline(never)]
-    fn flextcp_context_poll(&mut self) -> Result<(), Gone> {
-        self.conns_bump()?;
-        self.kernel_poll()?;
-        self.fastpath_poll_vec()?;
+    fn flextcp_context_poll(&mut self) -> Result<usize, Gone> {
+        let mut taken = self.conns_bump()?;
+        taken += self.kernel_poll()?;
+        taken += self.fastpath_poll_vec()?;
         self.txq_probe()?;
         self.kernel_flush()?;
         for (at, core) in self.cores.iter_mut().enumerate() {
@@ -355,12 +365,13 @@ impl Context {
                 ring_across(&self.region, self.layout.fast_sleeps(at), &core.bell);
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Publishes what was read and written since the last poll, and says farewell to what was closed.
     #[inline(never)]
-    fn conns_bump(&mut self) -> Result<(), Gone> {
+    fn conns_bump(&mut self) -> Result<usize, Gone> {
+        let mut published = 0;
         for _ in 0..self.dirty.len() {
             let Some(opaque) = self.dirty.pop_front() else {
                 break;
@@ -385,6 +396,7 @@ impl Context {
                 let more = [atx.rx_bump, atx.tx_bump, 0];
                 probe::emit_with(self.bump, conn.label, age(now, written), more);
                 conn.published();
+                published += 1;
             }
             conn.dirty = false;
             if conn.closed {
@@ -392,7 +404,7 @@ impl Context {
                 self.release(opaque);
             }
         }
-        Ok(())
+        Ok(published)
     }
 
     fn release(&mut self, opaque: Opaque) {
@@ -419,10 +431,10 @@ impl Context {
     }
 
     #[inline(never)]
-    fn kernel_poll(&mut self) -> Result<(), Gone> {
-        for _ in 0..EVENTS {
+    fn kernel_poll(&mut self) -> Result<usize, Gone> {
+        for taken in 0..EVENTS {
             let Some((words, _)) = self.kout.pop()? else {
-                break;
+                return Ok(taken);
             };
             match KernelOut::from_words(words).ok_or(Nonsense)? {
                 KernelOut::Listening { port, status: 1 } => return Err(Gone::PortInUse(port)),
@@ -461,7 +473,7 @@ impl Context {
                 KernelOut::Reset { opaque, .. } => self.reset(opaque),
             }
         }
-        Ok(())
+        Ok(EVENTS)
     }
 
     /// A connection waits: it gets a name.
@@ -518,7 +530,8 @@ impl Context {
     }
 
     #[inline(never)]
-    fn fastpath_poll_vec(&mut self) -> Result<(), Gone> {
+    fn fastpath_poll_vec(&mut self) -> Result<usize, Gone> {
+        let mut taken = 0;
         for core in 0..self.cores.len() {
             for _ in 0..EVENTS {
                 let Some((words, _)) = self.cores[core].arx.pop()? else {
@@ -526,9 +539,10 @@ impl Context {
                 };
                 let arx = Arx::from_words(words).ok_or(Nonsense)?;
                 self.event_arx_connupdate(core, &arx)?;
+                taken += 1;
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     #[inline(never)]
@@ -591,10 +605,11 @@ impl Context {
         let flag = self.layout.app_sleeps();
         sleep_across(&self.region, flag, true);
         // Whoever did not see the flag has filled a queue before; a call that waits for room is asked for again soon.
-        self.flextcp_context_poll()?;
+        let taken = self.flextcp_context_poll()?;
         let waiting = !self.calls.is_empty() || !self.dirty.is_empty();
         let most = if waiting { most.min(SOCKET) } else { most };
-        if self.ready.is_empty() {
+        // A poll that took something may have left the rest.
+        if taken == 0 && self.ready.is_empty() {
             self.wait(most);
         }
         sleep_across(&self.region, flag, false);
