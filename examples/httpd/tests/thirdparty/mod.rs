@@ -66,13 +66,19 @@ impl Site {
         Server::spawn(command)
     }
 
-    /// Makes load for a while, which must be answered without a fault.
+    /// Makes load for a while, which must be answered without a fault; again if the while was too short for a reply.
     pub fn load(&self, plan: &Load) -> Report {
-        let run = || loadgen::run(plan, &AtomicBool::new(false));
-        let report = self.client.enter(run).unwrap().unwrap();
-        assert!(report.requests > 0, "{report:?}");
-        assert_eq!((report.errors, report.timeouts), (0, 0), "{report:?}");
-        report
+        let mut plan = plan.clone();
+        loop {
+            let run = || loadgen::run(&plan, &AtomicBool::new(false));
+            let report = self.client.enter(run).unwrap().unwrap();
+            assert_eq!((report.errors, report.timeouts), (0, 0), "{report:?}");
+            if report.requests > 0 {
+                return report;
+            }
+            plan.duration *= 2;
+            assert!(plan.duration < PATIENCE, "{report:?}");
+        }
     }
 
     /// Does something with connections of the client's kernel.
