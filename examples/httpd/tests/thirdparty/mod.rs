@@ -201,6 +201,15 @@ pub fn byte_by_byte() {
     assert_eq!(replies_until_end(stream), 1);
 }
 
+/// A request in two parts, the second long after the first.
+pub fn in_two_parts() {
+    let mut stream = dial();
+    stream.write_all(&LAST[..20]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    stream.write_all(&LAST[20..]).unwrap();
+    assert_eq!(replies_until_end(stream), 1);
+}
+
 /// Connections that come and go, ended by the server, by the client, and by a reset in the middle of a reply.
 pub fn churn(times: usize) {
     for _ in 0..times {
