@@ -92,9 +92,23 @@ pub struct FlowState {
     count: u64,
     /// Requests that cannot be told any more: too many at once.
     pub overrun: u64,
+    forgotten: u64,
 }
 
 impl FlowState {
+    /// Events were lost until `tsc`: what began before and is not replied to cannot be told. Gives how many requests.
+    pub fn forget_before(&mut self, tsc: u64) -> u64 {
+        if tsc <= self.forgotten {
+            return 0;
+        }
+        self.forgotten = tsc;
+        let all = self.open.len();
+        self.open.retain(|r| r.replied() || r.start() > tsc);
+        self.arrivals.retain(|a| a.first() > Some(tsc));
+        self.last_arrival = self.last_arrival.filter(|a| a.first() > Some(tsc));
+        (all - self.open.len()) as u64
+    }
+
     /// A segment with data came in.
     pub fn tcp_in(&mut self, tsc: u64, rx: Option<u64>, ring: u32, out: &mut impl FnMut(Request)) {
         self.has_segments = true;
