@@ -168,6 +168,8 @@ struct RingState {
     /// Frames that left TCP and wait for their burst.
     sent: VecDeque<(u32, u32, (u64, u64))>,
     wake: Option<u64>,
+    /// It tells when the device takes frames.
+    drains: bool,
     newest: u64,
     /// When events were lost, from the last one before to the first one after; the newest losses.
     losses: VecDeque<(u64, u64)>,
@@ -255,6 +257,7 @@ impl Pass {
                 received: VecDeque::new(),
                 sent: VecDeque::new(),
                 wake: None,
+                drains: false,
                 newest: 0,
                 losses: VecDeque::new(),
             },
@@ -319,6 +322,7 @@ impl Pass {
                 push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
             }
             points::TX_BURST => {
+                ring.drains = true;
                 record(&mut self.spans.bursts[1], u64::from((e.flow >> 12) & 0xfff));
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 self.burst_taken(e.ring, first, accepted, e.tsc);
@@ -367,7 +371,8 @@ impl Pass {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
         match kind {
             0 if len > 0 => {
-                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring);
+                let drains = self.rings.get(&e.ring).is_some_and(|r| r.drains);
+                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
                 if let (Some(requests), Some(ring)) = (requests, self.rings.get_mut(&e.ring)) {
                     push(&mut ring.sent, (e.args[0], e.flow, requests), MOST_FRAMES);
                 }
