@@ -122,7 +122,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Tas => {
-            let plan = tas::Plan::new(options, own_address(options)?).map_err(Failure::Use)?;
+            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
             Ok(tas::serve(&plan, signals)?)
         }
         Stack::Demikernel => {
