@@ -1,10 +1,14 @@
 //! A recorder in small: switches a server's probes on and reads what its threads tell.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir, Totals};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Event, Point};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +46,7 @@ struct Source {
 pub struct Recorder {
     session: SessionDir,
     /// New threads make their rings in it.
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
     control: ControlHandle,
     sources: BTreeMap<u32, Source>,
 }
@@ -50,8 +54,15 @@ pub struct Recorder {
 impl Recorder {
     /// Finds the server in its session and switches its probes on.
     pub fn attach(directory: tempfile::TempDir, pid: u32) -> Recorder {
+        let mut recorder = Recorder::join(directory.path(), pid);
+        recorder._directory = Some(directory);
+        recorder
+    }
+
+    /// The same for another process of a server, in a session that someone else keeps.
+    pub fn join(directory: &Path, pid: u32) -> Recorder {
         let user = std::fs::metadata("/proc/self").unwrap().uid();
-        let session = SessionDir::open(directory.path(), user).unwrap();
+        let session = SessionDir::open(directory, user).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         let key = loop {
             let keys = session.processes().unwrap();
@@ -65,7 +76,7 @@ impl Recorder {
         control.switch_on(Mode::Drain);
         Recorder {
             session,
-            _directory: directory,
+            _directory: None,
             control,
             sources: BTreeMap::new(),
         }

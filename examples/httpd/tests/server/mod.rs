@@ -89,6 +89,11 @@ impl Server {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// Waits until it ends by itself; its exit status.
+    pub fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Ends it by SIGINT, which must succeed.
     pub fn end(mut self) {
         self.signal(rustix::process::Signal::INT);

@@ -98,6 +98,7 @@ impl<D: Device> Stack<D> {
         let mut engine = Config::new(device.mac(), config.ip, config.prefix_len);
         engine.mtu = device.mtu();
         engine.policy = config.policy.clone();
+        // F-Stack leaves sums to the card; what sums nothing gets frames that are summed.
         engine.policy.offload_checksums = device.offloads().checksum;
         engine.seed = config.seed;
         let (rings, ends) = rings::make(config.dispatch_ring);

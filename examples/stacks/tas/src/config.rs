@@ -32,7 +32,8 @@ pub struct ServiceConfig {
     /// Ends when the last application has gone, once there was one.
     pub ends_with_applications: bool,
     /// Shortest time without an acknowledgement after which data is sent again. TAS has no floor: four control intervals
-    /// of two round trips each, which on a machine whose threads share CPUs is less than a turn of its scheduler.
+    /// of two round trips each, which on a machine whose threads share CPUs is less than a turn of its scheduler, and less
+    /// than Linux may take to acknowledge (40 ms).
     pub min_rto: Duration,
     /// Retransmissions in a row before a peer is given up.
     pub retries: u32,
@@ -82,7 +83,7 @@ impl ServiceConfig {
             no_ints: false,
             slow_path_spins: true,
             ends_with_applications: false,
-            min_rto: Duration::from_millis(10),
+            min_rto: Duration::from_millis(200),
             retries: 12,
             time_wait: Duration::from_secs(10),
             fin_wait: Duration::from_secs(60),

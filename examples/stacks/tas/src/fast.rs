@@ -90,9 +90,6 @@ struct Handled<'a> {
     window: u32,
 }
 
-/// Longest sleep on a device that has no descriptor to wait on.
-const BLIND_SLEEP_NS: u64 = 1_000_000;
-
 impl<D: Device> FastPath<D> {
     /// Core number `index` with its queue of the device.
     pub fn new(
@@ -586,12 +583,7 @@ impl<D: Device> FastPath<D> {
         let timeout = match self.qman.next_due() {
             Some(due) if due <= now => return false,
             Some(due) => Some(due - now),
-            // Room in the device or an application's queue comes without a bell.
-            None if self.port.device.tx_queued() > 0
-                || self.contexts.iter().flatten().any(Context::is_behind) =>
-            {
-                Some(1_000_000)
-            }
+            None if self.has_to_look() => Some(1_000_000),
             None => None,
         };
         self.show_counts();
@@ -609,6 +601,14 @@ impl<D: Device> FastPath<D> {
         !worked
     }
 
+    /// Something may come without a bell: room in the device or in an application's queue, or frames of a device that
+    /// cannot be waited for.
+    fn has_to_look(&self) -> bool {
+        self.port.device.tx_queued() > 0
+            || self.port.device.poll_fd().is_none()
+            || self.contexts.iter().flatten().any(Context::is_behind)
+    }
+
     fn set_sleeping(&self, asleep: bool) {
         let core = usize::from(self.index);
         for context in self.contexts.iter().flatten() {
@@ -624,16 +624,10 @@ impl<D: Device> FastPath<D> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let bells = self.contexts.iter().flatten();
         let bells = bells.filter_map(|c| c.part.fast_bells.get(core));
-        let device = self.port.device.poll_fd();
-        // A device that cannot tell is looked at again soon.
-        let timeout = match device {
-            Some(_) => timeout,
-            None => Some(timeout.map_or(BLIND_SLEEP_NS, |ns| ns.min(BLIND_SLEEP_NS))),
-        };
         let mut fds = vec![readable(self.shared.fast_bells[core].fd.as_fd())];
         fds.extend(bells.map(|bell| readable(bell.as_fd())));
-        let of_bells = fds.len();
-        fds.extend(device.map(readable));
+        fds.extend(self.port.device.poll_fd().map(readable));
+        let device = self.port.device.poll_fd().map(|_| fds.len() - 1);
         let limit = timeout.map(|ns| Timespec {
             tv_sec: (ns / 1_000_000_000).cast_signed(),
             tv_nsec: (ns % 1_000_000_000).cast_signed(),
@@ -641,10 +635,10 @@ impl<D: Device> FastPath<D> {
         // A signal ends the sleep, and the loop goes on.
         let _ = poll(&mut fds, limit.as_ref());
         let rung = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        let cause = match fds.iter().position(rung) {
-            Some(at) if at < of_bells => 3,
-            Some(_) => 1,
+        let cause = match fds.iter().rposition(rung) {
             None => 2,
+            at if at == device => 1,
+            _ => 3,
         };
         probe::emit(points::WAKE, Label::NONE, cause);
         for context in self.contexts.iter().flatten() {

@@ -4,11 +4,12 @@
 //! room and position in the receive ring, one interval out of order, the peer's room, data written, sent and
 //! acknowledged, counts for the slow path. It refuses to send, to keep time and to know queues.
 
+use crate::clock::timestamp;
 use crate::entry::{Atx, FlowId, Opaque};
 use crate::shm::{ByteRing, Region};
 use bypassprof_probe::Flow as Label;
 use stack_tcp::seq::Seq;
-use stack_tcp::wire::tcp::{Segment, flags};
+use stack_tcp::wire::tcp::{Options, Segment, flags};
 use std::sync::Arc;
 
 /// Duplicate acknowledgements that show a loss.
@@ -54,8 +55,8 @@ pub struct Start {
     pub window: u32,
     /// Its scale.
     pub scale: u8,
-    /// The peer's clock.
-    pub peer_clock: u32,
+    /// The peer's clock; none where it keeps no timestamps, and every packet takes the slow path.
+    pub peer_clock: Option<u32>,
     /// Largest payload of a segment.
     pub mss: u32,
     /// Bytes per second; 0: no limit.
@@ -117,6 +118,8 @@ pub struct Flow {
     tx_max_seq: Seq,
     /// Before this is acknowledged, duplicates show nothing new.
     tx_recover: Seq,
+    /// Both sides keep timestamps.
+    timestamps: bool,
     /// The peer's clock as it came last, to be echoed.
     pub tx_next_ts: u32,
     /// Nothing more will be written.
@@ -184,6 +187,8 @@ pub struct Outgoing {
 /// Why no more is sent than is: the codes of `tcp_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// Nothing: more follows at once.
+    None = 0,
     /// All that was written is sent.
     App = 1,
     /// The peer's window is full.
@@ -220,7 +225,8 @@ impl Flow {
             tx_next_seq: start.tx_next,
             tx_max_seq: start.tx_next,
             tx_recover: start.tx_next,
-            tx_next_ts: start.peer_clock,
+            timestamps: start.peer_clock.is_some(),
+            tx_next_ts: start.peer_clock.unwrap_or(0),
             mss: start.mss,
             tx_rate: start.rate,
             ..Flow::default()
@@ -277,7 +283,7 @@ impl Flow {
     pub fn receive(&mut self, segment: &Segment<'_>, now: u64) -> Taken {
         let mut taken = Taken::default();
         self.cnt_rx_segments = self.cnt_rx_segments.wrapping_add(1);
-        if let Some((clock, _)) = segment.options.timestamps {
+        if let Some((clock, _)) = segment.options.timestamps.filter(|_| self.timestamps) {
             // PAWS: RFC 7323 5.
             if (clock.wrapping_sub(self.tx_next_ts) as i32) < 0 {
                 return Taken {
@@ -290,20 +296,25 @@ impl Flow {
                 self.tx_next_ts = clock;
             }
         }
-        if segment.has(flags::ACK) {
-            self.take_ack(segment, now, &mut taken);
+        if segment.has(flags::ACK) && !self.take_ack(segment, now, &mut taken) {
+            // RFC 5961 5: whoever does not know what we have sent is not believed in what it sends.
+            return Taken {
+                ack: true,
+                stale: true,
+                ..taken
+            };
         }
         self.take_payload(segment, &mut taken);
         taken.finished = self.finished();
         taken
     }
 
-    fn take_ack(&mut self, segment: &Segment<'_>, now: u64, taken: &mut Taken) {
+    /// Whether the acknowledgement can be one of this connection's.
+    fn take_ack(&mut self, segment: &Segment<'_>, now: u64, taken: &mut Taken) -> bool {
         let acked = segment.ack.0.wrapping_sub(self.una().0);
         if acked > self.tx_max_seq.0.wrapping_sub(self.una().0) {
-            // Before what is acknowledged, or never sent.
-            taken.ack |= segment.ack.after(self.tx_max_seq);
-            return;
+            // An old one, as far as anything can be old; else never sent.
+            return acked.wrapping_neg() <= self.tx.bytes();
         }
         let window = u32::from(segment.window) << self.remote_scale;
         if acked == 0 {
@@ -331,6 +342,21 @@ impl Flow {
         }
         taken.send |= window > self.rx_remote_avail || acked > 0;
         self.rx_remote_avail = window;
+        true
+    }
+
+    /// Whether a segment's place in the stream is one that this connection's peer could be at.
+    pub fn is_near(&self, segment: &Segment<'_>) -> bool {
+        let ahead = segment.seq.0.wrapping_sub(self.rx_next_seq.0);
+        ahead <= self.rx_avail || ahead.wrapping_neg() <= self.rx.bytes()
+    }
+
+    /// Options of the next segment, at a time in ns.
+    pub fn options(&self, now: u64) -> Options {
+        Options {
+            timestamps: self.timestamps.then(|| (timestamp(now), self.tx_next_ts)),
+            ..Options::default()
+        }
     }
 
     /// Takes `acked` numbers off, of which some may have been rewound.
@@ -496,7 +522,7 @@ impl Flow {
         } else if paced {
             Limit::Pace
         } else {
-            Limit::App
+            Limit::None
         };
         let whole = len == self.tx_avail;
         let fin = whole && self.tx_done && !self.tx_fin_sent && !self.tx_fin_acked;
@@ -530,7 +556,6 @@ impl Flow {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use stack_tcp::wire::tcp::Options;
 
     const FIRST: u32 = 0xffff_ff00;
 
@@ -552,7 +577,7 @@ mod tests {
             tx_next: Seq(FIRST),
             window: 65_535,
             scale: 0,
-            peer_clock: 1,
+            peer_clock: Some(1),
             mss: 100,
             rate: 0,
         });
@@ -571,6 +596,7 @@ mod tests {
                 timestamps: Some((1, 1)),
                 ..Options::default()
             },
+            from: [0; 6],
             marked: false,
             payload,
         }

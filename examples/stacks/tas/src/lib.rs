@@ -22,6 +22,8 @@ mod entry;
 mod fast;
 mod flow;
 mod frame;
+#[cfg(test)]
+mod hostile;
 mod service;
 mod shared;
 mod shm;

@@ -273,8 +273,8 @@ impl SlowPath {
             if matches!(reason, Detour::Flags | Detour::Options)
                 && let Some(mut flow) = self.shared.table.lock(index)
             {
-                // For good, as in TAS: every later packet takes this way.
-                flow.parked = true;
+                // For good, as in TAS: every later packet takes this way. A stranger's guess does not bring it about.
+                flow.parked |= flow.is_near(segment);
             }
             self.process(index, frame);
         }
@@ -309,10 +309,7 @@ impl SlowPath {
             ack: flow.rx_next_seq,
             flags: flags::ACK,
             window: flow.window(),
-            options: Options {
-                timestamps: Some((crate::clock::timestamp(now), flow.tx_next_ts)),
-                ..Options::default()
-            },
+            options: flow.options(now),
             payload: 0,
         };
         let core = usize::from(flow.core);

@@ -123,8 +123,9 @@ struct Place {
 enum Is {
     #[default]
     Free,
-    /// A name that was given to `accept` on a port.
-    Accepting(u16),
+    /// A name that was given to `accept` on a port, and news of its connection that came by another queue before the
+    /// word that there is one.
+    Accepting(u16, Arx),
     Open(Box<Conn>),
 }
 
@@ -294,10 +295,13 @@ impl Context {
         self.end_round();
         let start = self.clock.now();
         let timeout = timeout.as_nanos() as u64;
-        let mut now = start;
+        let (mut now, mut last_work) = (start, start);
         loop {
             self.begin_round(now);
-            self.flextcp_context_poll()?;
+            let taken = self.flextcp_context_poll()?;
+            if taken > 0 {
+                self.rounds.worked(taken as u32);
+            }
             self.rounds.stage(Stage::Rings);
             let found = self.take_events(events);
             if found > 0 {
@@ -307,8 +311,14 @@ impl Context {
             self.rounds.end();
             self.in_round = false;
             self.totals.rounds += 1;
-            self.totals.empty_rounds += 1;
-            now = self.clock.now();
+            let began = std::mem::replace(&mut now, self.clock.now());
+            if taken > 0 {
+                // Acknowledgements, calls: work, and nothing for the application to see.
+                self.totals.working_ns += now - began;
+                last_work = now;
+            } else {
+                self.totals.empty_rounds += 1;
+            }
             if now >= self.next_socket {
                 self.next_socket = now + SOCKET;
                 if has_ended(&self.socket) {
@@ -319,7 +329,7 @@ impl Context {
             if spent >= timeout {
                 return Ok(0);
             }
-            if spent >= self.spin {
+            if now - last_work >= self.spin {
                 self.sleep(timeout - spent)?;
                 now = self.clock.now();
             }
@@ -342,11 +352,12 @@ impl Context {
         }
     }
 
+    /// How many entries were taken and published.
     #[inline(never)]
-    fn flextcp_context_poll(&mut self) -> Result<(), Gone> {
-        self.conns_bump()?;
-        self.kernel_poll()?;
-        self.fastpath_poll_vec()?;
+    fn flextcp_context_poll(&mut self) -> Result<usize, Gone> {
+        let mut taken = self.conns_bump()?;
+        taken += self.kernel_poll()?;
+        taken += self.fastpath_poll_vec()?;
         self.txq_probe()?;
         self.kernel_flush()?;
         for (at, core) in self.cores.iter_mut().enumerate() {
@@ -354,12 +365,13 @@ impl Context {
                 ring_across(&self.region, self.layout.fast_sleeps(at), &core.bell);
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Publishes what was read and written since the last poll, and says farewell to what was closed.
     #[inline(never)]
-    fn conns_bump(&mut self) -> Result<(), Gone> {
+    fn conns_bump(&mut self) -> Result<usize, Gone> {
+        let mut published = 0;
         for _ in 0..self.dirty.len() {
             let Some(opaque) = self.dirty.pop_front() else {
                 break;
@@ -384,6 +396,7 @@ impl Context {
                 let more = [atx.rx_bump, atx.tx_bump, 0];
                 probe::emit_with(self.bump, conn.label, age(now, written), more);
                 conn.published();
+                published += 1;
             }
             conn.dirty = false;
             if conn.closed {
@@ -391,7 +404,7 @@ impl Context {
                 self.release(opaque);
             }
         }
-        Ok(())
+        Ok(published)
     }
 
     fn release(&mut self, opaque: Opaque) {
@@ -418,10 +431,10 @@ impl Context {
     }
 
     #[inline(never)]
-    fn kernel_poll(&mut self) -> Result<(), Gone> {
-        for _ in 0..EVENTS {
+    fn kernel_poll(&mut self) -> Result<usize, Gone> {
+        for taken in 0..EVENTS {
             let Some((words, _)) = self.kout.pop()? else {
-                break;
+                return Ok(taken);
             };
             match KernelOut::from_words(words).ok_or(Nonsense)? {
                 KernelOut::Listening { port, status: 1 } => return Err(Gone::PortInUse(port)),
@@ -438,24 +451,29 @@ impl Context {
                     let core = usize::from(core);
                     let rings = self.layout.rings(slot).ok_or(Nonsense)?;
                     let place = place(&mut self.places, opaque).ok_or(Nonsense)?;
-                    let Is::Accepting(port) = place.is else {
+                    let Is::Accepting(port, early) = place.is else {
                         return Err(Gone::Nonsense);
                     };
                     if core >= self.cores.len() {
                         return Err(Gone::Nonsense);
                     }
                     let label = Label::ipv4(self.ip.to_bits(), port, peer, peer_port);
-                    place.is = Is::Open(Box::new(Conn::new(flow, core, label, rings)));
+                    let mut conn = Box::new(Conn::new(flow, core, label, rings));
                     let accepted = Event {
                         accepted: true,
-                        ..Event::default()
+                        ..conn.update(&early)?
                     };
+                    if early.rx_bump > 0 && probe::enabled() {
+                        let more = [0, age(probe::now().raw(), early.received), 0];
+                        probe::emit_with(points::DELIVER, label, early.rx_bump, more);
+                    }
+                    place.is = Is::Open(conn);
                     self.tell(opaque, accepted);
                 }
                 KernelOut::Reset { opaque, .. } => self.reset(opaque),
             }
         }
-        Ok(())
+        Ok(EVENTS)
     }
 
     /// A connection waits: it gets a name.
@@ -465,7 +483,7 @@ impl Context {
             self.places.len() as u32 - 1
         });
         let place = &mut self.places[index as usize];
-        place.is = Is::Accepting(port);
+        place.is = Is::Accepting(port, Arx::default());
         let opaque = Opaque {
             index,
             generation: place.generation,
@@ -475,7 +493,7 @@ impl Context {
 
     fn reset(&mut self, opaque: Opaque) {
         match place(&mut self.places, opaque).map(|p| &mut p.is) {
-            Some(Is::Accepting(_)) => self.release(opaque),
+            Some(Is::Accepting(..)) => self.release(opaque),
             Some(Is::Open(conn)) => {
                 conn.failed = true;
                 let failed = Event {
@@ -512,7 +530,8 @@ impl Context {
     }
 
     #[inline(never)]
-    fn fastpath_poll_vec(&mut self) -> Result<(), Gone> {
+    fn fastpath_poll_vec(&mut self) -> Result<usize, Gone> {
+        let mut taken = 0;
         for core in 0..self.cores.len() {
             for _ in 0..EVENTS {
                 let Some((words, _)) = self.cores[core].arx.pop()? else {
@@ -520,17 +539,26 @@ impl Context {
                 };
                 let arx = Arx::from_words(words).ok_or(Nonsense)?;
                 self.event_arx_connupdate(core, &arx)?;
+                taken += 1;
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     #[inline(never)]
     fn event_arx_connupdate(&mut self, core: usize, arx: &Arx) -> Result<(), Gone> {
         let depth = self.cores[core].arx.depth() as u32;
-        // News of a connection that was closed meanwhile are nobody's.
-        let Some(conn) = open(&mut self.places, arx.opaque) else {
-            return Ok(());
+        let conn = match place(&mut self.places, arx.opaque).map(|p| &mut p.is) {
+            Some(Is::Open(conn)) => conn,
+            Some(Is::Accepting(_, early)) => {
+                early.rx_bump = early.rx_bump.saturating_add(arx.rx_bump);
+                early.tx_bump = early.tx_bump.saturating_add(arx.tx_bump);
+                early.fin |= arx.fin;
+                early.received = arx.received;
+                return Ok(());
+            }
+            // News of a connection that was closed meanwhile are nobody's.
+            _ => return Ok(()),
         };
         let news = conn.update(arx)?;
         if probe::enabled() {
@@ -577,10 +605,11 @@ impl Context {
         let flag = self.layout.app_sleeps();
         sleep_across(&self.region, flag, true);
         // Whoever did not see the flag has filled a queue before; a call that waits for room is asked for again soon.
-        self.flextcp_context_poll()?;
+        let taken = self.flextcp_context_poll()?;
         let waiting = !self.calls.is_empty() || !self.dirty.is_empty();
         let most = if waiting { most.min(SOCKET) } else { most };
-        if self.ready.is_empty() {
+        // A poll that took something may have left the rest.
+        if taken == 0 && self.ready.is_empty() {
             self.wait(most);
         }
         sleep_across(&self.region, flag, false);
@@ -686,5 +715,38 @@ fn open(places: &mut [Place], opaque: Opaque) -> Option<&mut Conn> {
     match &mut place(places, opaque)?.is {
         Is::Open(conn) => Some(conn),
         _ => None,
+    }
+}
+
+/// What only a hostile side does.
+#[cfg(test)]
+impl Context {
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn call(&mut self, call: KernelIn) {
+        self.calls.push_back(call);
+    }
+
+    pub(crate) fn publish(&mut self, atx: crate::entry::Atx) {
+        for core in &mut self.cores {
+            core.atx.push(atx.to_words(), 0).unwrap();
+            core.told = true;
+        }
+    }
+
+    pub(crate) fn forge_arx(&mut self, words: [u64; 4]) {
+        let mut queue = Producer::new(self.region.clone(), self.layout.arx(0));
+        assert_eq!(queue.push(words, 0), Ok(true));
+    }
+
+    pub(crate) fn forge_kernel_out(&mut self, words: [u64; 8]) {
+        let mut queue = Producer::new(self.region.clone(), self.layout.kernel_out());
+        assert_eq!(queue.push(words, 0), Ok(true));
     }
 }

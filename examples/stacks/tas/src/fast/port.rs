@@ -2,7 +2,6 @@
 //!
 //! In: flows under their lock, frames from the slow path; out: frames in batches. It refuses to know when to send.
 
-use crate::clock::timestamp;
 use crate::config::TX_BATCH;
 use crate::flow::{Flow, Limit, Outgoing};
 use crate::frame::Outline;
@@ -10,7 +9,7 @@ use crate::shared::{Counts, Shared};
 use bypassprof_probe::{self as probe, Burst, Flow as Label, PollLoop, points};
 use stack_netio::Device;
 use stack_tcp::seq::Seq;
-use stack_tcp::wire::tcp::{Options, flags};
+use stack_tcp::wire::tcp::flags;
 use std::sync::Arc;
 
 /// What made a burst leave: the codes of `tx_burst`'s trigger.
@@ -205,10 +204,7 @@ impl<D: Device> Port<D> {
             ack: flow.rx_next_seq,
             flags: bits,
             window: flow.window(),
-            options: Options {
-                timestamps: Some((timestamp(now), flow.tx_next_ts)),
-                ..Options::default()
-            },
+            options: flow.options(now),
             payload,
         };
         let (ends, id) = ((self.shared.mac, self.shared.ip), self.id);

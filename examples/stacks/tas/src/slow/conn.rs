@@ -25,8 +25,8 @@ pub struct Syn {
     pub mss: u16,
     /// Its window's scale, if it scales.
     pub scale: Option<u8>,
-    /// Its clock.
-    pub clock: u32,
+    /// Its clock, if it keeps timestamps.
+    pub clock: Option<u32>,
 }
 
 /// How far a connection is.

@@ -1,7 +1,7 @@
 //! Listeners and the handshake, in TAS's order: a SYN waits until its application accepts, and only then is answered.
 //!
 //! In: SYNs, `accept` calls, the third segment; out: SYN-ACKs, flows for the fast path. Half-open connections are
-//! bounded: beyond the bound the oldest one goes. There are no SYN cookies, and no connections without timestamps.
+//! bounded: beyond the bound the oldest one goes. There are no SYN cookies.
 
 use super::conn::{Conn, State, Syn};
 use super::rate::Rate;
@@ -15,7 +15,7 @@ use crate::flow::{Key, Start};
 use crate::frame::Outline;
 use stack_tcp::seq::Seq;
 use stack_tcp::wire::tcp::{Options, Segment, flags};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// First wait for the third segment, in ns; doubled each time.
@@ -31,6 +31,8 @@ pub struct Listener {
     pub context: u8,
     backlog: usize,
     waiting: VecDeque<Syn>,
+    /// Whose these are: a SYN that comes again does not wait twice.
+    keys: HashSet<Key>,
     /// Names for connections that are still to come.
     accepts: VecDeque<Opaque>,
 }
@@ -48,6 +50,7 @@ impl SlowPath {
                 context,
                 backlog: backlog.clamp(1, MOST_WAITING) as usize,
                 waiting: VecDeque::new(),
+                keys: HashSet::new(),
                 accepts: VecDeque::new(),
             });
         }
@@ -81,6 +84,7 @@ impl SlowPath {
             let (Some(syn), Some(opaque)) = (syn, opaque) else {
                 return;
             };
+            listener.keys.remove(&syn.key);
             if self.conns.find(syn.key).is_some() {
                 self.give_name_back(port, context, opaque);
             } else if !self.answer(syn, context, opaque) {
@@ -109,7 +113,7 @@ impl SlowPath {
             return;
         }
         let listeners = self.listeners.get_mut(&key.port).filter(|l| !l.is_empty());
-        let (Some(listeners), Some((clock, _))) = (listeners, segment.options.timestamps) else {
+        let Some(listeners) = listeners else {
             self.refuse(core, key, mac, segment);
             return;
         };
@@ -120,12 +124,12 @@ impl SlowPath {
             irs: segment.seq,
             mss: segment.options.mss.unwrap_or(536),
             scale: segment.options.scale,
-            clock,
+            clock: segment.options.timestamps.map(|t| t.0),
         };
         let turn = self.shared.table.hash(key) as usize % listeners.len();
         let listener = &mut listeners[turn];
         let context = listener.context;
-        if listener.waiting.iter().any(|w| w.key == key) {
+        if listener.keys.contains(&key) {
             // A name may have come back meanwhile.
             self.serve_backlog(key.port, context);
             return;
@@ -135,6 +139,7 @@ impl SlowPath {
             return;
         }
         listener.waiting.push_back(syn);
+        listener.keys.insert(key);
         if listener.accepts.is_empty() {
             self.tell_application(context, KernelOut::NewConn { port: key.port });
         } else {
@@ -144,6 +149,7 @@ impl SlowPath {
 
     /// Answers a SYN; `false` where there is no room for its flow.
     fn answer(&mut self, syn: Syn, context: u8, opaque: Opaque) -> bool {
+        self.forget_whole();
         if self.half_open_count >= self.config.half_open {
             self.drop_oldest();
         }
@@ -202,7 +208,7 @@ impl SlowPath {
                 mss: Some(self.shared.mtu.saturating_sub(40)),
                 // Our own window is told as it is; only with this does the peer scale its own.
                 scale: syn.scale.map(|_| 0),
-                timestamps: Some((timestamp(self.now), syn.clock)),
+                timestamps: syn.clock.map(|clock| (timestamp(self.now), clock)),
                 ..Options::default()
             },
             payload: 0,
@@ -225,13 +231,24 @@ impl SlowPath {
         }
     }
 
+    fn is_half_open(&self, id: FlowId) -> bool {
+        let state = self.conns.get(id.index).map(|c| c.state);
+        self.is(id) && matches!(state, Some(State::SynReceived { .. }))
+    }
+
+    /// Takes the oldest ones that are not half open any more off the list.
+    fn forget_whole(&mut self) {
+        while let Some(&id) = self.half_open.front()
+            && !self.is_half_open(id)
+        {
+            self.half_open.pop_front();
+        }
+    }
+
     fn drop_oldest(&mut self) {
-        while let Some(id) = self.half_open.pop_front() {
-            let state = self.conns.get(id.index).map(|c| c.state);
-            if self.is(id) && matches!(state, Some(State::SynReceived { .. })) {
-                self.drop_half_open(id.index);
-                return;
-            }
+        if let Some(id) = self.half_open.pop_front() {
+            self.drop_half_open(id.index);
+            self.forget_whole();
         }
     }
 
@@ -295,7 +312,8 @@ impl SlowPath {
             self.drop_conn(index);
             return;
         };
-        let clock = segment.options.timestamps.map_or(syn.clock, |t| t.0);
+        let clock = syn.clock;
+        let clock = clock.map(|old| segment.options.timestamps.map_or(old, |t| t.0));
         let start = Start {
             key: syn.key,
             label: label(syn.key, self.shared.ip),

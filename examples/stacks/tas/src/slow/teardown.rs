@@ -28,7 +28,7 @@ struct Rest {
     until: u64,
     next: Seq,
     rx_next: Seq,
-    clock: u32,
+    options: Options,
 }
 
 impl Ended {
@@ -56,8 +56,9 @@ impl Ended {
         let Some(rest) = self.by_key.get(&key) else {
             return true;
         };
-        let clock = segment.options.timestamps.map_or(rest.clock, |t| t.0);
-        let newer = (clock.wrapping_sub(rest.clock) as i32) > 0 || segment.seq.after(rest.rx_next);
+        let clocks = segment.options.timestamps.zip(rest.options.timestamps);
+        let later = clocks.is_some_and(|(new, old)| (new.0.wrapping_sub(old.1) as i32) > 0);
+        let newer = later || segment.seq.after(rest.rx_next);
         if newer {
             self.by_key.remove(&key);
         }
@@ -78,7 +79,6 @@ impl SlowPath {
             return false;
         };
         if segment.len() > 0 && !segment.has(flags::RST) {
-            let stamps = (crate::clock::timestamp(self.now), rest.clock);
             let outline = Outline {
                 key,
                 mac,
@@ -86,10 +86,7 @@ impl SlowPath {
                 ack: rest.rx_next,
                 flags: flags::ACK,
                 window: 0,
-                options: Options {
-                    timestamps: Some(stamps),
-                    ..Options::default()
-                },
+                options: rest.options,
                 payload: 0,
             };
             self.send(core, outline);
@@ -136,7 +133,7 @@ impl SlowPath {
                 until: self.now + self.config.time_wait.as_nanos() as u64,
                 next: flow.next(),
                 rx_next: flow.rx_next_seq,
-                clock: flow.tx_next_ts,
+                options: flow.options(self.now),
             };
             self.ended.insert(flow.key, rest);
         }
