@@ -299,7 +299,7 @@ impl<D: Device> Stack<D> {
                 burst.emit_with(points::HANDOFF, Flow::NONE, ring.from.into(), more);
                 let meta = FrameMeta {
                     checksum_ok: handed.checksum_ok,
-                    frame_no: 0,
+                    frame_no: self.port.no_frame(),
                     burst,
                 };
                 self.engine.input(now, &handed.frame, meta, &mut self.port);
