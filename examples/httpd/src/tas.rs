@@ -8,6 +8,7 @@ mod job;
 mod service;
 
 use crate::options::Options;
+use crate::place::Place;
 use crate::signals::{self, Totals};
 use clap::Args;
 use job::Worker;
@@ -151,7 +152,8 @@ pub struct Plan {
 
 impl Plan {
     /// A plan, or which option does not fit.
-    pub fn new(options: &Options, listen: SocketAddrV4) -> Result<Plan, String> {
+    pub fn new(options: &Options) -> Result<Plan, String> {
+        let place = Place::of(options)?;
         if options.threads > 16 {
             return Err(format!(
                 "--threads {}: the tas stack has 16 contexts, one for each thread",
@@ -169,8 +171,8 @@ impl Plan {
         let by_cpus = if enough { SPIN } else { SHARED_SPIN };
         let spin = own.tas_spin_us.map_or(by_cpus, Duration::from_micros);
         Ok(Plan {
-            device: options.dev.clone().unwrap_or_else(crate::own_tap),
-            listen,
+            device: place.device,
+            listen: place.listen,
             body: options.body,
             threads: options.threads,
             fp_cores: own.fp_cores,
