@@ -11,5 +11,6 @@ mod record;
 mod refusals;
 mod report;
 mod rings;
+mod stages;
 mod support;
 mod tidy;

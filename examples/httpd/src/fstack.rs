@@ -12,13 +12,13 @@ use httpjob::Replies;
 use job::Job;
 use signal_hook::iterator::Signals;
 use stack_fstack::{Controller, Dispatch, FstackConfig, Stack};
-use stack_netio::{AnyDevice, DeviceSpec, OpenError, Spread};
+use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError, Spread};
 use stack_tcp::TcpError;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddrV4;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub enum Error {
     /// The stack does not listen.
     #[error(transparent)]
     Tcp(#[from] TcpError),
+    /// The device has gone under way.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The kernel refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -106,11 +109,22 @@ impl Server {
         let stop = AtomicBool::new(false);
         let mut seen: Vec<_> = self.cores.iter_mut().map(Core::seen).collect();
         let several = self.cores.len() > 1;
+        let failure = Mutex::new(None);
         thread::scope(|scope| {
             let mut started = Ok(());
             for (number, core) in self.cores.into_iter().enumerate() {
-                let (name, stop) = (format!("fstack-{number}"), &stop);
-                let run = move || core.run(number, several, stop);
+                let (name, stop, failure) = (format!("fstack-{number}"), &stop, &failure);
+                let end = signals.handle();
+                let run = move || {
+                    if let Err(error) = core.run(number, several, stop) {
+                        failure
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .get_or_insert(error);
+                        // As if a signal had come.
+                        end.close();
+                    }
+                };
                 let thread = thread::Builder::new().name(name);
                 started = started.and_then(|()| thread.spawn_scoped(scope, run).map(drop));
             }
@@ -120,7 +134,11 @@ impl Server {
             // A flag that carries no data: the loops see it a round later at worst.
             stop.store(true, Ordering::Relaxed);
             started.map_err(Error::Thread)
-        })
+        })?;
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(Error::Device(error)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -138,14 +156,14 @@ impl Core {
         }
     }
 
-    fn run(mut self, number: usize, several: bool, stop: &AtomicBool) {
+    fn run(mut self, number: usize, several: bool, stop: &AtomicBool) -> Result<(), DeviceError> {
         let name = format!("fstack-{number}");
         probe::name_thread(&name);
         // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
         if several && let Err(e) = cpus::pin(number) {
             eprintln!("httpd: {name} is not kept on one CPU: {e}");
         }
-        self.stack.main_loop(&mut self.job, stop);
+        self.stack.main_loop(&mut self.job, stop)
     }
 }
 

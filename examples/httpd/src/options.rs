@@ -22,8 +22,9 @@ pub struct Options {
     /// Where to listen; by default 10.123.0.2:8080, or 127.0.0.1:8080 where the linux stack finds no such address.
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddrV4>,
-    /// What a stack of ours receives from and sends to: tap:NAME or packet:IF; by default a TAP of its own.
-    #[arg(long, value_name = "tap:NAME|packet:IF")]
+    /// What a stack of ours receives from and sends to: tap:NAME, packet:IF, xdp:IF or dpdk:VDEV, with options behind commas
+    /// (docs/reference/devices.md); by default a TAP of its own.
+    #[arg(long, value_name = "KIND:NAME[,OPTION=VALUE]...")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
     #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]

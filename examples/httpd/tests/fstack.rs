@@ -14,7 +14,10 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4};
 use std::time::Duration;
-use veth::{GET, URL, come_and_go, command, connect, dialogue, installed, joined, lab, load};
+use veth::{
+    GET, URL, bodies_come_whole, come_and_go, command, connect, dialogue, installed, joined, lab,
+    load,
+};
 
 fn serve(namespace: &Namespace, arguments: &[&str]) -> Server {
     veth::serve(namespace, "fstack", arguments)
@@ -196,6 +199,17 @@ fn order_survives_dispatch() {
         assert_eq!(out.len(), TIMES * (91 + 300_000));
     }
     server.end();
+}
+
+/// Where frames are lost, change places or are spoilt, what arrives is still what was sent.
+#[test]
+fn bad_links_carry_whole_bodies() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let bad = "packet:http-s,loss=1%,reorder=1%,corrupt=0.1%";
+    bodies_come_whole(&client, &server, "fstack", bad);
+    // F-Stack leaves its sums to the card.
+    bodies_come_whole(&client, &server, "fstack", "packet:http-s,offload=tx");
 }
 
 /// Connections that come and go by the hundred, ended by either side or by a reset, are all served.

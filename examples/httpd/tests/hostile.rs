@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// The stacks that are attacked.
-const STACKS: &[&str] = &["fstack", "ix", "tas"];
+const STACKS: &[&str] = &["fstack", "ix", "mtcp", "tas"];
 
 const SERVER: [u8; 4] = [10, 123, 0, 2];
 const CLIENT: [u8; 4] = [10, 123, 0, 1];

@@ -14,7 +14,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::time::Duration;
 use veth::{
-    GET, URL, come_and_go, command, connect, dialogue, installed, joined, lab, load, serve,
+    GET, URL, bodies_come_whole, come_and_go, command, connect, dialogue, installed, joined, lab,
+    load, serve,
 };
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
@@ -141,6 +142,15 @@ fn slow_and_half_closed_readers_get_all() {
     let reply = [header.as_bytes(), &[b'a'; BODY][..]].concat();
     assert!(out == reply.repeat(TIMES), "{} bytes", out.len());
     server.end();
+}
+
+/// Where frames are lost, change places or are spoilt, what arrives is still what was sent.
+#[test]
+fn bad_links_carry_whole_bodies() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let bad = "packet:http-s,loss=1%,reorder=1%,corrupt=0.1%";
+    bodies_come_whole(&client, &server, "mtcp", bad);
 }
 
 /// Connections that come and go by the hundred, ended by either side or by a reset, leave room for those that follow.

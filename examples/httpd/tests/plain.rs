@@ -96,8 +96,10 @@ fn points_tell_the_truth() {
             load.rate = Some(500.0);
             site.load(&load);
         });
-        server.end();
         thirdparty::points::are_sane(&events, 32, 8);
+        // Whoever waits for the rest of a request acknowledges its beginning by a timer.
+        let events = session.record(|| site.connect(thirdparty::in_two_parts));
+        server.end();
         for event in events.at(points::TIMER) {
             assert!((1..=6).contains(&event.args[0]), "{event:?}");
         }

@@ -23,6 +23,17 @@ impl Interface {
         Ok(interface)
     }
 
+    /// The interface of this number, which must exist.
+    pub fn numbered(index: u32) -> Result<Interface, LabError> {
+        let interface = format!("number {index}");
+        let name = sys::interface_name(index).map_err(|source| LabError::Interface {
+            interface,
+            what: "name",
+            source,
+        })?;
+        Interface::named(&name)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -59,6 +59,8 @@ pub struct Request {
     pub pipelined: bool,
     /// Whether it came in several segments.
     pub split: bool,
+    /// Frames of it that wait for their burst.
+    waiting: u32,
     number: u64,
 }
 
@@ -92,9 +94,24 @@ pub struct FlowState {
     count: u64,
     /// Requests that cannot be told any more: too many at once.
     pub overrun: u64,
+    forgotten: u64,
 }
 
 impl FlowState {
+    /// Events were lost until `tsc`: what began before and is not replied to cannot be told. Gives how many requests.
+    pub fn forget_before(&mut self, tsc: u64) -> u64 {
+        if tsc <= self.forgotten {
+            return 0;
+        }
+        self.forgotten = tsc;
+        let all = self.open.len();
+        self.open.retain(|r| r.replied() || r.start() > tsc);
+        self.open.iter_mut().for_each(|r| r.waiting = 0);
+        self.arrivals.retain(|a| a.first() > Some(tsc));
+        self.last_arrival = self.last_arrival.filter(|a| a.first() > Some(tsc));
+        (all - self.open.len()) as u64
+    }
+
     /// A segment with data came in.
     pub fn tcp_in(&mut self, tsc: u64, rx: Option<u64>, ring: u32, out: &mut impl FnMut(Request)) {
         self.has_segments = true;
@@ -140,10 +157,11 @@ impl FlowState {
         ring: u32,
         out: &mut impl FnMut(Request),
     ) {
-        // A reply that left TCP may still wait for the device; one that the kernel took does not.
+        // The first request of several in a segment may be over, and its reply on its way.
         if !self.has_segments {
             self.close_replied(out);
         }
+        self.tell_split();
         let waiting = self
             .arrivals
             .iter()
@@ -190,8 +208,8 @@ impl FlowState {
     }
 
     /// A segment with `len` bytes of data left TCP. Gives the first and the last request it is of, for the burst that will
-    /// take it.
-    pub fn data_out(&mut self, tsc: u64, len: u32, ring: u32) -> Option<(u64, u64)> {
+    /// take it, if it `waits` for one.
+    pub fn data_out(&mut self, tsc: u64, len: u32, ring: u32, waits: bool) -> Option<(u64, u64)> {
         self.has_segments = true;
         let owing = self.open.iter().position(|r| !r.replied());
         let at = owing.or(self.open.len().checked_sub(1))?;
@@ -201,6 +219,7 @@ impl FlowState {
         request.tx = None;
         request.out += u64::from(len);
         request.segments += 1;
+        request.waiting += u32::from(waits);
         let number = request.number;
         let mut last = number;
         // One segment may carry the end of one reply and the beginning of the next.
@@ -213,6 +232,7 @@ impl FlowState {
                 next.out_ring = Some(ring);
                 next.segments += 1;
                 next.tx = None;
+                next.waiting += u32::from(waits);
                 last = next.number;
                 let takes = if next.app_end.is_some() {
                     more.min(next.owed)
@@ -229,6 +249,23 @@ impl FlowState {
         Some((number, last))
     }
 
+    /// What came in before the last request began, and was not handled when more came in after it: parts of that request.
+    fn tell_split(&mut self) {
+        let Some(last) = self.open.back_mut().filter(|r| r.replied()) else {
+            return;
+        };
+        if self.arrivals.iter().any(|a| a.first() > last.app_end) {
+            while self
+                .arrivals
+                .front()
+                .is_some_and(|a| a.first() <= Some(last.app_start))
+            {
+                self.arrivals.pop_front();
+                last.split = true;
+            }
+        }
+    }
+
     /// A segment with nothing but an ACK left.
     pub fn ack_out(&mut self) {
         match self.open.back_mut().filter(|r| r.app_end.is_none()) {
@@ -240,16 +277,16 @@ impl FlowState {
     /// The device took a frame of requests `first` to `last`.
     pub fn taken(&mut self, (first, last): (u64, u64), tsc: u64) {
         let of = |r: &&mut Request| (first..=last).contains(&r.number);
-        self.open
-            .iter_mut()
-            .filter(of)
-            .for_each(|r| r.tx = Some(tsc));
+        self.open.iter_mut().filter(of).for_each(|r| {
+            r.tx = Some(tsc);
+            r.waiting = r.waiting.saturating_sub(1);
+        });
     }
 
     /// All that was replied to is closed: the next request has come, so the reply is over. What came in before the last
     /// of them began and was not taken by another belongs to it: it was split.
     fn close_replied(&mut self, out: &mut impl FnMut(Request)) {
-        while self.open.front().is_some_and(Request::replied) {
+        while (self.open.front()).is_some_and(|r| r.replied() && r.waiting == 0) {
             let Some(mut request) = self.open.pop_front() else {
                 return;
             };
@@ -266,6 +303,7 @@ impl FlowState {
 
     /// The recording is over: gives what is whole and counts what is not.
     pub fn finish(&mut self, out: &mut impl FnMut(Request)) -> u64 {
+        self.open.iter_mut().for_each(|r| r.waiting = 0);
         self.close_replied(out);
         self.open.len() as u64
     }
@@ -288,9 +326,10 @@ mod tests {
             flow.deliver(start + 3, 0, &mut |r| done.push(r));
             flow.ack_out();
             flow.app_start(7, start + 10, None, 0, &mut |r| done.push(r));
-            flow.data_out(start + 15, 60, 0);
+            let number = flow.data_out(start + 15, 60, 0, true).unwrap();
+            flow.taken(number, start + 16);
             flow.app_end(start + 20, 100, &mut |r| done.push(r));
-            let number = flow.data_out(start + 25, 40, 0).unwrap();
+            let number = flow.data_out(start + 25, 40, 0, true).unwrap();
             flow.taken(number, start + 30);
         }
         assert_eq!((done.len(), flow.finish(&mut |r| done.push(r))), (1, 0));
@@ -316,7 +355,7 @@ mod tests {
             flow.app_start(7, start, None, 0, &mut |r| done.push(r));
             flow.app_end(start + 5, 100, &mut |r| done.push(r));
         }
-        let number = flow.data_out(130, 200, 0).unwrap();
+        let number = flow.data_out(130, 200, 0, true).unwrap();
         flow.taken(number, 140);
         flow.finish(&mut |r| done.push(r));
         let seen: Vec<_> = done
@@ -332,6 +371,26 @@ mod tests {
         );
     }
 
+    /// A device takes the reply after the next request has come in, which was in the burst received just then: the first
+    /// is not over before.
+    #[test]
+    fn drained_behind_the_next_arrival() {
+        let (mut flow, mut done) = flow();
+        let mut number = None;
+        for start in [100, 200] {
+            flow.tcp_in(start, None, 0, &mut |r| done.push(r));
+            if let Some(number) = number {
+                flow.taken(number, start + 1);
+            }
+            flow.app_start(7, start + 10, None, 0, &mut |r| done.push(r));
+            flow.app_end(start + 15, 10, &mut |r| done.push(r));
+            number = flow.data_out(start + 16, 10, 0, true);
+        }
+        assert_eq!(flow.finish(&mut |r| done.push(r)), 0);
+        let seen: Vec<_> = done.iter().map(|r| (r.start(), r.tx)).collect();
+        assert_eq!(seen, [(100, Some(201)), (200, None)]);
+    }
+
     /// A request in two segments began with the first, and the second is not taken for another request.
     #[test]
     fn split() {
@@ -340,7 +399,7 @@ mod tests {
         flow.tcp_in(104, None, 0, &mut |r| done.push(r));
         flow.app_start(7, 110, None, 0, &mut |r| done.push(r));
         flow.app_end(115, 10, &mut |r| done.push(r));
-        flow.data_out(116, 10, 0);
+        flow.data_out(116, 10, 0, false);
         flow.tcp_in(200, None, 0, &mut |r| done.push(r));
         flow.app_start(7, 210, None, 0, &mut |r| done.push(r));
         flow.app_end(215, 10, &mut |r| done.push(r));

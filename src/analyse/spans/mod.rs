@@ -25,6 +25,8 @@ const MOST_FLOWS: usize = 1 << 20;
 /// Bursts of a ring that segments can still name, and frames that wait for one.
 const MOST_BURSTS: usize = 256;
 const MOST_FRAMES: usize = 1 << 16;
+/// Losses of a ring that are remembered: a request that ended is looked at when the next one comes.
+const MOST_LOSSES: usize = 256;
 
 /// Whether time in a stage is spent or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +168,11 @@ struct RingState {
     /// Frames that left TCP and wait for their burst.
     sent: VecDeque<(u32, u32, (u64, u64))>,
     wake: Option<u64>,
-    lost: Option<u64>,
+    /// It tells when the device takes frames.
+    drains: bool,
+    newest: u64,
+    /// When events were lost, from the last one before to the first one after; the newest losses.
+    losses: VecDeque<(u64, u64)>,
 }
 
 /// The pass over a recording's rings.
@@ -178,6 +184,8 @@ pub struct Pass {
     rings: BTreeMap<u32, RingState>,
     order: Order,
     flows: HashMap<u32, FlowState>,
+    /// End of the newest loss in any ring.
+    last_loss: u64,
     spans: Spans,
 }
 
@@ -217,6 +225,7 @@ impl Pass {
             show,
             rings: BTreeMap::new(),
             flows: HashMap::new(),
+            last_loss: 0,
             spans: Spans {
                 counts: Counts::default(),
                 stages: STAGES.iter().map(|_| histogram()).collect(),
@@ -248,7 +257,9 @@ impl Pass {
                 received: VecDeque::new(),
                 sent: VecDeque::new(),
                 wake: None,
-                lost: None,
+                drains: false,
+                newest: 0,
+                losses: VecDeque::new(),
             },
         );
     }
@@ -258,14 +269,17 @@ impl Pass {
         let Some(state) = self.rings.get_mut(&ring) else {
             return;
         };
-        if first > state.next_slot {
+        let mut gap = first > state.next_slot;
+        if gap {
             state.decoder.gap();
-            state.lost = Some(u64::MAX);
         }
         state.next_slot = first.saturating_add(slots.len() as u64);
         let (order, own) = (&mut self.order, &state.own);
         for &slot in slots {
             state.decoder.push(slot, &mut |event| {
+                if std::mem::take(&mut gap) {
+                    order.push(ring, &event, points::LOST);
+                }
                 let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
                 order.push(ring, &event, point);
             });
@@ -293,24 +307,23 @@ impl Pass {
         let Some(ring) = self.rings.get_mut(&e.ring) else {
             return;
         };
-        if ring.lost == Some(u64::MAX) {
-            // A gap in the file: all before the next event is in doubt.
-            ring.lost = Some(e.tsc);
+        if e.point == points::LOST {
+            push(&mut ring.losses, (ring.newest, e.tsc), MOST_LOSSES);
+            ring.sent.clear();
+            self.last_loss = self.last_loss.max(e.tsc);
         }
+        ring.newest = e.tsc;
         let mut done = Vec::new();
         let mut out = |request| done.push(request);
         match e.point {
-            points::LOST => {
-                ring.lost = Some(e.tsc);
-                ring.sent.clear();
-            }
             points::RX_BURST => {
                 let frames = e.flow & 0xfff;
-                self.spans.bursts[0].saturating_record(u64::from(frames));
+                record(&mut self.spans.bursts[0], u64::from(frames));
                 push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
             }
             points::TX_BURST => {
-                self.spans.bursts[1].saturating_record(u64::from((e.flow >> 12) & 0xfff));
+                ring.drains = true;
+                record(&mut self.spans.bursts[1], u64::from((e.flow >> 12) & 0xfff));
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 self.burst_taken(e.ring, first, accepted, e.tsc);
             }
@@ -341,7 +354,9 @@ impl Pass {
                 self.close(victim);
             }
         }
-        self.flows.entry(flow).or_default()
+        let state = self.flows.entry(flow).or_default();
+        self.spans.counts.torn += state.forget_before(self.last_loss);
+        state
     }
 
     fn close(&mut self, flow: u32) {
@@ -356,7 +371,8 @@ impl Pass {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
         match kind {
             0 if len > 0 => {
-                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring);
+                let drains = self.rings.get(&e.ring).is_some_and(|r| r.drains);
+                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
                 if let (Some(requests), Some(ring)) = (requests, self.rings.get_mut(&e.ring)) {
                     push(&mut ring.sent, (e.args[0], e.flow, requests), MOST_FRAMES);
                 }
@@ -411,7 +427,15 @@ impl Pass {
             self.spans.counts.headless += 1;
             return;
         };
-        let lost_in = |ring: u32| self.rings.get(&ring).and_then(|r| r.lost) >= Some(start);
+        let end = [Some(app_end), request.last_out, request.tx]
+            .into_iter()
+            .flatten()
+            .max();
+        let end = end.unwrap_or(start);
+        let lost_in = |ring: u32| {
+            let losses = self.rings.get(&ring).map(|r| &r.losses);
+            losses.is_some_and(|l| l.iter().any(|&(from, to)| from < end && start < to))
+        };
         let rings = [
             Some(request.arrival.ring),
             Some(request.app_ring),
@@ -457,7 +481,7 @@ impl Pass {
         let lengths = stages.iter().copied().chain([Some(total)]);
         for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
             if let Some(length) = length {
-                histogram.saturating_record(length);
+                record(histogram, length);
             }
         }
         self.keep(request, began, stages, total);
@@ -523,9 +547,84 @@ impl Pass {
     }
 }
 
+/// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
+fn record(histogram: &mut Histogram<u64>, length: u64) {
+    if histogram.record(length).is_err() {
+        histogram.saturating_record(length);
+    }
+}
+
 fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     if queue.len() == most {
         queue.pop_front();
     }
     queue.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bypassprof_wire::Flow;
+
+    const HEAD: fn(u64, Point, u32, u32) -> Slot =
+        |tsc, point, flow, arg| Slot::head(Tsc::from_raw(tsc), point, Flow::from_raw(flow), arg);
+
+    fn pass() -> Pass {
+        let ring = Ring {
+            base_tsc: 1,
+            points: vec![crate::trace::record::OwnPoint {
+                id: points::FIRST_OWN,
+                name: "my_wake".into(),
+            }],
+            ..Ring::default()
+        };
+        let mut packs = Packs::built_in();
+        let pack = "name = \"x\"\nabout = \"\"\n[[point]]\nname = \"my_*\"\nmeans = \"wake\"";
+        let pack = crate::analyse::packs::Pack::parse("x.toml", pack).unwrap();
+        packs.add(pack).unwrap();
+        Pass::new(&[Meta::Ring(ring)], &packs, Filter::default(), 1)
+    }
+
+    /// The slots of a request of flow `flow` from `tsc` on, 4 of them.
+    fn request(tsc: u64, flow: u32) -> [Slot; 4] {
+        let own = Point::from_id(points::FIRST_OWN);
+        [
+            HEAD(tsc, points::DELIVER, flow, 64),
+            HEAD(tsc + 10, own, 0, 1),
+            HEAD(tsc + 30, points::APP_START, flow, 1),
+            HEAD(tsc + 100, points::APP_END, flow, 500),
+        ]
+    }
+
+    /// A program's own point means what a pack says: waiting for the wake-up is told from waiting for the application.
+    #[test]
+    fn own_points() {
+        let mut pass = pass();
+        pass.slots(0, 0, &request(1000, 5));
+        let spans = pass.finish();
+        assert_eq!(spans.counts.complete, 1);
+        assert_eq!(
+            spans.slowest[0].stages,
+            [None, None, Some(10), Some(20), Some(70), None, None]
+        );
+        assert_eq!(spans.slowest[0].total, 100);
+    }
+
+    /// Requests in whose time events were lost are counted and left out, whether the writer lost them or the file (there,
+    /// with them, how the request came in); those before and after are whole.
+    #[test]
+    fn torn() {
+        let mut pass = pass();
+        pass.slots(0, 0, &request(1000, 5));
+        let [deliver, wake, start, end] = request(2000, 5);
+        let lost = Slot::lost(Tsc::from_raw(2050), 3);
+        pass.slots(0, 4, &[deliver, wake, start, lost, end]);
+        pass.slots(0, 9, &request(3000, 5)[..2]);
+        pass.slots(0, 20, &request(3000, 5)[2..]);
+        pass.slots(0, 22, &request(4000, 5));
+        pass.slots(0, 26, &request(5000, 6)[..3]);
+        let counts = pass.finish().counts;
+        let left_out = (counts.torn, counts.headless, counts.unfinished);
+        assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
+    }
 }

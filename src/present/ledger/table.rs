@@ -8,11 +8,17 @@ use std::fmt::Write as _;
 /// The accounts of one level, or the program's and the roles' (the threads' where there are no roles).
 pub fn ledger(ledger: &Ledger, level: Option<Level>, style: Style) -> String {
     let mut text = String::new();
-    let roles = ledger.accounts.iter().any(|a| a.level == Level::Role);
-    let second = if roles { Level::Role } else { Level::Thread };
+    let count = |level| ledger.accounts.iter().filter(|a| a.level == level).count();
+    let second = if count(Level::Role) > 0 {
+        Level::Role
+    } else {
+        Level::Thread
+    };
+    // A single one says what the program's says.
+    let useful = count(second) > 1;
     let wanted = |a: &&Account| match level {
         Some(level) => a.level == level,
-        None => a.level == Level::Program || a.level == second,
+        None => a.level == Level::Program || (useful && a.level == second),
     };
     let mut estimated = false;
     for (at, account) in ledger.accounts.iter().filter(wanted).enumerate() {

@@ -3,7 +3,7 @@
 /// The row's own options.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemikernelOptions {
-    /// demikernel: most connections; the stack resets those beyond. Its work grows with them: 256 is what it bears well.
+    /// demikernel: most connections; those beyond are reset. Its work grows with them: 256 is what it bears well.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub demikernel_connections: u32,
     /// demikernel: bytes of one push, at most a segment.

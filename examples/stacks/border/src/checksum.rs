@@ -1,4 +1,4 @@
-//! The TCP checksum (RFC 1071, RFC 9293 section 3.1) of a segment in an Ethernet frame.
+//! The TCP checksum (RFC 1071, RFC 9293 section 3.1) of a segment in an Ethernet frame, and its IPv4 header's.
 //!
 //! In: a frame; out: whether it is right, or made right. Stacks that trust or leave out checksums are helped here.
 
@@ -22,6 +22,15 @@ pub fn make_right(frame: &mut [u8]) {
     let without = pseudo(ip, tcp) + sum(tcp) + u64::from(!u16_at(tcp, FIELD));
     let at = tcp.as_ptr() as usize - frame.as_ptr() as usize + FIELD;
     frame[at..at + 2].copy_from_slice(&(!fold(without)).to_be_bytes());
+}
+
+/// Writes the right checksum into an IPv4 header of 20 bytes (RFC 791); shorter frames stay as they are.
+pub fn make_header_right(frame: &mut [u8]) {
+    if let Some(header) = frame.get_mut(14..34) {
+        header[10..12].fill(0);
+        let sum = !fold(sum(header));
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
 }
 
 /// Addresses, protocol and length.
@@ -68,6 +77,15 @@ mod tests {
             // Flips in the header's length and in the port may leave no segment; then there is nothing to be wrong.
             prop_assert!(!is_right(&bytes) || crate::Segment::of(&bytes).is_none());
         }
+    }
+
+    /// The sum over a right header with its checksum is all ones.
+    #[test]
+    fn headers_are_made_right() {
+        let mut bytes = frame(1, 2, 0x10, &[], b"x");
+        make_header_right(&mut bytes);
+        assert_eq!(fold(sum(&bytes[14..34])), 0xffff);
+        make_header_right(&mut bytes[..20]);
     }
 
     /// What follows the segment in its frame does not count.

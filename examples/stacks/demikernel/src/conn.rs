@@ -24,13 +24,19 @@ pub struct Entry {
     /// Pushes under way and their bytes.
     pub pushes: usize,
     pub pushed: usize,
+    /// All bytes pushed since it was accepted.
+    pub total: u32,
     pub is_new: bool,
-    /// The peer sends no more.
+    /// Nothing more is to be read: the peer ended, or we did.
     pub ended: bool,
+    /// The end of the peer's stream was popped.
+    pub peer_ended: bool,
     /// Nothing can be sent any more: an operation failed.
     pub broken: bool,
     /// The application is done with it.
     pub done: bool,
+    /// It closes once the peer has everything.
+    pub ending: bool,
     pub closing: bool,
     /// Time of the loop, in ns, after which the peer is hung up on; set when the close begins.
     pub patience: u64,
@@ -50,10 +56,13 @@ impl Entry {
             popping: false,
             pushes: 0,
             pushed: 0,
+            total: 0,
             is_new: true,
             ended: false,
+            peer_ended: false,
             broken: false,
             done: false,
+            ending: false,
             closing: false,
             patience: 0,
             stall_told: 0,
@@ -128,6 +137,7 @@ impl Conn<'_> {
             .add(token, Op::Push(self.entry.whose, bytes.len()));
         self.entry.pushes += 1;
         self.entry.pushed += bytes.len();
+        self.entry.total = self.entry.total.wrapping_add(bytes.len() as u32);
         true
     }
 }

@@ -7,7 +7,7 @@
 //! Checksums: the stack is told that the device has them verified and made (`tcp_checksum_offload`), and this does:
 //! its own verification drops a good packet in about 16,000, each of which costs a retransmission.
 
-use crate::peers::Peers;
+use crate::peers::{HEADERS, Peers, Way};
 use arrayvec::ArrayVec;
 use bypassprof_probe::{self as probe, Flow, points};
 use demikernel::inetstack::protocols::MAX_HEADER_SIZE;
@@ -30,6 +30,8 @@ pub struct Border<D> {
     /// Where the application's peers are.
     pub peers: Peers,
     listen: SocketAddrV4,
+    /// Most connections.
+    limit: usize,
     frame: Vec<u8>,
     /// Frames that the stack is shown though nobody sent them.
     farewells: VecDeque<DemiBuffer>,
@@ -37,12 +39,13 @@ pub struct Border<D> {
 }
 
 impl<D: Device> Border<D> {
-    /// A border before its first frame, for a stack that listens there.
-    pub fn new(port: Port<D>, listen: SocketAddrV4) -> Border<D> {
+    /// A border before its first frame, for a stack that listens there for so many connections.
+    pub fn new(port: Port<D>, listen: SocketAddrV4, limit: usize) -> Border<D> {
         Border {
             port,
             peers: Peers::default(),
             listen,
+            limit,
             frame: Vec::new(),
             farewells: VecDeque::new(),
             received: 0,
@@ -56,8 +59,27 @@ impl<D: Device> Border<D> {
 
     /// Lets the stack believe that this peer ended, from `seq` on if that is known.
     pub fn hang_up(&mut self, peer: SocketAddrV4, seq: Option<u32>) {
-        let farewell = self.peers.farewell(peer, self.listen, self.port.mac(), seq);
-        if let Some(Ok(buffer)) = farewell.map(|frame| DemiBuffer::from_slice(&frame)) {
+        let farewell = self.peers.farewell(self.way(peer), seq);
+        self.pretend(farewell.as_ref().map(|frame| &frame[..]));
+        self.say_last_word(peer);
+    }
+
+    /// Ends what the stack leaves behind when both sides have ended.
+    fn say_last_word(&mut self, peer: SocketAddrV4) {
+        let word = self.peers.last_word(self.way(peer));
+        self.pretend(word.as_ref().map(|frame| &frame[..]));
+    }
+
+    fn way(&self, peer: SocketAddrV4) -> Way {
+        Way {
+            from: peer,
+            to: self.listen,
+            mac: self.port.mac(),
+        }
+    }
+
+    fn pretend(&mut self, frame: Option<&[u8]>) {
+        if let Some(Ok(buffer)) = frame.map(DemiBuffer::from_slice) {
             self.farewells.push_back(buffer);
         }
     }
@@ -78,15 +100,31 @@ impl<D: Device> Border<D> {
                     self.hang_up(segment.from, Some(segment.seq));
                     return None;
                 }
+                if segment.has(flags::SYN) && !self.peers.may_open(segment.from, self.limit) {
+                    self.refuse(&segment);
+                    return None;
+                }
                 if !self.peers.note(&segment) {
                     probe::emit(points::DROP, segment.flow(), (4 << 24) | 1);
                     return None;
                 }
+                self.say_last_word(segment.from);
             }
             None if !is_arp_or_icmp(&self.frame) => return None,
             None => {}
         }
         DemiBuffer::from_slice(&self.frame).ok()
+    }
+
+    /// Resets a connection for which there is no room (RFC 9293, 3.10.7.1). The stack's own reset acknowledges a wrong
+    /// number, which clients ignore and try again until they give up.
+    fn refuse(&mut self, segment: &Segment) {
+        let most = self.limit as u32;
+        probe::emit_with(points::FULL, segment.flow(), most, [3, 0, 0]);
+        let Some(answer) = refusal(&self.frame, segment) else {
+            return;
+        };
+        self.transmit(&answer);
     }
 
     fn receive(&mut self) -> ArrayVec<DemiBuffer, RECEIVE_BATCH_SIZE> {
@@ -102,6 +140,11 @@ impl<D: Device> Border<D> {
                 batch.push(buffer);
             }
         }
+        while !batch.is_full()
+            && let Some(farewell) = self.farewells.pop_front()
+        {
+            batch.push(farewell);
+        }
         if frames > 0 {
             self.received += frames as u64;
             self.port.rx_release();
@@ -115,6 +158,7 @@ impl<D: Device> Border<D> {
         }
         if let Some(segment) = Segment::of(packet) {
             self.peers.note_sent(&segment);
+            self.say_last_word(segment.to);
         }
         let sent = self.port.send(packet.len(), |frame| {
             frame.copy_from_slice(packet);
@@ -123,6 +167,28 @@ impl<D: Device> Border<D> {
         self.port.tx_burst(Trigger::AtOnce);
         sent.is_some()
     }
+}
+
+/// The reset that answers a SYN.
+fn refusal(syn: &[u8], segment: &Segment) -> Option<Vec<u8>> {
+    let mut frame = syn.get(..HEADERS)?.to_vec();
+    // Addresses change sides; what the sender's options were does not matter.
+    frame[..6].copy_from_slice(&syn[6..12]);
+    frame[6..12].copy_from_slice(&syn[..6]);
+    let ip = [0x45, 0, 0, (HEADERS - 14) as u8, 0, 0, 0x40, 0, 64, 6, 0, 0];
+    frame[14..26].copy_from_slice(&ip);
+    frame[26..30].copy_from_slice(&segment.to.ip().octets());
+    frame[30..34].copy_from_slice(&segment.from.ip().octets());
+    checksum::make_header_right(&mut frame);
+    frame[34..36].copy_from_slice(&segment.to.port().to_be_bytes());
+    frame[36..38].copy_from_slice(&segment.from.port().to_be_bytes());
+    frame[38..42].fill(0);
+    let acknowledged = segment.seq.wrapping_add(segment.span());
+    frame[42..46].copy_from_slice(&acknowledged.to_be_bytes());
+    frame[46..].fill(0);
+    (frame[46], frame[47]) = (5 << 4, flags::RST | flags::ACK);
+    checksum::make_right(&mut frame);
+    Some(frame)
 }
 
 /// Whether a frame without a TCP segment is for the stack.

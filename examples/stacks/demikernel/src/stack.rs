@@ -15,7 +15,7 @@ use demikernel::inetstack::SharedInetStack;
 use demikernel::runtime::SharedDemiRuntime;
 use demikernel::runtime::fail::Fail;
 use demikernel::runtime::types::{demi_opcode_t, demi_qresult_t};
-use demikernel::{LibOS, QDesc, QToken};
+use demikernel::{LibOS, QDesc, QToken, SocketOption};
 use stack_border::{App, Port, Tally};
 use stack_netio::Device;
 use std::cell::RefCell;
@@ -30,6 +30,10 @@ use yaml_rust::YamlLoader;
 const TICK_NS: u64 = 100_000_000;
 /// Data that waits and nothing sent for so long is a stall: the stack's shortest retransmission timeout.
 const STALL: Duration = Duration::from_millis(100);
+/// The stack's most. It counts established connections and handshakes that failed, so that it is no limit to go by.
+const BACKLOG: usize = 4096;
+/// How long a connection is kept after both have ended.
+const TIME_WAIT: Duration = Duration::from_millis(50);
 /// A peer that does not end after us is hung up on.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
@@ -47,8 +51,7 @@ pub enum Wait {
 pub struct DemikernelConfig {
     /// Our address and the port that is listened on.
     pub listen: SocketAddrV4,
-    /// Most connections: the listening queue's backlog, which in 1.5.13 counts established ones too. The next one is
-    /// reset by the stack.
+    /// Most connections, handshakes with them; the next one is reset.
     pub connections: usize,
     /// Bytes of one push: at most a segment (1460), since the stack sends a push whole.
     pub piece: usize,
@@ -89,6 +92,8 @@ pub struct Stack<D> {
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
     lives: u64,
+    /// Connections that close once the peer has everything.
+    ending: Vec<Whose>,
     complete: Vec<(Op, demi_qresult_t)>,
     waited: Point,
     next_tick: u64,
@@ -104,7 +109,11 @@ impl<D: Device + 'static> Stack<D> {
         // An empty round is one whole wait: its start says little about when a packet was looked for.
         port.rounds = PollLoop::unstamped();
         let yaml = settings(&config, port.mac(), port.mtu());
-        let border = Rc::new(RefCell::new(Border::new(port, config.listen)));
+        let border = Rc::new(RefCell::new(Border::new(
+            port,
+            config.listen,
+            config.connections,
+        )));
         let runtime = SharedDemiRuntime::default();
         let layer1 = Layer1(border.clone());
         let inetstack = SharedInetStack::new(&yaml, runtime.clone(), layer1);
@@ -116,8 +125,11 @@ impl<D: Device + 'static> Stack<D> {
         let listener = listener.map_err(refused("make a socket"))?;
         os.bind(listener, SocketAddr::V4(config.listen))
             .map_err(refused("bind"))?;
-        os.listen(listener, config.connections)
-            .map_err(refused("listen"))?;
+        // What the stack makes of TIME-WAIT: long enough for a last segment to find its connection.
+        let linger = SocketOption::Linger(Some(TIME_WAIT));
+        os.set_socket_option(listener, linger)
+            .map_err(refused("set an option"))?;
+        os.listen(listener, BACKLOG).map_err(refused("listen"))?;
         let mut tokens = Tokens::new(config.wait == Wait::Next);
         let accept = os.accept(listener).map_err(refused("accept"))?;
         tokens.add(accept, Op::Accept);
@@ -131,6 +143,7 @@ impl<D: Device + 'static> Stack<D> {
             entries: Vec::new(),
             free: Vec::new(),
             lives: 0,
+            ending: Vec::new(),
             complete: Vec::new(),
             waited: probe::register("wait_any"),
             next_tick: TICK_NS,
@@ -184,6 +197,9 @@ impl<D: Device + 'static> Stack<D> {
                 self.handle(op, &result, app, now);
             }
             self.complete = complete;
+        }
+        if !self.ending.is_empty() {
+            self.close_ended(now);
         }
         let mut border = self.border.borrow_mut();
         border.port.rounds.stage(Stage::App);
@@ -263,7 +279,7 @@ impl<D: Device + 'static> Stack<D> {
                     }
                     Some(popped) => {
                         popped.free(&mut self.os);
-                        entry.ended = true;
+                        (entry.ended, entry.peer_ended) = (true, true);
                     }
                     None => (entry.ended, entry.broken) = (true, true),
                 }
@@ -324,8 +340,14 @@ impl<D: Device + 'static> Stack<D> {
             while let Some((popped, _)) = entry.unread.pop_front() {
                 popped.free(&mut self.os);
             }
-            if !entry.closing && (entry.pushes == 0 || entry.broken) {
+            if entry.closing || entry.ending {
+                return;
+            }
+            if entry.pushes == 0 || entry.broken {
                 self.close(index, now);
+            } else {
+                entry.ending = true;
+                self.ending.push(entry.whose);
             }
         } else if !entry.popping && !entry.ended && entry.unread.is_empty() {
             match self.os.pop(entry.qd, None) {
@@ -341,12 +363,35 @@ impl<D: Device + 'static> Stack<D> {
         }
     }
 
+    /// Closes connections whose peers have acknowledged all. Where several pushes are under way at once the stack
+    /// mixes their acknowledgements up, and the last may never be complete: the border's count is what counts.
+    #[inline(never)]
+    fn close_ended(&mut self, now: u64) {
+        let mut ending = std::mem::take(&mut self.ending);
+        ending.retain(|whose| {
+            let entry = match self.entries.get(whose.index) {
+                Some(Some(entry)) if entry.whose == *whose && !entry.closing => entry,
+                _ => return false,
+            };
+            let has_all = self.border.borrow().peers.has_all(entry.peer, entry.total);
+            let over = has_all || entry.pushes == 0 || entry.broken;
+            if over {
+                self.close(whose.index, now);
+            }
+            !over
+        });
+        self.ending = ending;
+    }
+
     fn close(&mut self, index: usize, now: u64) {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
         entry.closing = true;
         entry.patience = now + PATIENCE_NS;
+        if !entry.peer_ended {
+            self.border.borrow_mut().peers.close_first(entry.peer);
+        }
         match self.os.async_close(entry.qd) {
             Ok(token) => self.tokens.add(token, Op::Close(entry.whose)),
             // There is nothing left to be waited for.
@@ -371,6 +416,7 @@ impl<D: Device + 'static> Stack<D> {
         let counter = probe::now().raw();
         let long = self.clock_ticks(STALL);
         let mut border = self.border.borrow_mut();
+        border.peers.tick();
         for entry in self.entries.iter_mut().flatten() {
             if entry.closing && now >= entry.patience {
                 entry.patience = now + PATIENCE_NS;
@@ -404,10 +450,10 @@ impl<D: Device + 'static> Stack<D> {
 fn settings(config: &DemikernelConfig, mac: [u8; 6], mtu: u16) -> Config {
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
     let mss = mtu.saturating_sub(40);
-    // An ARP table must be there, or nobody's address is ever asked for. Linger is what the stack makes of TIME-WAIT.
+    // An ARP table must be there, or nobody's address is ever asked for.
     let text = format!(
         "demikernel: {{ local_ipv4_addr: {ip}, local_link_addr: '{mac}' }}\n\
-         tcp_socket_options: {{ keepalive: {{ enabled: false }}, linger: {{ enabled: true, time_seconds: 0 }}, nodelay: true }}\n\
+         tcp_socket_options: {{ keepalive: {{ enabled: false }}, linger: {{ enabled: false }}, nodelay: true }}\n\
          inetstack_config: {{ mtu: {mtu}, mss: {mss}, enable_jumbo_frames: false, udp_checksum_offload: false, \
          tcp_checksum_offload: true, arp_table: {{}}, arp_cache_ttl: 600, arp_request_timeout: 1, arp_request_retries: 5 }}\n",
         ip = config.listen.ip(),

@@ -10,7 +10,7 @@ use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
 use bypassprof_probe::{self as probe, Flow, Stage, points};
 use ringbuf::traits::Consumer;
-use stack_netio::{Device, RxFrame};
+use stack_netio::{Device, DeviceError, RxFrame};
 use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -69,6 +69,9 @@ pub struct Totals {
     pub working: Duration,
 }
 
+/// How often the device is asked whether it is still there, which polling does not tell.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
 /// A device, an engine and their loop.
 pub struct Stack<D> {
     config: FstackConfig,
@@ -95,8 +98,8 @@ impl<D: Device> Stack<D> {
         let mut engine = Config::new(device.mac(), config.ip, config.prefix_len);
         engine.mtu = device.mtu();
         engine.policy = config.policy.clone();
-        // These devices sum nothing.
-        engine.policy.offload_checksums = false;
+        // F-Stack leaves sums to the card; what sums nothing gets frames that are summed.
+        engine.policy.offload_checksums = device.offloads().checksum;
         engine.seed = config.seed;
         let (rings, ends) = rings::make(config.dispatch_ring);
         let clock = quanta::Clock::new();
@@ -154,10 +157,11 @@ impl<D: Device> Stack<D> {
         &self.port.device
     }
 
-    /// Runs rounds until `stop` is set, then hands over what still waits.
+    /// Runs rounds until `stop` is set, then hands over what still waits; or until the device has gone.
     #[inline(never)]
-    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
@@ -169,8 +173,13 @@ impl<D: Device> Stack<D> {
                 self.totals.empty_rounds += 1;
             }
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY;
+                self.port.device.check()?;
+            }
         }
         self.port.tx_burst(Trigger::Round);
+        Ok(())
     }
 
     fn now(&self) -> Time {

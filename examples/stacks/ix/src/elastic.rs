@@ -255,10 +255,12 @@ impl<D: Device> Stack<D> {
             whole &= taken == piece.len;
         }
         pcb.pieces.shrink_to(MOST_PIECES_KEPT);
-        if whole {
-            self.engine.output(conn, now, &mut self.port);
-        } else {
+        let ending = pcb.ending;
+        if !whole {
             self.abort(conn, now);
+        } else if !ending {
+            // The call to send FIN comes later in this array and sends these bytes, too.
+            self.engine.output(conn, now, &mut self.port);
         }
     }
 

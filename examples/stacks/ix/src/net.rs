@@ -4,7 +4,7 @@
 //! and the next round begins. It refuses to hold bytes: what is sent stays in the application's memory.
 
 use crate::calls::{Call, Calls};
-use crate::pcbs::Pcbs;
+use crate::pcbs::{Pcb, Pcbs};
 use bypassprof_probe::{self as probe, Flow, points};
 use stack_tcp::{ConnId, Engine};
 
@@ -66,7 +66,11 @@ impl Net<'_> {
     /// Fewer than offered means that the connection's 64 KiB are in use; `Sent` tells when there is room again.
     #[inline(never)]
     pub fn ixev_send(&mut self, conn: ConnId, piece: Piece) -> usize {
-        let Some(pcb) = self.pcbs.get_mut(conn).filter(|pcb| !pcb.closing) else {
+        let Some(pcb) = self
+            .pcbs
+            .get_mut(conn)
+            .filter(|pcb| !pcb.closing && !pcb.ending)
+        else {
             return 0;
         };
         let left = self.window.saturating_sub(pcb.unacked);
@@ -103,7 +107,11 @@ impl Net<'_> {
 
     /// Sends FIN after what was sent; reading goes on.
     pub fn shutdown(&mut self, conn: ConnId) {
-        self.calls.array.push(Call::Shutdown(conn));
+        let open = |pcb: &&mut Pcb| !pcb.closing && !pcb.ending;
+        if let Some(pcb) = self.pcbs.get_mut(conn).filter(open) {
+            pcb.ending = true;
+            self.calls.array.push(Call::Shutdown(conn));
+        }
     }
 
     /// Gives the connection back: FIN after what was sent. Nothing more is told of it; its memory must stay until

@@ -25,6 +25,8 @@ pub struct Pcb {
     pub in_tcp: usize,
     /// The others, where they lie.
     pub pieces: Vec<Piece>,
+    /// The application sends no more: its FIN leaves in the segment that carries its last bytes.
+    pub ending: bool,
     /// The application has given it back: it hears of it no more.
     pub closing: bool,
 }
@@ -41,6 +43,7 @@ impl Pcb {
             unacked: 0,
             in_tcp: 0,
             pieces: Vec::new(),
+            ending: false,
             closing: false,
         }
     }

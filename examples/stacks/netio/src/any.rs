@@ -2,9 +2,12 @@
 //!
 //! In: words that were understood, and the stack's own address; out: one device per queue.
 
+#[cfg(has_dpdk)]
+use crate::Dpdk;
 use crate::spec::{DeviceSpec, Kind};
 use crate::{
-    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, RxFrame, Tap, TxOffload, Xdp,
+    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, PacketOptions, RxFrame, Tap,
+    TxOffload, Xdp,
 };
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -17,6 +20,9 @@ pub enum AnyDevice {
     Packet(Packet),
     /// Through an AF_XDP socket.
     Xdp(Xdp),
+    /// Through a port of DPDK's.
+    #[cfg(has_dpdk)]
+    Dpdk(Dpdk),
     /// Through a TAP.
     Tap(Tap),
     /// One of the others with something in front of it.
@@ -28,6 +34,8 @@ impl fmt::Debug for AnyDevice {
         match self {
             AnyDevice::Packet(device) => device.fmt(f),
             AnyDevice::Xdp(device) => device.fmt(f),
+            #[cfg(has_dpdk)]
+            AnyDevice::Dpdk(device) => device.fmt(f),
             AnyDevice::Tap(device) => device.fmt(f),
             AnyDevice::Wrapped(_) => f.write_str("Wrapped"),
         }
@@ -36,12 +44,12 @@ impl fmt::Debug for AnyDevice {
 
 /// Opens a device of one queue for the stack whose IPv4 address is `address`.
 pub fn open(spec: &DeviceSpec, address: Ipv4Addr) -> Result<AnyDevice, OpenError> {
-    let device = match spec.kind {
-        Kind::Packet => AnyDevice::Packet(Packet::open(&spec.name, spec.offload)?),
-        Kind::Xdp => AnyDevice::Xdp(Xdp::open(&spec.name)?),
-        Kind::Tap => AnyDevice::Tap(Tap::open(&spec.name, address, spec.offload)?),
-    };
-    wrap(device, spec, 0)
+    let mut devices = open_queues(spec, address, 1)?;
+    devices.pop().ok_or_else(|| OpenError::Queues {
+        device: spec.to_string(),
+        queues: 0,
+        most: MOST_QUEUES,
+    })
 }
 
 /// Puts in front of a queue what its words ask for.
@@ -85,9 +93,6 @@ pub fn open_queues(
     address: Ipv4Addr,
     queues: usize,
 ) -> Result<Vec<AnyDevice>, OpenError> {
-    if queues == 1 {
-        return Ok(vec![open(spec, address)?]);
-    }
     if !(1..=MOST_QUEUES).contains(&queues) {
         return Err(OpenError::Queues {
             device: spec.to_string(),
@@ -98,12 +103,38 @@ pub fn open_queues(
     fn any<D>(devices: Vec<D>, any: impl FnMut(D) -> AnyDevice) -> Vec<AnyDevice> {
         devices.into_iter().map(any).collect()
     }
+    let options = PacketOptions {
+        offload: spec.offload,
+        spread: spec.spread,
+        bulk: spec.bulk,
+    };
     let devices: Vec<AnyDevice> = match spec.kind {
+        Kind::Packet if queues == 1 => {
+            vec![AnyDevice::Packet(Packet::open(&spec.name, options)?)]
+        }
         Kind::Packet => any(
-            Packet::open_queues(&spec.name, spec.offload, spec.spread, queues)?,
+            Packet::open_queues(&spec.name, options, queues)?,
             AnyDevice::Packet,
         ),
         Kind::Xdp => any(Xdp::open_queues(&spec.name, queues)?, AnyDevice::Xdp),
+        #[cfg(has_dpdk)]
+        Kind::Dpdk => any(
+            Dpdk::open(&spec.name, &spec.arguments, address, queues)?,
+            AnyDevice::Dpdk,
+        ),
+        #[cfg(not(has_dpdk))]
+        Kind::Dpdk => {
+            return Err(OpenError::NoDpdk {
+                device: spec.to_string(),
+            });
+        }
+        Kind::Tap if queues == 1 => {
+            vec![AnyDevice::Tap(Tap::open(
+                &spec.name,
+                address,
+                spec.offload,
+            )?)]
+        }
         Kind::Tap => any(
             Tap::open_queues(&spec.name, address, spec.offload, queues)?,
             AnyDevice::Tap,
@@ -123,6 +154,8 @@ macro_rules! either {
         match $any {
             AnyDevice::Packet($device) => $call,
             AnyDevice::Xdp($device) => $call,
+            #[cfg(has_dpdk)]
+            AnyDevice::Dpdk($device) => $call,
             AnyDevice::Tap($device) => $call,
             AnyDevice::Wrapped($device) => $call,
         }

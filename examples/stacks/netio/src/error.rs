@@ -50,6 +50,23 @@ pub enum OpenError {
         /// The largest that would do.
         most: u32,
     },
+    /// DPDK is not built in.
+    #[error(
+        "{device}: DPDK is not built in; install Debian's libdpdk-dev (apt-get install libdpdk-dev), then build with \
+         --features dpdk"
+    )]
+    NoDpdk {
+        /// The device's words.
+        device: String,
+    },
+    /// DPDK refuses.
+    #[error("dpdk:{device}: cannot make it: {source}{}", dpdk_fix(source))]
+    Dpdk {
+        /// Name of the virtual device.
+        device: String,
+        /// What DPDK said.
+        source: io::Error,
+    },
     /// The TAP could not be made.
     #[error(
         "tap:{name}: cannot open it through /dev/net/tun: {source}{}",
@@ -112,6 +129,20 @@ fn xdp_fix(source: &io::Error) -> &'static str {
             "; free some memory, or raise the limit: ulimit -l 32768"
         }
         Some(libc::EAFNOSUPPORT) => "; the kernel lacks AF_XDP (CONFIG_XDP_SOCKETS): use packet:IF",
+        _ => "",
+    }
+}
+
+fn dpdk_fix(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => "; run as root",
+        Some(libc::EEXIST) => {
+            "; another device of this process has that name: choose another number"
+        }
+        Some(libc::ENODEV | libc::ENOENT | libc::EINVAL | libc::EFAULT) => {
+            "; there is no such driver or interface, or it knows no such argument"
+        }
+        Some(libc::ERANGE) => "; it has fewer queues",
         _ => "",
     }
 }

@@ -9,6 +9,7 @@ use crate::offload::TxOffload;
 use crate::outbox::{ETHERNET, Outbox};
 use crate::watch::DeviceError;
 use crate::{Device, RxFrame};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// Frames that wait to be sent, as on the devices themselves.
@@ -107,6 +108,10 @@ impl<D: Device> Device for Faulty<D> {
         for frame in self.held.drain(..) {
             self.incoming.reuse(frame);
         }
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.device.poll_fd()
     }
 
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {

@@ -1,12 +1,16 @@
 //! Packet I/O in bursts: Ethernet frames in and out of a device, with no opinion about what is in them.
 //!
-//! In: a device's words ([`DeviceSpec`]): `packet:IF`, `xdp:IF`, `tap:NAME`, with options; out: frames that were received, room
-//! for frames to send. Frames are lent, not copied: what [`Device::rx_burst`] found stays where the kernel put it until
-//! [`Device::rx_release`]. It refuses to know protocols, probes and threads: one device is one queue of one thread.
+//! In: a device's words ([`DeviceSpec`]): `packet:IF`, `xdp:IF`, `tap:NAME`, `dpdk:VDEV`, with options; out: frames that
+//! were received, room for frames to send. Frames are lent, not copied: what [`Device::rx_burst`] found stays where the
+//! kernel put it until [`Device::rx_release`]. It refuses to know protocols, probes and threads: one device is one queue
+//! of one thread.
 
 mod any;
+mod blockring;
 mod capture;
 mod checksum;
+#[cfg(has_dpdk)]
+mod dpdk;
 mod error;
 mod faults;
 mod faulty;
@@ -24,12 +28,14 @@ mod xdp;
 
 pub use any::{AnyDevice, open, open_queues};
 pub use capture::Capture;
+#[cfg(has_dpdk)]
+pub use dpdk::Dpdk;
 pub use error::OpenError;
 pub use faults::{Chance, Faults};
 pub use faulty::Faulty;
 pub use impair::FaultCounts;
 pub use offload::{Offloads, Segment, TxOffload};
-pub use packet::Packet;
+pub use packet::{Packet, PacketOptions};
 pub use spec::{DeviceSpec, Kind, Offload, SpecError, Spread};
 pub use tap::Tap;
 pub use watch::DeviceError;

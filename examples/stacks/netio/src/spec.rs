@@ -5,6 +5,7 @@
 
 use crate::Faults;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -15,15 +16,18 @@ pub enum Kind {
     Packet,
     /// A queue of an interface that exists, through an AF_XDP socket.
     Xdp,
+    /// A virtual device of DPDK's.
+    Dpdk,
     /// A TAP interface; `%d` in its name becomes a number.
     Tap,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 3] = [
+    const ALL: [(Kind, &'static str); 4] = [
         (Kind::Packet, "packet"),
         (Kind::Xdp, "xdp"),
         (Kind::Tap, "tap"),
+        (Kind::Dpdk, "dpdk"),
     ];
 }
 
@@ -95,12 +99,16 @@ impl fmt::Display for Offload {
 pub struct DeviceSpec {
     /// What carries the frames.
     pub kind: Kind,
-    /// The interface's name.
+    /// The interface's name, or the virtual device's.
     pub name: String,
+    /// What DPDK's driver is told: all options that are not ours, as they were given.
+    pub arguments: String,
     /// Which of several queues gets a frame; packet sockets only.
     pub spread: Spread,
     /// What is left to the kernel.
     pub offload: Offload,
+    /// Receive in blocks, each seen after so many milliseconds at the latest; packet sockets only.
+    pub bulk: Option<NonZeroU16>,
     /// What is done to its frames.
     pub faults: Faults,
     /// The file that its frames are written to; that of a second queue has `.1` before its ending, and so on.
@@ -113,8 +121,10 @@ impl DeviceSpec {
         DeviceSpec {
             kind,
             name: name.into(),
+            arguments: String::new(),
             spread: Spread::default(),
             offload: Offload::default(),
+            bulk: None,
             faults: Faults::default(),
             pcap: None,
         }
@@ -136,11 +146,17 @@ impl Default for DeviceSpec {
 impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.name)?;
+        if !self.arguments.is_empty() {
+            write!(f, ",{}", self.arguments)?;
+        }
         if self.spread != Spread::default() {
             write!(f, ",spread={}", self.spread)?;
         }
         if self.offload != Offload::default() {
             write!(f, ",offload={}", self.offload)?;
+        }
+        if let Some(wait) = self.bulk {
+            write!(f, ",bulk={wait}ms")?;
         }
         write!(f, "{}", self.faults)?;
         if let Some(path) = &self.pcap {
@@ -154,16 +170,8 @@ impl fmt::Display for DeviceSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// A kind that will come.
-    #[error("device {spec}: {kind} is not in this version; use packet:IF, xdp:IF or tap:NAME")]
-    NotInThisVersion {
-        /// All that was given.
-        spec: String,
-        /// The part before the colon.
-        kind: String,
-    },
     /// A kind that does not exist.
-    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF or tap:NAME")]
+    #[error("device {spec}: not a kind of device; use packet:IF, xdp:IF, tap:NAME or dpdk:VDEV")]
     Unknown {
         /// All that was given.
         spec: String,
@@ -173,6 +181,14 @@ pub enum SpecError {
         "device {spec}: an interface's name has 1 to 15 bytes, without blanks, slashes, colons and commas"
     )]
     Name {
+        /// All that was given.
+        spec: String,
+    },
+    /// A name that no virtual device of DPDK's can have.
+    #[error(
+        "device {spec}: DPDK's virtual devices are named net_tap0, net_af_packet0 and the like"
+    )]
+    VirtualDevice {
         /// All that was given.
         spec: String,
     },
@@ -197,19 +213,21 @@ impl FromStr for DeviceSpec {
             return Err(SpecError::Unknown { spec: owned() });
         };
         let Some((kind, _)) = Kind::ALL.iter().find(|(_, word)| *word == kind) else {
-            return Err(match kind {
-                "dpdk" => SpecError::NotInThisVersion {
-                    spec: owned(),
-                    kind: kind.to_string(),
-                },
-                _ => SpecError::Unknown { spec: owned() },
-            });
+            return Err(SpecError::Unknown { spec: owned() });
         };
         let mut words = rest.split(',');
         let name = words.next().unwrap_or_default();
-        let odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0');
-        if name.is_empty() || name.len() > 15 || name.contains(odd) {
-            return Err(SpecError::Name { spec: owned() });
+        if *kind == Kind::Dpdk {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let number = name.ends_with(|c: char| c.is_ascii_digit());
+            if !name.starts_with("net_") || !number || name.len() > 31 || !name.chars().all(plain) {
+                return Err(SpecError::VirtualDevice { spec: owned() });
+            }
+        } else {
+            let odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0');
+            if name.is_empty() || name.len() > 15 || name.contains(odd) {
+                return Err(SpecError::Name { spec: owned() });
+            }
         }
         let mut device = DeviceSpec::new(*kind, name);
         for option in words {
@@ -230,7 +248,7 @@ impl FromStr for DeviceSpec {
     }
 }
 
-const OPTIONS: &str = "no such option; there are offload, spread, loss, reorder, duplicate, corrupt, delay, rate, \
+const OPTIONS: &str = "no such option; there are offload, spread, bulk, loss, reorder, duplicate, corrupt, delay, rate, \
     seed, pcap";
 
 impl DeviceSpec {
@@ -243,8 +261,14 @@ impl DeviceSpec {
                 self.spread = spread.ok_or("spread is hash, turn or cpu")?.0;
             }
             "spread" => return Err("only packet:IF can spread frames over queues in other ways"),
-            "offload" if self.kind == Kind::Xdp => {
-                return Err("xdp:IF leaves nothing to the kernel; use packet:IF");
+            "bulk" if self.kind == Kind::Packet => {
+                let number = value.strip_suffix("ms").and_then(|v| v.parse().ok());
+                let wait = number.filter(|wait: &NonZeroU16| wait.get() <= 1000);
+                self.bulk = Some(wait.ok_or("bulk is the longest wait of a block, 1ms to 1000ms")?);
+            }
+            "bulk" => return Err("only packet:IF receives in blocks"),
+            "offload" if matches!(self.kind, Kind::Xdp | Kind::Dpdk) => {
+                return Err("only packet:IF and tap:NAME leave work to the kernel");
             }
             "offload" => {
                 let offload = Offload::ALL.iter().find(|(_, word)| *word == value);
@@ -253,6 +277,12 @@ impl DeviceSpec {
             "pcap" if value.is_empty() => return Err("pcap is the path of a file"),
             "pcap" => self.pcap = Some(PathBuf::from(value)),
             _ if self.faults.set(key, value)? => {}
+            _ if self.kind == Kind::Dpdk && !key.is_empty() && !option.contains('\0') => {
+                if !self.arguments.is_empty() {
+                    self.arguments.push(',');
+                }
+                self.arguments.push_str(option);
+            }
             _ => return Err(OPTIONS),
         }
         Ok(())
@@ -262,6 +292,33 @@ impl DeviceSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is put together from our words is understood and said again with the same meaning, or refused with a
+        /// sentence that quotes it.
+        #[test]
+        fn words_keep_their_meaning(
+            kind in prop::sample::select(vec!["packet", "xdp", "tap", "dpdk", "wifi"]),
+            name in "[a-z0-9_]{1,15}|net_tap[0-9]|.{0,20}",
+            options in prop::collection::vec(
+                "(loss|reorder|duplicate|corrupt)=[0-9]{1,3}(\\.[0-9]{1,5})?%|delay=[0-9]{1,6}(ns|us|ms|s)?|\
+                    rate=[0-9]{1,5}[kMG]?|seed=[0-9]{1,20}|pcap=[a-z./ ]{0,9}|spread=(hash|turn|cpu)|bulk=[0-9]{1,4}ms|\
+                    offload=(none|tx|both)|.{0,12}",
+                0..5,
+            ),
+        ) {
+            let mut text = format!("{kind}:{name}");
+            for option in options {
+                text.push(',');
+                text.push_str(&option);
+            }
+            match text.parse::<DeviceSpec>() {
+                Ok(spec) => prop_assert_eq!(spec.to_string().parse(), Ok(spec)),
+                Err(error) => prop_assert!(error.to_string().contains(&text)),
+            }
+        }
+    }
 
     /// Every kind reads back as it was written.
     #[test]
@@ -269,8 +326,10 @@ mod tests {
         for text in [
             "packet:eth0",
             "xdp:eth0",
+            "dpdk:net_tap0",
+            "dpdk:net_af_packet1,iface=eth0,qpairs=2,loss=1%,pcap=a.pcap",
             "tap:first-try",
-            "packet:eth0,spread=turn,offload=both",
+            "packet:eth0,spread=turn,offload=both,bulk=10ms",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
@@ -281,10 +340,10 @@ mod tests {
     /// What cannot be opened is refused with the words given and the choices there are.
     #[test]
     fn refusals_name_the_choices() {
-        for text in ["dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
+        for text in ["eth0", "wifi:eth0", ""] {
             let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(
-                error.contains(text) && error.contains("packet:IF, xdp:IF or tap:NAME"),
+                error.contains(text) && error.contains("packet:IF, xdp:IF, tap:NAME or dpdk:VDEV"),
                 "{error}"
             );
         }
@@ -298,7 +357,12 @@ mod tests {
         for (text, fix) in [
             ("packet:eth0,spread=rss", "hash, turn or cpu"),
             ("tap:eth0,spread=turn", "only packet:IF"),
-            ("xdp:eth0,offload=tx", "use packet:IF"),
+            ("xdp:eth0,offload=tx", "only packet:IF and tap:NAME"),
+            ("dpdk:--vdev=x", "net_tap0"),
+            ("dpdk:net_tap", "net_tap0"),
+            ("packet:eth0,bulk=0ms", "1ms to 1000ms"),
+            ("packet:eth0,bulk", "1ms to 1000ms"),
+            ("xdp:eth0,bulk=1ms", "only packet:IF"),
             ("tap:eth0,colour=red", "no such option"),
             ("tap:eth0,", "no such option"),
             ("tap:eth0,pcap=", "path of a file"),

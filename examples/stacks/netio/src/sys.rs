@@ -26,6 +26,7 @@ pub fn packet_socket() -> io::Result<OwnedFd> {
 pub trait Plain: Copy {}
 impl Plain for libc::c_int {}
 impl Plain for libc::tpacket_req {}
+impl Plain for libc::tpacket_req3 {}
 
 /// Sets a packet option.
 pub fn set<T: Plain>(socket: BorrowedFd<'_>, option: libc::c_int, value: T) -> io::Result<()> {
@@ -77,11 +78,13 @@ const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
 
 /// Frames that a packet socket has dropped since the last time this was asked.
 pub fn dropped(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut stats = libc::tpacket_stats {
+    // A ring of version 3 has one number more, behind those of version 2.
+    let mut stats = libc::tpacket_stats_v3 {
         tp_packets: 0,
         tp_drops: 0,
+        tp_freeze_q_cnt: 0,
     };
-    let mut size = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    let mut size = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
     let (level, option) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
     let at = (&raw mut stats).cast();
     // SAFETY: the kernel writes at most `size` bytes to a structure that has them.

@@ -89,10 +89,7 @@ impl Tap {
                 Offload::Both => Offloads::LONGEST,
                 Offload::None | Offload::Tx => frame,
             };
-        // The interface's own address is the host's; the other end of the wire needs one that differs, made here too.
-        let mut mac = interface.mac()?;
-        mac[0] = (mac[0] | 0x02) & !0x01;
-        mac[5] ^= 1;
+        let mac = other_end(interface.mac()?);
         Ok(Tap {
             device,
             dropped_before,
@@ -136,14 +133,27 @@ fn attach(name: &str, flags: libc::c_int, offload: Offload) -> Result<(File, Str
 /// Readies the host's end.
 fn host_side(name: &str, host: Ipv4Addr) -> Result<Interface, OpenError> {
     let interface = Interface::named(name)?;
-    interface.ipv6_off()?;
-    interface.set_address(host, PREFIX)?;
-    interface.up()?;
+    ready_host(&interface, host)?;
     Ok(interface)
 }
 
+/// Gives the host's end its address and switches it on.
+pub(crate) fn ready_host(interface: &Interface, host: Ipv4Addr) -> Result<(), OpenError> {
+    interface.ipv6_off()?;
+    interface.set_address(host, PREFIX)?;
+    interface.up()?;
+    Ok(())
+}
+
+/// The interface's own address is the host's; the other end of the wire needs one that differs, made here too.
+pub(crate) fn other_end(mut mac: [u8; 6]) -> [u8; 6] {
+    mac[0] = (mac[0] | 0x02) & !0x01;
+    mac[5] ^= 1;
+    mac
+}
+
 /// The first address of the network that `address` is in.
-fn host_end(address: Ipv4Addr) -> Result<Ipv4Addr, OpenError> {
+pub(crate) fn host_end(address: Ipv4Addr) -> Result<Ipv4Addr, OpenError> {
     let [a, b, c, d] = address.octets();
     match d {
         0 | 1 | 255 => Err(OpenError::HostsAddress { address }),

@@ -174,6 +174,8 @@ impl ReceiveBuffer {
         }
         self.early_bytes += end.since(start) as usize;
         if first == last {
+            // Once, on the first loss.
+            self.early.reserve(MOST_PIECES - self.early.len());
             self.early.insert(first, (start, end));
         } else {
             self.early[first] = (start, end);

@@ -10,7 +10,7 @@ use crate::path_mtu::PathMtu;
 use crate::seq::Seq;
 use crate::sink::FrameSink;
 use crate::siphash::SipKey;
-use crate::table::Key;
+use crate::table::{AT_ONCE, Key};
 use crate::time::Time;
 use crate::timers::Timers;
 use std::collections::VecDeque;
@@ -92,10 +92,10 @@ impl Core {
             challenges: Budget::new(key(4)),
             neighbours: Neighbours::default(),
             paths: PathMtu::default(),
+            timers: Timers::new(config.max_connections.min(AT_ONCE)),
             config,
             counters: Counters::default(),
             events: VecDeque::new(),
-            timers: Timers::default(),
             acks: VecDeque::new(),
             data: VecDeque::new(),
             refused: VecDeque::new(),

@@ -180,6 +180,7 @@ impl Engine {
             Err(why) => return self.reject(why),
         };
         segment.marked = packet.marked;
+        segment.from = from;
         self.core.counters.marks_in += u64::from(packet.marked);
         let key = Key::new(packet.source, segment.source_port, segment.destination_port);
         let mut behind = None;

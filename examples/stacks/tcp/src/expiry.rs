@@ -91,6 +91,8 @@ impl Core {
                     return;
                 }
                 self.resolve(id, conn, now, out);
+            } else if conn.unanswered >= DOUBTFUL {
+                self.doubt(id, conn, now, out);
             }
             self.handshake(id, conn, now, out);
             return;

@@ -187,6 +187,10 @@ impl Core {
             self.counters.time_wait_reused += 1;
             return After::Replace(conn.max);
         }
+        if conn.state == State::SynReceived {
+            // Where a half-open connection's answers go is only known from what came.
+            conn.mac = Some(segment.from);
+        }
         let syn = segment.flags & (flags::SYN | flags::ACK | flags::RST);
         if conn.state == State::SynReceived && segment.seq == conn.irs {
             if syn == flags::SYN {
@@ -274,6 +278,8 @@ impl Core {
         if conn.state == State::TimeWait && segment.has(flags::FIN) {
             self.time_wait(id, conn, now);
         }
+        // Whoever repeats what we have may not hear us: the answer goes back the way this came.
+        conn.mac = Some(segment.from);
         // What does not fit into a closed window may still acknowledge and open the peer's.
         let closed = conn.rcv_edge == conn.rcv_next && segment.seq == conn.rcv_next;
         if closed && conn.state.is_synchronized() && self.is_ack_of_ours(conn, segment) {

@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::event::ConnId;
 use crate::recovery::DUPLICATES;
 use crate::seq::Seq;
-use crate::sink::{FrameSink, TxFrame, TxHints};
+use crate::sink::{Cut, FrameSink, TxFrame, TxHints};
 use crate::time::Time;
 use crate::wire::tcp::{self, Header, Options, SACK_BLOCKS, flags};
 use crate::wire::{ETHERNET, TYPE_IPV4, ipv4, write_ethernet};
@@ -377,7 +377,10 @@ impl Core {
         let offload = self.config.policy.offload_checksums || cut;
         let hints = TxHints {
             checksum: offload.then_some(((ETHERNET + ipv4::HEADER) as u16, 16)),
-            cut: cut.then_some(conn.mss as u16),
+            cut: cut.then_some(Cut {
+                header: head as u16,
+                payload: conn.mss as u16,
+            }),
         };
         let Some(TxFrame { bytes, number }) = out.frame(head + carries.len as usize, hints) else {
             self.counters.sink_full += 1;

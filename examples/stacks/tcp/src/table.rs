@@ -56,7 +56,7 @@ struct Place {
 }
 
 /// Connections that room is made for at the start.
-const AT_ONCE: usize = 1 << 20;
+pub(crate) const AT_ONCE: usize = 1 << 20;
 
 /// All connections of an engine.
 #[derive(Debug)]

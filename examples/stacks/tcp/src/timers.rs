@@ -50,18 +50,17 @@ pub(crate) struct Timers {
     nodes: Vec<Node>,
 }
 
-impl Default for Timers {
-    fn default() -> Timers {
+impl Timers {
+    /// For `most` connections, whose room is made at once: growing would make one packet wait for all of them.
+    pub fn new(most: usize) -> Timers {
         Timers {
             elapsed: 0,
             heads: Box::new([[NONE; SLOTS]; LEVELS]),
             taken: [0; LEVELS],
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(most),
         }
     }
-}
 
-impl Timers {
     /// Makes sure that the connection is looked at by `at`; `armed` is what it was promised before.
     #[inline]
     pub fn arm(&mut self, conn: ConnId, at: Time, armed: &mut Option<Time>) {
@@ -211,7 +210,7 @@ mod tests {
             steps in proptest::collection::vec((0u32..20, 0u64..1 << 45, 0u32..45, any::<bool>()), 1..200),
             start in 0u64..1 << 50,
         ) {
-            let mut timers = Timers::default();
+            let mut timers = Timers::new(20);
             let mut now = Time::from_nanos(start);
             prop_assert_eq!(timers.due(now), None);
             let mut promised = [None::<Time>; 20];
@@ -253,7 +252,7 @@ mod tests {
     /// What lies beyond the last level is kept.
     #[test]
     fn far_away() {
-        let mut timers = Timers::default();
+        let mut timers = Timers::new(20);
         let at = Time::from_nanos(1 << 62);
         timers.arm(name(1), at, &mut None);
         let mut rounds = 0;

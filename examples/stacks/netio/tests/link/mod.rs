@@ -18,12 +18,23 @@ pub fn lab() -> Option<Lab> {
 }
 
 /// Kinds of devices that open an interface which is there.
-pub const KINDS: [&str; 2] = ["packet", "xdp"];
+pub const KINDS: [&str; 3] = ["packet", "packet,bulk=1ms", "xdp"];
 
-/// Two devices of a kind, one at each end of a veth pair.
+/// Two devices of a kind, one at each end of a veth pair; behind a comma the kind may have options of both.
 pub fn pair(lab: &Lab, kind: &str) -> (AnyDevice, AnyDevice) {
-    let (a, mut b) = pair_with(lab, kind, 1, "");
-    (a, b.remove(0))
+    let (kind, options) = kind.split_once(',').unwrap_or((kind, ""));
+    let options = match options {
+        "" => String::new(),
+        options => format!(",{options}"),
+    };
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    let open = |namespace: &Namespace, name: &str| {
+        let spec: DeviceSpec = format!("{kind}:{name}{options}").parse().unwrap();
+        let opened = namespace.enter(|| open(&spec, [10, 77, 0, 2].into()));
+        opened.unwrap().unwrap()
+    };
+    (open(&a, "netio-a"), open(&b, "netio-b"))
 }
 
 /// An Ethernet type that no kernel answers.

@@ -1,6 +1,6 @@
 //! Ethernet addresses: asked for, answered, aged (RFC 826, RFC 1122 2.3.2), and what waits for them.
 
-use crate::frame::{ACK, SYN};
+use crate::frame::{ACK, SYN, Segment};
 use crate::peer::{OWN, OWN_MAC, PEER, PEER_MAC, Peer, arp, plain};
 use stack_tcp::{Closing, ConnId, EventKind};
 
@@ -108,6 +108,29 @@ fn moved() {
     assert_eq!(asked(&mut peer), [PEER]);
     peer.frame(&arp(2, OTHER_MAC, PEER, OWN_MAC, OWN));
     peer.after(801);
+    assert_eq!(peer.wire.frames[0][..6], OTHER_MAC);
+}
+
+/// A peer that repeats what we have may not hear us: it is answered where it is now.
+#[test]
+fn repeats_from_elsewhere() {
+    let mut peer = Peer::new(plain());
+    peer.accepted(&[]);
+    peer.data(1, 1, 10);
+    assert_eq!(peer.wire.frames[0][..6], PEER_MAC);
+    peer.wire.frames.clear();
+    let again = Segment {
+        payload: crate::peer::bytes(1, 10),
+        ..peer.segment(ACK, 1, 1)
+    };
+    let bytes = again.bytes((PEER, OWN));
+    peer.frame(&crate::frame::packet(
+        (OTHER_MAC, OWN_MAC),
+        (PEER, OWN),
+        6,
+        0,
+        &bytes,
+    ));
     assert_eq!(peer.wire.frames[0][..6], OTHER_MAC);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::frame::{self, Segment};
 use crate::peer::{OWN, PEER, Peer, options, plain};
-use stack_tcp::{Congestion, Policy};
+use stack_tcp::{Congestion, Cut, Policy};
 
 /// The engine's side of the sum: the pseudo header's, not inverted, for the device to go on with.
 fn partial(segment: &[u8]) -> u16 {
@@ -74,7 +74,11 @@ fn large_frames_are_cut() {
     let before = peer.counters().segments_out;
     peer.writes(conn, 25_500);
     let hints: Vec<_> = peer.wire.hints.iter().map(|h| h.cut).collect();
-    assert_eq!(hints, [Some(1000); 3]);
+    let cut = Cut {
+        header: 54,
+        payload: 1000,
+    };
+    assert_eq!(hints, [Some(cut); 3]);
     assert!(peer.wire.hints.iter().all(|h| h.checksum.is_some()));
     assert!(peer.wire.frames.iter().all(|f| f.len() <= 10_000));
     assert_eq!(

@@ -80,7 +80,7 @@ fn own_numbers_stay_ahead() {
     peer.gets(&peer.segment(SYN, 5000, 0));
     peer.sent();
     let ahead = peer.iss.wrapping_sub(last);
-    assert!(ahead < 1 << 31 && ahead >= 1 << 16, "{ahead}");
+    assert!((1 << 16..1 << 31).contains(&ahead), "{ahead}");
 }
 
 /// What is left of the old connection is answered, and not taken by the new one.
