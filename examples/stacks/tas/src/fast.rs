@@ -406,10 +406,10 @@ impl<D: Device> FastPath<D> {
         };
         let sent = self.port.flow_tx_segment(flow, &outgoing, limit, now);
         if sent {
-            self.qman.charge(index, outgoing.len, now);
+            self.qman.charge(index, outgoing.len);
         }
         if !sent || flow.sendable(false).0.is_some() {
-            self.qman.qman_set(index, flow.tx_rate, now);
+            self.qman.qman_set_again(index, flow.tx_rate, now);
         }
         sent
     }

@@ -597,6 +597,7 @@ mod tests {
                 ..Options::default()
             },
             marked: false,
+            from: [0; 6],
             payload,
         }
     }
