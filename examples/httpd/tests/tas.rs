@@ -574,6 +574,39 @@ fn large_replies_pass_stages_of_which_none_is_full() {
     );
 }
 
+/// T5: a round that finds nothing looks at all contexts three times all the same, which is a good part of what it costs.
+#[test]
+fn empty_rounds_look_at_every_context() {
+    let Some(lab) = lab() else { return };
+    let (_client, server) = joined(&lab);
+    let arguments = [&DEV[..], &["--fp-no-ints"]].concat();
+    let threads = traced(&server, &arguments, |_| {
+        thread::sleep(Duration::from_millis(500))
+    });
+    let fast = named(&threads, "tas-fp-0");
+    let rounds = fast.at(points::LOOP);
+    let empty: Vec<_> = rounds
+        .iter()
+        .filter(|e| e.flow.raw() == 0 && e.args[0] > 0)
+        .collect();
+    assert!(
+        !empty.is_empty()
+            && empty
+                .iter()
+                .all(|e| e.args[2] > 0 && e.args[2] <= e.args[0])
+    );
+    let mut shares: Vec<_> = empty.iter().map(|e| 100 * e.args[2] / e.args[0]).collect();
+    shares.sort_unstable();
+    println!(
+        "T5: {} sampled rounds of {} were empty; queues of contexts and of the slow path took {} % of one (median)",
+        empty.len(),
+        rounds.len(),
+        shares[shares.len() / 2]
+    );
+    // It polls and does not sleep.
+    assert!(fast.at(points::SLEEP).is_empty());
+}
+
 /// Share of the time between a thread's first and last event in which it neither polled in vain nor slept.
 fn busy(thread: &Thread) -> f64 {
     let mut idle = 0;

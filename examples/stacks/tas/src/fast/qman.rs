@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn late_cores_catch_up() {
         let mut qman = Qman::default();
-        let mut burst = |qman: &mut Qman, now| {
+        let burst = |qman: &mut Qman, now| {
             let mut sent = 0;
             while qman.qman_poll(now).is_some() {
                 sent += 1;
