@@ -8,7 +8,7 @@ use forge::{Forge, Random, flags};
 use netlab::{Interface, Lab, LabError, Namespace};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use server::Server;
-use stack_netio::{Device, Offload, Packet};
+use stack_netio::{Device, Packet, PacketOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
@@ -61,7 +61,7 @@ impl Arena {
         client.enter(address).unwrap().unwrap();
         let mac = space.enter(|| Interface::named("ht-s")?.mac());
         let raw = client
-            .enter(|| Packet::open("ht-c", Offload::None))
+            .enter(|| Packet::open("ht-c", PacketOptions::default()))
             .unwrap()
             .unwrap();
         let mut httpd = space.command(env!("CARGO_BIN_EXE_httpd"));
