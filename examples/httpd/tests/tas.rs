@@ -1,5 +1,5 @@
-//! The tas stack behind real devices, with the kernel's TCP as its clients, in network namespaces of the test's own: two
-//! processes, either of which may die. Needs root; says so and passes without.
+//! The tas stack behind real devices, with the kernel's TCP as its clients, in network namespaces of the test's own:
+//! two processes, either of which may die. Needs root; says so and passes without.
 
 mod events;
 mod server;
@@ -48,8 +48,8 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Over veth and AF_PACKET: 64 connections at 64 B, many more, large POSTs, megabytes with their digest, wrk where it is
-/// installed.
+/// Over veth and AF_PACKET: 64 connections at 64 B, many more, large POSTs, megabytes with their digest, wrk where it
+/// is installed.
 #[test]
 fn veth_carries_small_and_large() {
     let Some(lab) = lab() else { return };
@@ -574,14 +574,15 @@ fn large_replies_pass_stages_of_which_none_is_full() {
     );
 }
 
-/// T5: a round that finds nothing looks at all contexts three times all the same, which is a good part of what it costs.
+/// T5: a round that finds nothing looks at all contexts three times all the same, which is a good part of what it
+/// costs.
 #[test]
 fn empty_rounds_look_at_every_context() {
     let Some(lab) = lab() else { return };
     let (_client, server) = joined(&lab);
     let arguments = [&DEV[..], &["--fp-no-ints"]].concat();
     let threads = traced(&server, &arguments, |_| {
-        thread::sleep(Duration::from_millis(500))
+        thread::sleep(Duration::from_secs(2))
     });
     let fast = named(&threads, "tas-fp-0");
     let rounds = fast.at(points::LOOP);

@@ -2,8 +2,8 @@
 //!
 //! In: frames, bumps of applications, what the slow path asks for; out: frames, news for applications, detours to the
 //! slow path. The order of a round and its sizes are TAS's: 16 frames, ARX, transmit, 64 forwarded frames, 16 segments
-//! of the queue manager, all 16 contexts looked at three times, 8 entries of the slow path, transmit. It refuses to know
-//! handshakes, retransmission timeouts and teardown.
+//! of the queue manager, all 16 contexts looked at three times, 8 entries of the slow path, transmit. It refuses to
+//! know handshakes, retransmission timeouts and teardown.
 
 mod context;
 mod port;
