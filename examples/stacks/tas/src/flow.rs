@@ -596,8 +596,8 @@ mod tests {
                 timestamps: Some((1, 1)),
                 ..Options::default()
             },
-            from: [0; 6],
             marked: false,
+            from: [0; 6],
             payload,
         }
     }
