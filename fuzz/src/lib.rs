@@ -23,6 +23,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("blocks", blocks),
+    ("device", device),
     ("http", http),
     ("kallsyms", kallsyms),
     ("recording", recording),
@@ -40,6 +41,17 @@ fn as_slots(data: &[u8]) -> Vec<Slot> {
         word1: word(&b[8..]),
     };
     data.chunks_exact(16).map(slot).collect()
+}
+
+/// A device's words: refused with a sentence that quotes them, or understood and said again with the same meaning.
+pub fn device(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match text.parse::<stack_netio::DeviceSpec>() {
+        Ok(spec) => assert_eq!(spec.to_string().parse(), Ok(spec)),
+        Err(error) => assert!(error.to_string().contains(text)),
+    }
 }
 
 /// Slots to events: every slot ends as an event, part of one, or in a count. The first byte says whether the decoder

@@ -29,6 +29,13 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("blocks", "slots", slot_block),
         ("blocks", "samples", sample_block),
         ("blocks", "switches", switch_block),
+        ("device", "packet", b"packet:eth0,spread=turn,offload=both".to_vec()),
+        (
+            "device",
+            "faults",
+            b"tap:t%d,loss=1%,reorder=0.25%,corrupt=0.0001%,delay=5ms,rate=10M,seed=7,pcap=a.pcap".to_vec(),
+        ),
+        ("device", "dpdk", b"dpdk:net_tap0,iface=t0,duplicate=100%".to_vec()),
         ("recording", "whole", recording(scratch)),
         ("ring", "drain", ring()),
         ("ring", "control", control()),

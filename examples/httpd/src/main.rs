@@ -5,27 +5,27 @@
 //! main loop is in a file of its own.
 
 mod client;
+mod cpus;
 mod demikernel;
 mod fstack;
+mod ix;
 mod linux;
 mod lwip;
+mod mtcp;
 mod options;
 mod place;
 mod signals;
 mod smoltcp;
+mod tas;
 
 use clap::Parser;
 use options::{Options, Stack};
-use place::Place;
-use stack_netio::DeviceSpec;
+use place::{DEFAULT, Place};
+use stack_netio::Spread;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// The servers' address on the networks that this project's harness makes.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 123, 0, 2);
-const PORT: u16 = 8080;
 
 /// Why a server did not begin or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,12 @@ enum Failure {
     Linux(#[from] linux::Error),
     #[error(transparent)]
     Fstack(#[from] fstack::Error),
+    #[error(transparent)]
+    Mtcp(#[from] mtcp::Error),
+    #[error(transparent)]
+    Ix(#[from] ix::Error),
+    #[error(transparent)]
+    Tas(#[from] tas::Error),
     #[error(transparent)]
     Demikernel(#[from] demikernel::Error),
     #[error(transparent)]
@@ -76,29 +82,48 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Fstack => {
-            if options.threads != 1 {
-                return Err(Failure::Use(format!(
-                    "--threads {}: the fstack stack has one thread in this version; leave it out",
-                    options.threads
-                )));
-            }
-            let default = SocketAddrV4::new(ADDRESS, PORT);
+            let place = Place::of(options).map_err(Failure::Use)?;
             let plan = fstack::Plan {
-                device: options.dev.clone().unwrap_or_else(own_tap),
-                listen: options.listen.unwrap_or(default),
+                device: place.device,
+                listen: place.listen,
                 body: options.body,
-                tx_delay: Duration::from_micros(options.tx_delay_us),
+                threads: usize::from(options.threads),
+                tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
             };
-            if plan.listen.ip().is_unspecified() || plan.listen.port() == 0 {
-                return Err(Failure::Use(format!(
-                    "--listen {}: a stack of its own needs an address and a port of its own, as {default}",
-                    plan.listen
-                )));
-            }
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
             Ok(server.run(signals)?)
+        }
+        Stack::Mtcp => {
+            let place = place_of_whole_flows("mtcp", options)?;
+            let plan = mtcp::Plan {
+                device: place.device,
+                listen: place.listen,
+                body: options.body,
+                threads: usize::from(options.threads),
+                options: options.mtcp.clone(),
+            };
+            let server = mtcp::Server::bind(&plan)?;
+            ready("mtcp", plan.listen);
+            Ok(server.run(signals)?)
+        }
+        Stack::Ix => {
+            let place = place_of_whole_flows("ix", options)?;
+            let plan = ix::Plan {
+                device: place.device,
+                listen: place.listen,
+                threads: options.threads,
+                body: options.body,
+                own: options.ix,
+            };
+            let server = ix::Server::bind(&plan)?;
+            ready("ix", plan.listen);
+            Ok(server.run(signals)?)
+        }
+        Stack::Tas => {
+            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
+            Ok(tas::serve(&plan, signals)?)
         }
         Stack::Demikernel => {
             let place = Place::of_one_thread("demikernel", options).map_err(Failure::Use)?;
@@ -119,15 +144,28 @@ fn serve(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// What a stack of ours serves on when nothing is said.
-fn own_tap() -> DeviceSpec {
-    DeviceSpec::Tap("bpf0".to_string())
+/// The place for a stack that shares nothing between cores: all frames of a flow must come to one queue.
+fn place_of_whole_flows(stack: &str, options: &Options) -> Result<Place, Failure> {
+    let place = Place::of(options).map_err(Failure::Use)?;
+    match place.device.spread {
+        Spread::Hash => Ok(place),
+        other => Err(Failure::Use(format!(
+            "--dev {}: {stack} shares nothing between cores and needs all frames of a flow on one queue; leave out \
+             spread={other}",
+            place.device
+        ))),
+    }
 }
 
 /// The harness's address where this machine has it, else loopback.
 fn linux_address() -> SocketAddrV4 {
-    let ours = UdpSocket::bind((ADDRESS, 0)).is_ok();
-    SocketAddrV4::new(if ours { ADDRESS } else { Ipv4Addr::LOCALHOST }, PORT)
+    let ours = UdpSocket::bind((*DEFAULT.ip(), 0)).is_ok();
+    let ip = if ours {
+        *DEFAULT.ip()
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    SocketAddrV4::new(ip, DEFAULT.port())
 }
 
 /// Tells whoever started us that connections are taken from now on.

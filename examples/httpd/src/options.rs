@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::ix;
+use crate::mtcp::MtcpOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -8,8 +10,8 @@ use std::net::SocketAddrV4;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Whose TCP carries it: linux, fstack, demikernel, lwip or smoltcp.
-    #[arg(long, value_name = "NAME", default_value = "linux", value_parser = stack)]
+    /// Whose TCP carries it.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "linux")]
     pub stack: Stack,
     /// Length of the replies' body, letters `a`.
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = body)]
@@ -20,15 +22,22 @@ pub struct Options {
     /// Where to listen; by default 10.123.0.2:8080, or 127.0.0.1:8080 where the linux stack finds no such address.
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddrV4>,
-    /// What a stack of ours receives from and sends to: tap:NAME or packet:IF; by default a TAP of its own.
-    #[arg(long, value_name = "tap:NAME|packet:IF")]
+    /// What a stack of ours receives from and sends to: tap:NAME, packet:IF, xdp:IF or dpdk:VDEV, with options behind commas
+    /// (docs/reference/devices.md); by default a TAP of its own.
+    #[arg(long, value_name = "KIND:NAME[,OPTION=VALUE]...")]
     pub dev: Option<DeviceSpec>,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
-    pub tx_delay_us: u64,
+    #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tx_drain_us: u64,
     /// fstack: poll a ring that nobody uses in every round, as F-Stack polls its kernel interface.
     #[arg(long)]
     pub side_poll: bool,
+    #[command(flatten)]
+    pub mtcp: MtcpOptions,
+    #[command(flatten)]
+    pub ix: ix::IxOptions,
+    #[command(flatten)]
+    pub tas: crate::tas::TasOptions,
     #[command(flatten)]
     pub demikernel: crate::demikernel::DemikernelOptions,
     #[command(flatten)]
@@ -38,32 +47,24 @@ pub struct Options {
 }
 
 /// The stacks that are built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stack {
     /// The kernel's, by epoll.
     Linux,
     /// Run to completion with the application in the main loop.
     Fstack,
+    /// A stack thread and an application thread on each core.
+    Mtcp,
+    /// Run to completion in adaptive batches, one elastic thread a queue.
+    Ix,
+    /// A service with a fast path and a slow path, the application in a process of its own.
+    Tas,
     /// The real Demikernel, in a program of its own.
     Demikernel,
     /// The real lwIP.
     Lwip,
     /// The real smoltcp.
     Smoltcp,
-}
-
-fn stack(name: &str) -> Result<Stack, String> {
-    match name {
-        "linux" => Ok(Stack::Linux),
-        "fstack" => Ok(Stack::Fstack),
-        "demikernel" => Ok(Stack::Demikernel),
-        "lwip" => Ok(Stack::Lwip),
-        "smoltcp" => Ok(Stack::Smoltcp),
-        "mtcp" | "ix" | "tas" => Err(format!(
-            "stack {name} is not in this version; choose linux, fstack, demikernel, lwip or smoltcp"
-        )),
-        _ => Err("no such stack; choose linux, fstack, demikernel, lwip or smoltcp".into()),
-    }
 }
 
 /// Longest body: what a thread's response buffer may hold.

@@ -6,7 +6,12 @@ use crate::options::Options;
 use stack_netio::DeviceSpec;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-const DEFAULT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 123, 0, 2), 8080);
+/// The servers' address on the networks that this project's harness makes.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 123, 0, 2);
+/// The port of every server.
+const PORT: u16 = 8080;
+/// Where a stack listens when nothing is said.
+pub const DEFAULT: SocketAddrV4 = SocketAddrV4::new(ADDRESS, PORT);
 
 /// A device and what is listened on behind it.
 #[derive(Clone, Debug)]
@@ -18,6 +23,21 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place for any stack.
+    pub fn of(options: &Options) -> Result<Place, String> {
+        let listen = options.listen.unwrap_or(DEFAULT);
+        if listen.ip().is_unspecified() || listen.port() == 0 {
+            return Err(format!(
+                "--listen {listen}: a stack of its own needs an address and a port of its own, as {DEFAULT}"
+            ));
+        }
+        let own_tap = || DeviceSpec::tap("bpf0");
+        Ok(Place {
+            device: options.dev.clone().unwrap_or_else(own_tap),
+            listen,
+        })
+    }
+
     /// The place for a stack of one thread.
     pub fn of_one_thread(stack: &str, options: &Options) -> Result<Place, String> {
         if options.threads != 1 {
@@ -26,16 +46,6 @@ impl Place {
                 options.threads
             ));
         }
-        let listen = options.listen.unwrap_or(DEFAULT);
-        if listen.ip().is_unspecified() || listen.port() == 0 {
-            return Err(format!(
-                "--listen {listen}: a stack of its own needs an address and a port of its own, as {DEFAULT}"
-            ));
-        }
-        let own_tap = || DeviceSpec::Tap("bpf0".to_string());
-        Ok(Place {
-            device: options.dev.clone().unwrap_or_else(own_tap),
-            listen,
-        })
+        Place::of(options)
     }
 }

@@ -134,8 +134,7 @@ fn refusals_say_what_to_do() {
     let server = Server::linux(&[]);
     let taken = server.address.to_string();
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["--stack", "wifi"], 2, "choose linux, "),
-        (&["--stack", "mtcp"], 2, "not in this version"),
+        (&["--stack", "wifi"], 2, "possible values: linux,"),
         (&["--listen", &taken], 1, "is already listened on"),
         (
             &["--listen", "192.0.2.1:8080"],
@@ -143,9 +142,17 @@ fn refusals_say_what_to_do() {
             "no interface of this machine",
         ),
         (&["--dev", "tap:x"], 2, "leave out --dev tap:x"),
-        (&["--dev", "wifi:x"], 2, "use packet:IF or tap:NAME"),
+        (
+            &["--dev", "wifi:x"],
+            2,
+            "use packet:IF, xdp:IF, tap:NAME or dpdk:VDEV",
+        ),
         (&["--body", "-1"], 2, "unexpected argument"),
-        (&["--stack", "fstack", "--threads", "2"], 2, "--threads 2"),
+        (
+            &["--stack", "mtcp", "--dev", "packet:x,spread=turn"],
+            2,
+            "leave out spread=turn",
+        ),
         (
             &["--stack", "fstack", "--listen", "0.0.0.0:1"],
             2,

@@ -4,6 +4,7 @@
 //! header formatting and the copy of the body are paid for each request: they are the application's work.
 
 use std::io::Write;
+use std::sync::Arc;
 
 const BAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\nServer: bypassprof/1.0\r\nConnection: close\r\n\
 Content-Length: 0\r\n\r\n";
@@ -22,10 +23,10 @@ pub enum Kind {
     Bad,
 }
 
-/// One thread's response buffer.
+/// One response buffer: a thread's, or a connection's where that is the server's way.
 #[derive(Debug)]
 pub struct Replies {
-    body: Box<[u8]>,
+    body: Arc<[u8]>,
     response: Box<[u8]>,
     /// What the buffer holds: the kind and the reply's length.
     holds: Option<(Kind, usize)>,
@@ -35,15 +36,25 @@ impl Replies {
     /// Replies whose body is `body` letters `a`.
     pub fn new(body: usize) -> Replies {
         Replies {
-            body: vec![b'a'; body].into_boxed_slice(),
+            body: vec![b'a'; body].into(),
             response: vec![0; HEADER + body].into_boxed_slice(),
+            holds: None,
+        }
+    }
+
+    /// One more response buffer for replies with the same body, of at least `room` bytes; memory that no reply reaches is
+    /// only reserved.
+    pub fn another(&self, room: usize) -> Replies {
+        Replies {
+            body: self.body.clone(),
+            response: vec![0; room.max(HEADER + self.body.len())].into_boxed_slice(),
             holds: None,
         }
     }
 
     /// Bytes of the longest reply, for send buffers that must hold one.
     pub fn longest(&self) -> usize {
-        self.response.len()
+        HEADER + self.body.len()
     }
 
     /// Makes a reply, whatever the buffer held.
@@ -71,6 +82,11 @@ impl Replies {
             }
         };
         &self.response[..len]
+    }
+
+    /// What the buffer holds: which reply and its bytes; `None` before the first.
+    pub fn held(&self) -> Option<(Kind, &[u8])> {
+        self.holds.map(|(kind, len)| (kind, &self.response[..len]))
     }
 
     /// Writes the header; its length.

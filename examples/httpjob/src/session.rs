@@ -79,6 +79,11 @@ impl Session {
         self.oldest().is_some()
     }
 
+    /// The oldest reply owed and how many of its bytes the stack has taken; `None` when none is owed.
+    pub fn owed(&self) -> Option<(Kind, usize)> {
+        self.oldest().map(|kind| (kind, self.sent))
+    }
+
     /// Whether the last reply was sent: the connection has to be closed, and what still comes in is of no interest.
     pub fn finished(&self) -> bool {
         self.finished

@@ -23,6 +23,17 @@ impl Interface {
         Ok(interface)
     }
 
+    /// The interface of this number, which must exist.
+    pub fn numbered(index: u32) -> Result<Interface, LabError> {
+        let interface = format!("number {index}");
+        let name = sys::interface_name(index).map_err(|source| LabError::Interface {
+            interface,
+            what: "name",
+            source,
+        })?;
+        Interface::named(&name)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -74,10 +85,23 @@ impl Interface {
 
     /// Switches it on.
     pub fn up(&self) -> Result<(), LabError> {
+        self.change_flags("up", |flags| flags | UP)
+    }
+
+    /// Switches it off.
+    pub fn down(&self) -> Result<(), LabError> {
+        self.change_flags("down", |flags| flags & !UP)
+    }
+
+    fn change_flags(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(u16) -> u16,
+    ) -> Result<(), LabError> {
         let mut flags = self.ask("flags", libc::SIOCGIFFLAGS, [0; 24])?;
-        let up = u16::from_ne_bytes(first(&flags)) | UP;
-        flags[..2].copy_from_slice(&up.to_ne_bytes());
-        self.ask("up", libc::SIOCSIFFLAGS, flags)?;
+        let changed = change(u16::from_ne_bytes(first(&flags)));
+        flags[..2].copy_from_slice(&changed.to_ne_bytes());
+        self.ask(what, libc::SIOCSIFFLAGS, flags)?;
         Ok(())
     }
 

@@ -72,6 +72,12 @@ pub fn interface(name: &str, request: libc::Ioctl, data: [u8; 24]) -> io::Result
     Ok(argument.data)
 }
 
+/// The name of the interface with this number.
+pub fn interface_name(index: u32) -> io::Result<String> {
+    let carrier = Request::carrier()?;
+    Ok(rustix::net::netdevice::index_to_name(carrier, index)?)
+}
+
 /// Switches one of the offloads that take a flag (`ETHTOOL_S...`).
 pub fn ethtool(name: &str, command: u32, value: u32) -> io::Result<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;

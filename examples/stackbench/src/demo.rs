@@ -23,8 +23,11 @@ pub struct Args {
     /// Folder for recordings, pictures and the page
     #[arg(long, default_value = "target/demo")]
     out: PathBuf,
+    /// Servers to record
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Stack::SIX)]
+    stacks: Vec<Stack>,
     /// Seconds of load for each run
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 }
 
@@ -60,15 +63,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     fs::create_dir_all(&args.out).map_err(write)?;
     let load = Duration::from_secs(args.seconds);
-    let count = (Stack::ALL.len() * CONNECTIONS.len()) as u32;
+    let count = (args.stacks.len() * CONNECTIONS.len()) as u32;
     let progress = Progress::new((load + AROUND) * count);
-    let mut runs = Vec::new();
-    for stack in Stack::ALL {
+    let (mut runs, mut failed) = (Vec::new(), Vec::new());
+    for &stack in &args.stacks {
         for connections in CONNECTIONS {
             let s = if connections == 1 { "" } else { "s" };
             progress.step(&format!(
                 "{} of {count}: {}, {connections} connection{s}",
-                runs.len() + 1,
+                runs.len() + failed.len() + 1,
                 stack.name()
             ));
             let load = Load {
@@ -76,7 +79,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 time: load,
                 rate: None,
             };
-            runs.push(record(&lab, &programs, stack, load, &args.out, &stop)?);
+            match record(&lab, &programs, stack, load, &args.out, &stop) {
+                Ok(run) => runs.push(run),
+                Err(failure) => {
+                    // After Ctrl-C nothing is worth going on with; otherwise the other servers are.
+                    stop.check()?;
+                    failed.push(format!(
+                        "{}, {connections} connection{s}: {failure}",
+                        stack.name()
+                    ));
+                }
+            }
         }
     }
     progress.done();
@@ -88,7 +101,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         );
     }
     println!("\n{}", args.out.join("index.html").display());
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Wrong(format!(
+        "not recorded: {}",
+        failed.join("; ")
+    )))
 }
 
 fn record(

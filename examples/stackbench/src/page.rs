@@ -63,12 +63,12 @@ fn row(run: &Run, kernel_seen: bool) -> Row {
 /// The table on the terminal.
 pub fn table(runs: &[Run], kernel_seen: bool) -> String {
     let mut text = String::from(
-        "server  connections  requests/s  p50 us  p99 us  errors  useful %  empty poll %  off CPU %  samples  lost\n",
+        "server      connections  requests/s  p50 us  p99 us  errors  useful %  empty poll %  off CPU %  samples  lost\n",
     );
     for run in runs {
         let row = row(run, kernel_seen);
         let line = format!(
-            "{:<6}  {:>11}  {:>10}  {:>6}  {:>6}  {:>6}  {:>8}  {:>12}  {:>9}  {:>7}  {:>4}  {}",
+            "{:<10}  {:>11}  {:>10}  {:>6}  {:>6}  {:>6}  {:>8}  {:>12}  {:>9}  {:>7}  {:>4}  {}",
             row.stack,
             row.connections,
             row.rate,
@@ -102,9 +102,12 @@ td:first-child,th:first-child{text-align:left}object{width:100%;border:1px solid
 
 /// Writes `index.html`.
 pub fn write(out: &Path, runs: &[Run], kernel_seen: bool) -> io::Result<()> {
+    let mut servers: Vec<_> = runs.iter().map(|run| run.stack).collect();
+    servers.dedup();
+    let servers = servers.len();
     let mut html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>bypassprof demo</title><style>{STYLE}</style>\
-         <h1>Two servers, two loads</h1>\n<p>64-byte replies over a veth pair. In each picture the lowest row splits the time: \
+         <h1>{servers} servers, two loads</h1>\n<p>64-byte replies over a veth pair. In each picture the lowest row splits the time: \
          <b>useful</b> rounds did something, <b>empty polling</b> found nothing to do.</p>\n"
     );
     if !kernel_seen {

@@ -63,6 +63,7 @@ impl Programs {
                 Err(ProgramError::Missing { path, name })
             }
         };
+        find(NAMES[3])?;
         Ok(Programs {
             bypassprof: find(NAMES[0])?,
             httpd: find(NAMES[1])?,
@@ -71,4 +72,5 @@ impl Programs {
     }
 }
 
-const NAMES: [&str; 3] = ["bypassprof", "httpd", "loadgen"];
+/// The last one is started by `httpd` itself.
+const NAMES: [&str; 4] = ["bypassprof", "httpd", "loadgen", "httpd-demikernel"];

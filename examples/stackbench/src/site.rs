@@ -18,19 +18,44 @@ const SERVER_END: &str = "server0";
 pub enum Stack {
     /// The kernel's TCP.
     Linux,
+    /// mTCP's architecture.
+    Mtcp,
     /// F-Stack's architecture.
     Fstack,
+    /// IX's architecture.
+    Ix,
+    /// TAS's architecture.
+    Tas,
+    /// The real Demikernel.
+    Demikernel,
+    /// The real smoltcp.
+    Smoltcp,
+    /// The real lwIP, where its library is installed.
+    Lwip,
 }
 
 impl Stack {
-    /// All, in the order of tables.
-    pub const ALL: [Stack; 2] = [Stack::Linux, Stack::Fstack];
+    /// The six of the study, in the order of tables.
+    pub const SIX: [Stack; 6] = [
+        Stack::Linux,
+        Stack::Mtcp,
+        Stack::Fstack,
+        Stack::Ix,
+        Stack::Tas,
+        Stack::Demikernel,
+    ];
 
     /// What `httpd --stack` calls it.
     pub fn name(self) -> &'static str {
         match self {
             Stack::Linux => "linux",
+            Stack::Mtcp => "mtcp",
             Stack::Fstack => "fstack",
+            Stack::Ix => "ix",
+            Stack::Tas => "tas",
+            Stack::Demikernel => "demikernel",
+            Stack::Smoltcp => "smoltcp",
+            Stack::Lwip => "lwip",
         }
     }
 

@@ -142,7 +142,7 @@
  * arg 0: bytes asked
  * arg 1: bytes accepted
  * arg 2: bytes free in the send buffer before the call
- * arg 3: 0
+ * arg 3: 1 if the stack slept and was not woken, else 0
  */
 #define BYPASSPROF_SEND_CALL 11
 
@@ -156,7 +156,7 @@
  * flow: flow, or 0
  * arg 0: capacity
  * arg 1: action: 0 drop, 1 spin, 2 sleep, 3 refuse, 4 abort
- * arg 2: 0
+ * arg 2: tries, where it was tried again at once
  * arg 3: 0
  */
 #define BYPASSPROF_FULL 13

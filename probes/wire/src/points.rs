@@ -86,17 +86,17 @@ catalogue! {
     7 TCP_OUT "tcp_out" "A TCP segment left the stack."
         flow: "flow" args: ["running number of the frame", "kind << 24 | payload bytes; kind: 0 data, 1 pure ack, 2 retransmission, 3 probe, 4 control", "bytes in flight", "congestion window in bytes", "peer's window in bytes", "limit: 0 none, 1 app, 2 cwnd, 3 peer, 4 buffer, 5 pace", "0"];
     8 DELIVER "deliver" "Data or an event was made ready for the application."
-        flow: "flow" args: ["bytes", "depth of the queue it joined", "ticks since its rx_burst", "0"];
+        flow: "flow" args: ["bytes", "depth of the queue it joined", "ticks since its rx_burst", "what: 0 data, 1 acknowledged bytes, 2 connection"];
     9 APP_START "app_start" "The application began to handle a request."
         flow: "flow" args: ["running number of the request on its thread"];
     10 APP_END "app_end" "The application finished a request."
         flow: "flow" args: ["bytes of the reply"];
     11 SEND_CALL "send_call" "The application asked the stack to send."
-        flow: "flow" args: ["bytes asked", "bytes accepted", "bytes free in the send buffer before the call", "0"];
+        flow: "flow" args: ["bytes asked", "bytes accepted", "bytes free in the send buffer before the call", "1 if the stack slept and was not woken, else 0"];
     12 DROP "drop" "Something was dropped."
         flow: "flow, or 0" args: ["layer << 24 | reason; layer: 1 nic, 2 eth, 3 ip, 4 tcp, 5 socket"];
     13 FULL "full" "A queue was full."
-        flow: "flow, or 0" args: ["capacity", "action: 0 drop, 1 spin, 2 sleep, 3 refuse, 4 abort", "0", "0"];
+        flow: "flow, or 0" args: ["capacity", "action: 0 drop, 1 spin, 2 sleep, 3 refuse, 4 abort", "tries, where it was tried again at once", "0"];
     14 SLEEP "sleep" "The thread is about to block."
         flow: "0" args: ["longest sleep in us, 0 without limit"];
     15 WAKE "wake" "The thread runs again."

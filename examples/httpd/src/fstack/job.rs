@@ -61,11 +61,6 @@ impl Job {
         }
     }
 
-    /// Bytes of the longest reply.
-    pub fn longest_reply(&self) -> usize {
-        self.replies.longest()
-    }
-
     /// The number of requests answered, to look at from another thread.
     pub fn requests(&self) -> Arc<AtomicU64> {
         self.requests.clone()

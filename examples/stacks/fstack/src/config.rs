@@ -2,6 +2,7 @@
 //!
 //! In: the caller's choices; out: plain values.
 
+use crate::dispatch::Dispatch;
 use stack_tcp::Policy;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -21,7 +22,9 @@ pub struct FstackConfig {
     pub rx_burst: usize,
     /// Frames that are handed over at once, however short they have waited.
     pub tx_burst: usize,
-    /// Frames that other threads may have handed over and not been taken yet.
+    /// Who decides which core a flow belongs to, when there are several.
+    pub dispatch: Dispatch,
+    /// Frames that each of the other threads may have handed over and not been taken yet.
     pub dispatch_ring: usize,
     /// How often TCP's timers are looked at (FreeBSD's `hz`).
     pub tick: Duration,
@@ -41,6 +44,7 @@ impl FstackConfig {
             tx_delay: Duration::from_micros(100),
             rx_burst: 32,
             tx_burst: 32,
+            dispatch: Dispatch::Device,
             dispatch_ring: 2048,
             tick: Duration::from_millis(10),
             side_poll: false,

@@ -3,16 +3,54 @@
 //! In: a device, an application; out: rounds, each to completion. It refuses to sleep: an idle loop polls.
 
 use crate::config::FstackConfig;
+use crate::dispatch::Owner;
 use crate::kqueue::Kqueue;
 use crate::port::{Port, Trigger};
 use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
 use bypassprof_probe::{self as probe, Flow, Stage, points};
-use ringbuf::traits::{Consumer, Observer};
-use stack_netio::Device;
+use ringbuf::traits::Consumer;
+use stack_netio::{Device, DeviceError, RxFrame};
 use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Gives the cores at one device their numbers and dispatch rings, one for each direction of each pair.
+pub fn connect<D: Device>(stacks: &mut [Stack<D>]) {
+    let cores = stacks.len();
+    for core in 0..cores {
+        stacks[core].core = core;
+        stacks[core].port.queue = core as u8;
+        stacks[core].peers = (0..cores)
+            .map(|peer| (peer != core).then(|| stacks[peer].injector(core as u8)))
+            .collect();
+    }
+}
+
+/// Hands a received frame to the cores that have to see it; whether this one has to.
+#[inline]
+fn protocol_filter(
+    config: &FstackConfig,
+    core: usize,
+    peers: &mut [Option<Injector>],
+    frame: RxFrame<'_>,
+) -> bool {
+    match config.dispatch.owner(frame.bytes, core, peers.len()) {
+        Owner::Here => true,
+        Owner::Core(owner) => {
+            if let Some(Some(peer)) = peers.get_mut(owner) {
+                peer.dispatch(frame.bytes, frame.checksum_ok);
+            }
+            false
+        }
+        Owner::All => {
+            for peer in peers.iter_mut().flatten() {
+                peer.dispatch(frame.bytes, frame.checksum_ok);
+            }
+            true
+        }
+    }
+}
 
 /// The application, called from inside the loop.
 pub trait App {
@@ -31,6 +69,9 @@ pub struct Totals {
     pub working: Duration,
 }
 
+/// How often the device is asked whether it is still there, which polling does not tell.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
 /// A device, an engine and their loop.
 pub struct Stack<D> {
     config: FstackConfig,
@@ -40,6 +81,9 @@ pub struct Stack<D> {
     start: u64,
     rings: Rings,
     ends: Ends,
+    /// Number of this core, and the dispatch rings to all cores; `None` is this one.
+    core: usize,
+    peers: Vec<Option<Injector>>,
     kqueue: Kqueue,
     frame: Vec<u8>,
     next_tick: Time,
@@ -54,8 +98,8 @@ impl<D: Device> Stack<D> {
         let mut engine = Config::new(device.mac(), config.ip, config.prefix_len);
         engine.mtu = device.mtu();
         engine.policy = config.policy.clone();
-        // These devices sum nothing.
-        engine.policy.offload_checksums = false;
+        // F-Stack leaves sums to the card; what sums nothing gets frames that are summed.
+        engine.policy.offload_checksums = device.offloads().checksum;
         engine.seed = config.seed;
         let (rings, ends) = rings::make(config.dispatch_ring);
         let clock = quanta::Clock::new();
@@ -66,6 +110,8 @@ impl<D: Device> Stack<D> {
             clock,
             rings,
             ends,
+            core: 0,
+            peers: Vec::new(),
             kqueue: Kqueue::default(),
             frame: Vec::new(),
             next_tick: Time::ZERO + config.tick,
@@ -81,9 +127,9 @@ impl<D: Device> Stack<D> {
         self.engine.listen(port, backlog)
     }
 
-    /// The dispatch ring's other end; there is one.
-    pub fn injector(&mut self) -> Option<Injector> {
-        self.ends.dispatch.take()
+    /// The other end of a new dispatch ring, for the thread that has the number `from` in events.
+    pub fn injector(&mut self, from: u8) -> Injector {
+        self.rings.dispatch_from(from)
     }
 
     /// The side ring's other end; there is one, of use if [`FstackConfig::side_poll`] is on.
@@ -111,10 +157,11 @@ impl<D: Device> Stack<D> {
         &self.port.device
     }
 
-    /// Runs rounds until `stop` is set, then hands over what still waits.
+    /// Runs rounds until `stop` is set, then hands over what still waits; or until the device has gone.
     #[inline(never)]
-    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
@@ -126,8 +173,13 @@ impl<D: Device> Stack<D> {
                 self.totals.empty_rounds += 1;
             }
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY;
+                self.port.device.check()?;
+            }
         }
         self.port.tx_burst(Trigger::Round);
+        Ok(())
     }
 
     fn now(&self) -> Time {
@@ -201,11 +253,12 @@ impl<D: Device> Stack<D> {
     fn process_side_ring(&mut self) -> bool {
         let mut taken = 0;
         while taken < self.config.rx_burst
-            && let Some(bytes) = self.rings.side.try_pop()
+            && let Some(handed) = self.rings.side.try_pop()
         {
             taken += 1;
+            let bytes = &handed.frame;
             if let Some(frame) = self.port.frame(bytes.len(), TxHints::default()) {
-                frame.bytes.copy_from_slice(&bytes);
+                frame.bytes.copy_from_slice(bytes);
             }
         }
         if taken > 0 {
@@ -232,23 +285,29 @@ impl<D: Device> Stack<D> {
         self.port.tx_burst(Trigger::Timer) > 0
     }
 
-    /// Frames that another thread received for this one.
+    /// Frames that other threads received for this one.
     #[inline(never)]
     fn process_dispatch_ring(&mut self, now: Time) -> bool {
         let mut taken = 0;
-        while taken < self.config.rx_burst
-            && let Some(frame) = self.rings.dispatch.try_pop()
-        {
-            taken += 1;
-            let burst = probe::Burst::now();
-            let depth = self.rings.dispatch.occupied_len();
-            burst.emit_with(points::HANDOFF, Flow::NONE, 0, [depth as u32, 0, 0]);
-            let meta = FrameMeta {
-                checksum_ok: false,
-                frame_no: 0,
-                burst,
-            };
-            self.engine.input(now, &frame, meta, &mut self.port);
+        for ring in &mut self.rings.dispatch {
+            while taken < self.config.rx_burst
+                && let Some((handed, depth)) = ring.take()
+            {
+                taken += 1;
+                let burst = probe::Burst::now();
+                let more = [depth as u32, handed.age(), 0];
+                burst.emit_with(points::HANDOFF, Flow::NONE, ring.from.into(), more);
+                let meta = FrameMeta {
+                    checksum_ok: handed.checksum_ok,
+                    frame_no: 0,
+                    burst,
+                };
+                self.engine.input(now, &handed.frame, meta, &mut self.port);
+            }
+        }
+        // Whoever came last this time comes first the next.
+        if taken > 0 {
+            self.rings.dispatch.rotate_left(1);
         }
         if taken > 0 {
             self.port.rounds.worked(taken as u32);
@@ -261,6 +320,10 @@ impl<D: Device> Stack<D> {
         let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
+            probe::count_rx_bytes(frame.bytes.len() as u64);
+            if !protocol_filter(&self.config, self.core, &mut self.peers, frame) {
+                continue;
+            }
             let meta = FrameMeta {
                 checksum_ok: frame.checksum_ok,
                 frame_no: first.wrapping_add(index as u32),
@@ -268,7 +331,6 @@ impl<D: Device> Stack<D> {
             };
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
-            probe::count_rx_bytes(self.frame.len() as u64);
             self.engine.input(now, &self.frame, meta, &mut self.port);
         }
         if frames > 0 {

@@ -3,7 +3,7 @@
 //! In: frames asked for by the engine; out: bursts to the device. It refuses to know when to drain; the main loop does.
 
 use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
-use stack_netio::Device;
+use stack_netio::{Device, Segment, TxOffload};
 use stack_tcp::{FrameSink, TxFrame, TxHints};
 
 /// What made a burst leave: the codes of `tx_burst`'s trigger.
@@ -23,6 +23,8 @@ pub struct Port<D> {
     pub device: D,
     /// The loop's rounds, for the probes.
     pub rounds: PollLoop,
+    /// Number of the queue in events.
+    pub queue: u8,
     batch: usize,
     received: u32,
     sent: u32,
@@ -38,6 +40,7 @@ impl<D: Device> Port<D> {
         Port {
             device,
             rounds: PollLoop::new(),
+            queue: 0,
             batch,
             received: 0,
             sent: 0,
@@ -52,7 +55,9 @@ impl<D: Device> Port<D> {
         let frames = self.device.rx_burst(max);
         let first = self.received;
         self.received = first.wrapping_add(frames as u32);
-        let burst = self.rounds.rx_burst(0, frames as u32, max as u32, first);
+        let burst = self
+            .rounds
+            .rx_burst(self.queue, frames as u32, max as u32, first);
         (frames, first, burst)
     }
 
@@ -75,8 +80,14 @@ impl<D: Device> Port<D> {
         };
         let accepted = self.device.tx_burst();
         let age = age.min(u64::from(u32::MAX)) as u32;
-        self.rounds
-            .tx_burst_aged(0, asked as u32, accepted as u32, first, age, trigger as u32);
+        self.rounds.tx_burst_aged(
+            self.queue,
+            asked as u32,
+            accepted as u32,
+            first,
+            age,
+            trigger as u32,
+        );
         if accepted == asked {
             self.oldest = 0;
             self.refused = false;
@@ -89,7 +100,7 @@ impl<D: Device> Port<D> {
 }
 
 impl<D: Device> FrameSink for Port<D> {
-    fn frame(&mut self, len: usize, _hints: TxHints) -> Option<TxFrame<'_>> {
+    fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>> {
         let queued = self.device.tx_queued();
         if queued >= self.batch {
             self.tx_burst(Trigger::Full);
@@ -98,7 +109,14 @@ impl<D: Device> FrameSink for Port<D> {
             self.oldest = probe::now().raw();
         }
         let waiting = self.device.tx_queued();
-        let Some(bytes) = self.device.tx_frame(len) else {
+        let offload = TxOffload {
+            checksum: hints.checksum,
+            segment: hints.cut.map(|cut| Segment {
+                header: cut.header,
+                payload: cut.payload,
+            }),
+        };
+        let Some(bytes) = self.device.tx_frame_with(len, offload) else {
             self.refused = true;
             probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
             return None;
@@ -107,5 +125,9 @@ impl<D: Device> FrameSink for Port<D> {
         self.sent = number.wrapping_add(1);
         probe::count_tx_bytes(len as u64);
         Some(TxFrame { bytes, number })
+    }
+
+    fn largest_cut(&self) -> usize {
+        self.device.offloads().segmentation.unwrap_or(0)
     }
 }

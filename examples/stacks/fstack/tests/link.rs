@@ -290,7 +290,7 @@ fn lone_frames_wait_for_the_drain_timer() {
         let mut app = Bodies::new(1);
         let mut now = Time::from_millis(1);
         stack.round(&mut app, now);
-        let mut side = stack.injector().unwrap();
+        let mut side = stack.injector(1);
         side.hand_over(arp_request()).unwrap();
         let mut waited = 0;
         while link.borrow().from_stack.is_empty() {

@@ -1,180 +1,163 @@
-//! Devices by their words on a command line: `packet:IF`, `tap:NAME`.
+//! A device of any kind, opened by its words.
 //!
-//! In: text and the stack's own address; out: a device, or a failure that names device and fix.
+//! In: words that were understood, and the stack's own address; out: one device per queue.
 
-use crate::{Device, Packet, RxFrame, Tap};
-use netlab::LabError;
+#[cfg(has_dpdk)]
+use crate::Dpdk;
+use crate::spec::{DeviceSpec, Kind};
+use crate::{
+    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, PacketOptions, RxFrame, Tap,
+    TxOffload, Xdp,
+};
 use std::fmt;
-use std::io;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 
-/// Which device a stack is to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceSpec {
-    /// An interface that exists, through a packet socket.
-    Packet(String),
-    /// A TAP interface; `%d` in its name becomes a number.
-    Tap(String),
-}
-
-/// A TAP of the stack's own, with a name that is free.
-impl Default for DeviceSpec {
-    fn default() -> DeviceSpec {
-        DeviceSpec::Tap("bypass%d".to_string())
-    }
-}
-
-impl fmt::Display for DeviceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceSpec::Packet(name) => write!(f, "packet:{name}"),
-            DeviceSpec::Tap(name) => write!(f, "tap:{name}"),
-        }
-    }
-}
-
-/// Why text names no device.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpecError {
-    /// A kind that will come.
-    #[error("device {spec}: {kind} is not in this version; use packet:IF or tap:NAME")]
-    NotInThisVersion {
-        /// All that was given.
-        spec: String,
-        /// The part before the colon.
-        kind: String,
-    },
-    /// A kind that does not exist.
-    #[error("device {spec}: not a kind of device; use packet:IF or tap:NAME")]
-    Unknown {
-        /// All that was given.
-        spec: String,
-    },
-    /// A name that no interface can have.
-    #[error(
-        "device {spec}: an interface's name has 1 to 15 bytes, without blanks, slashes and colons"
-    )]
-    Name {
-        /// All that was given.
-        spec: String,
-    },
-}
-
-impl FromStr for DeviceSpec {
-    type Err = SpecError;
-
-    fn from_str(spec: &str) -> Result<DeviceSpec, SpecError> {
-        let owned = || spec.to_string();
-        let Some((kind, name)) = spec.split_once(':') else {
-            return Err(SpecError::Unknown { spec: owned() });
-        };
-        let device: fn(String) -> DeviceSpec = match kind {
-            "packet" => DeviceSpec::Packet,
-            "tap" => DeviceSpec::Tap,
-            "xdp" | "dpdk" => {
-                let (spec, kind) = (owned(), kind.to_string());
-                return Err(SpecError::NotInThisVersion { spec, kind });
-            }
-            _ => return Err(SpecError::Unknown { spec: owned() }),
-        };
-        let odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0');
-        if name.is_empty() || name.len() > 15 || name.contains(odd) {
-            return Err(SpecError::Name { spec: owned() });
-        }
-        Ok(device(name.to_string()))
-    }
-}
-
-/// Why a device could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The interface is not there, or refuses.
-    #[error(transparent)]
-    Interface(#[from] LabError),
-    /// The interface is switched off.
-    #[error("interface {interface} is down; try: ip link set {interface} up")]
-    Down {
-        /// Its name.
-        interface: String,
-    },
-    /// The packet socket failed.
-    #[error("packet:{interface}: cannot {what}: {source}{}", packet_fix(source))]
-    Packet {
-        /// Name of the interface.
-        interface: String,
-        /// What was tried.
-        what: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The TAP could not be made.
-    #[error(
-        "tap:{name}: cannot open it through /dev/net/tun: {source}{}",
-        tap_fix(source)
-    )]
-    Tap {
-        /// Name of the interface.
-        name: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The stack's address leaves none for the host.
-    #[error(
-        "{address} cannot be the stack's address on a TAP: the host's end has the first of its /24; try one that ends in .2"
-    )]
-    HostsAddress {
-        /// The stack's address.
-        address: Ipv4Addr,
-    },
-}
-
-fn packet_fix(source: &io::Error) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::EPERM) => "; run as root or with CAP_NET_RAW",
-        Some(libc::ENOMEM) => "; free some memory: the ring needs 32 MiB in pieces of 64 KiB",
-        Some(libc::ENOPROTOOPT) => "; it needs Linux 4.20 or newer",
-        Some(libc::EAFNOSUPPORT) => "; the kernel lacks packet sockets: modprobe af_packet",
-        _ => "",
-    }
-}
-
-fn tap_fix(source: &io::Error) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "; run as root or with CAP_NET_ADMIN",
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "; modprobe tun, or in a container: --device /dev/net/tun"
-        }
-        Some(libc::EBUSY) => "; another program has it: choose another name",
-        Some(libc::EINVAL) => "; an interface of another kind has that name: choose another",
-        _ => "",
-    }
-}
-
-/// A device of either kind.
-#[derive(Debug)]
+/// A device of any kind.
 pub enum AnyDevice {
     /// Through a packet socket.
     Packet(Packet),
+    /// Through an AF_XDP socket.
+    Xdp(Xdp),
+    /// Through a port of DPDK's.
+    #[cfg(has_dpdk)]
+    Dpdk(Dpdk),
     /// Through a TAP.
     Tap(Tap),
+    /// One of the others with something in front of it.
+    Wrapped(Box<dyn Device + Send>),
 }
 
-/// Opens a device for the stack whose IPv4 address is `address`.
-pub fn open(spec: &DeviceSpec, address: Ipv4Addr) -> Result<AnyDevice, OpenError> {
-    match spec {
-        DeviceSpec::Packet(name) => Packet::open(name).map(AnyDevice::Packet),
-        DeviceSpec::Tap(name) => Tap::open(name, address).map(AnyDevice::Tap),
+impl fmt::Debug for AnyDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnyDevice::Packet(device) => device.fmt(f),
+            AnyDevice::Xdp(device) => device.fmt(f),
+            #[cfg(has_dpdk)]
+            AnyDevice::Dpdk(device) => device.fmt(f),
+            AnyDevice::Tap(device) => device.fmt(f),
+            AnyDevice::Wrapped(_) => f.write_str("Wrapped"),
+        }
     }
 }
+
+/// Opens a device of one queue for the stack whose IPv4 address is `address`.
+pub fn open(spec: &DeviceSpec, address: Ipv4Addr) -> Result<AnyDevice, OpenError> {
+    let mut devices = open_queues(spec, address, 1)?;
+    devices.pop().ok_or_else(|| OpenError::Queues {
+        device: spec.to_string(),
+        queues: 0,
+        most: MOST_QUEUES,
+    })
+}
+
+/// Puts in front of a queue what its words ask for.
+fn wrap(device: AnyDevice, spec: &DeviceSpec, queue: usize) -> Result<AnyDevice, OpenError> {
+    let device = match spec.faults.are_none() {
+        true => device,
+        false => AnyDevice::Wrapped(Box::new(Faulty::new(device, spec.faults, queue as u64))),
+    };
+    let Some(path) = &spec.pcap else {
+        return Ok(device);
+    };
+    let path = match queue {
+        0 => path.clone(),
+        _ => numbered(path, queue),
+    };
+    match Capture::new(device, &path) {
+        Ok(capture) => Ok(AnyDevice::Wrapped(Box::new(capture))),
+        Err(source) => Err(OpenError::Capture { path, source }),
+    }
+}
+
+/// `a.pcap` becomes `a.1.pcap`.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(format!(".{number}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
+}
+
+/// Opens a device with several queues, each to be polled by a thread of its own.
+///
+/// Unless `spec` says otherwise all frames of a flow come from one queue, chosen by the kernel's hash of addresses and
+/// ports ([`Spread::Hash`](crate::Spread::Hash)); on a TAP, from the queue that last sent a frame of that flow. Any queue
+/// may send any frame. Frames that have no ports, ARP above all, come from one queue only, whichever stack they are
+/// for: who runs one stack per queue passes what it learns from them to the others.
+pub fn open_queues(
+    spec: &DeviceSpec,
+    address: Ipv4Addr,
+    queues: usize,
+) -> Result<Vec<AnyDevice>, OpenError> {
+    if !(1..=MOST_QUEUES).contains(&queues) {
+        return Err(OpenError::Queues {
+            device: spec.to_string(),
+            queues,
+            most: MOST_QUEUES,
+        });
+    }
+    fn any<D>(devices: Vec<D>, any: impl FnMut(D) -> AnyDevice) -> Vec<AnyDevice> {
+        devices.into_iter().map(any).collect()
+    }
+    let options = PacketOptions {
+        offload: spec.offload,
+        spread: spec.spread,
+        bulk: spec.bulk,
+    };
+    let devices: Vec<AnyDevice> = match spec.kind {
+        Kind::Packet if queues == 1 => {
+            vec![AnyDevice::Packet(Packet::open(&spec.name, options)?)]
+        }
+        Kind::Packet => any(
+            Packet::open_queues(&spec.name, options, queues)?,
+            AnyDevice::Packet,
+        ),
+        Kind::Xdp => any(Xdp::open_queues(&spec.name, queues)?, AnyDevice::Xdp),
+        #[cfg(has_dpdk)]
+        Kind::Dpdk => any(
+            Dpdk::open(&spec.name, &spec.arguments, address, queues)?,
+            AnyDevice::Dpdk,
+        ),
+        #[cfg(not(has_dpdk))]
+        Kind::Dpdk => {
+            return Err(OpenError::NoDpdk {
+                device: spec.to_string(),
+            });
+        }
+        Kind::Tap if queues == 1 => {
+            vec![AnyDevice::Tap(Tap::open(
+                &spec.name,
+                address,
+                spec.offload,
+            )?)]
+        }
+        Kind::Tap => any(
+            Tap::open_queues(&spec.name, address, spec.offload, queues)?,
+            AnyDevice::Tap,
+        ),
+    };
+    let devices = devices.into_iter().enumerate();
+    devices
+        .map(|(queue, device)| wrap(device, spec, queue))
+        .collect()
+}
+
+/// Members of a fanout group, queues of a TAP: neither has more (linux/if_packet.h, drivers/net/tun.c).
+const MOST_QUEUES: usize = 256;
 
 macro_rules! either {
     ($any:expr, $device:ident => $call:expr) => {
         match $any {
             AnyDevice::Packet($device) => $call,
+            AnyDevice::Xdp($device) => $call,
+            #[cfg(has_dpdk)]
+            AnyDevice::Dpdk($device) => $call,
             AnyDevice::Tap($device) => $call,
+            AnyDevice::Wrapped($device) => $call,
         }
     };
 }
@@ -200,8 +183,20 @@ impl Device for AnyDevice {
         either!(self, device => device.rx_release());
     }
 
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        either!(self, device => device.poll_fd())
+    }
+
     fn tx_frame(&mut self, len: usize) -> Option<&mut [u8]> {
         either!(self, device => device.tx_frame(len))
+    }
+
+    fn offloads(&self) -> Offloads {
+        either!(self, device => device.offloads())
+    }
+
+    fn tx_frame_with(&mut self, len: usize, offload: TxOffload) -> Option<&mut [u8]> {
+        either!(self, device => device.tx_frame_with(len, offload))
     }
 
     fn tx_queued(&self) -> usize {
@@ -215,38 +210,12 @@ impl Device for AnyDevice {
     fn rx_dropped(&mut self) -> u64 {
         either!(self, device => device.rx_dropped())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every kind reads back as it was written.
-    #[test]
-    fn specs_read_back() {
-        for text in ["packet:eth0", "tap:first-try"] {
-            assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
-        }
-        let own = DeviceSpec::default();
-        assert_eq!(own.to_string().parse(), Ok(own));
+    fn tx_dropped(&mut self) -> u64 {
+        either!(self, device => device.tx_dropped())
     }
 
-    /// What cannot be opened is refused with the words given and the choices there are.
-    #[test]
-    fn refusals_name_the_choices() {
-        for text in ["xdp:eth0", "dpdk:--vdev=x", "eth0", "wifi:eth0", ""] {
-            let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
-            assert!(
-                error.contains(text) && error.contains("packet:IF or tap:NAME"),
-                "{error}"
-            );
-        }
-        for text in ["packet:", "tap:0123456789abcdef", "tap:a b", "packet:a/b"] {
-            let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
-            assert!(
-                error.contains(text) && error.contains("1 to 15 bytes"),
-                "{error}"
-            );
-        }
+    fn check(&mut self) -> Result<(), DeviceError> {
+        either!(self, device => device.check())
     }
 }

@@ -3,6 +3,7 @@
 //! Unsafe code is fenced in here: plain structures in, plain structures out.
 #![allow(unsafe_code)]
 
+use crate::Spread;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -25,6 +26,7 @@ pub fn packet_socket() -> io::Result<OwnedFd> {
 pub trait Plain: Copy {}
 impl Plain for libc::c_int {}
 impl Plain for libc::tpacket_req {}
+impl Plain for libc::tpacket_req3 {}
 
 /// Sets a packet option.
 pub fn set<T: Plain>(socket: BorrowedFd<'_>, option: libc::c_int, value: T) -> io::Result<()> {
@@ -35,12 +37,12 @@ pub fn set<T: Plain>(socket: BorrowedFd<'_>, option: libc::c_int, value: T) -> i
     check(done as isize).map(|_| ())
 }
 
-/// Binds a packet socket to all protocols of one interface.
-pub fn bind(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+/// Binds a packet socket to one interface, to receive this protocol of it; 0: to send only.
+pub fn bind(socket: BorrowedFd<'_>, interface: u32, protocol: libc::c_int) -> io::Result<()> {
     // SAFETY: a structure of integers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { MaybeUninit::zeroed().assume_init() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = (protocol as u16).to_be();
     address.sll_ifindex = interface.cast_signed();
     let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the kernel reads `size` bytes of an address that lives as long as the call.
@@ -48,13 +50,41 @@ pub fn bind(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
     check(done as isize).map(|_| ())
 }
 
+/// Adds a bound packet socket to the group that shares its interface's frames, or begins one; the group's number.
+pub fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>, spread: Spread) -> io::Result<u16> {
+    let mode = match spread {
+        Spread::Hash => libc::PACKET_FANOUT_HASH,
+        Spread::Turn => libc::PACKET_FANOUT_LB,
+        Spread::Cpu => libc::PACKET_FANOUT_CPU,
+    };
+    let unique = match group {
+        Some(_) => 0,
+        None => libc::PACKET_FANOUT_FLAG_UNIQUEID,
+    };
+    let kind = mode | unique | FANOUT_IGNORE_OUTGOING;
+    let value = u32::from(group.unwrap_or(0)) | kind << 16;
+    set(socket, libc::PACKET_FANOUT, value.cast_signed())?;
+    let mut value: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    let (fd, at) = (socket.as_raw_fd(), (&raw mut value).cast());
+    let (level, option) = (libc::SOL_PACKET, libc::PACKET_FANOUT);
+    // SAFETY: the kernel writes at most `size` bytes to an integer that has them.
+    let done = unsafe { libc::getsockopt(fd, level, option, at, &raw mut size) };
+    check(done as isize).map(|_| value as u16)
+}
+
+/// The group leaves out what is sent here, whatever its sockets say; of linux/if_packet.h.
+const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
+
 /// Frames that a packet socket has dropped since the last time this was asked.
 pub fn dropped(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut stats = libc::tpacket_stats {
+    // A ring of version 3 has one number more, behind those of version 2.
+    let mut stats = libc::tpacket_stats_v3 {
         tp_packets: 0,
         tp_drops: 0,
+        tp_freeze_q_cnt: 0,
     };
-    let mut size = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    let mut size = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
     let (level, option) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
     let at = (&raw mut stats).cast();
     // SAFETY: the kernel writes at most `size` bytes to a structure that has them.
@@ -89,8 +119,17 @@ pub fn send<'a>(
     check(done as isize)
 }
 
-/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got.
-pub fn attach_tap(device: &File, name: &str) -> io::Result<String> {
+/// Whether a frame that was not taken may be taken later: queues are full, or a signal came between.
+pub fn is_full(error: &io::Error) -> bool {
+    let full = [libc::EAGAIN, libc::ENOBUFS, libc::EINTR, libc::ENOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|number| full.contains(&number))
+}
+
+/// Makes `device`, an open `/dev/net/tun`, the stack's end of a TAP interface; the name that the interface got. `flags` are
+/// further `IFF_` ones.
+pub fn attach_tap(device: &File, name: &str, flags: libc::c_int) -> io::Result<String> {
     // SAFETY: a structure of integers, for which zero is a value.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     if name.is_empty() || name.len() >= request.ifr_name.len() {
@@ -99,13 +138,51 @@ pub fn attach_tap(device: &File, name: &str) -> io::Result<String> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | flags;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: the request reads and writes one `struct ifreq`.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     check(done as isize)?;
     let bytes = request.ifr_name.map(|c| c as u8);
     let name = CStr::from_bytes_until_nul(&bytes).map_err(io::Error::other)?;
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Tells the host what a TAP's stack takes: checksums that are not made and TCP frames that are not cut, or neither.
+pub fn set_tap_offloads(device: &File, offloads: bool) -> io::Result<()> {
+    let flags = if offloads {
+        libc::TUN_F_CSUM | libc::TUN_F_TSO4
+    } else {
+        0
+    };
+    let flags = libc::c_ulong::from(flags);
+    // SAFETY: the request takes a number.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, flags) };
+    check(done as isize).map(|_| ())
+}
+
+/// A socket to ask about interfaces of the calling thread's network namespace, from wherever.
+pub fn control_socket() -> io::Result<OwnedFd> {
+    // SAFETY: a system call on numbers.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd as isize)?;
+    // SAFETY: the descriptor has just been made and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether the interface of this number is up; an error if there is none.
+pub fn is_up(socket: BorrowedFd<'_>, interface: u32) -> io::Result<bool> {
+    // SAFETY: a structure of integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    request.ifr_ifru.ifru_ifindex = interface.cast_signed();
+    for ask in [libc::SIOCGIFNAME, libc::SIOCGIFFLAGS] {
+        // SAFETY: both requests read and write one `struct ifreq`.
+        let done = unsafe { libc::ioctl(socket.as_raw_fd(), ask, &raw mut request) };
+        check(done as isize)?;
+    }
+    // SAFETY: the last request has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
 }
 
 fn check(done: isize) -> io::Result<usize> {

@@ -1,83 +1,23 @@
 //! Devices on this machine, each in network namespaces of its own. Needs root; says so and passes without it.
 
-use netlab::{Interface, Lab, LabError, Namespace};
-use stack_netio::{Device, DeviceSpec, OpenError, Packet, Tap, open};
+mod link;
+
+use link::{EXPERIMENT, HEADER, KINDS, fill, flush, lab, number, pair, queue, wait};
+use netlab::{Interface, Lab};
+use stack_netio::{AnyDevice, Device, DeviceError, DeviceSpec, Offload, OpenError, Tap, open};
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
-
-fn lab() -> Option<Lab> {
-    match Lab::new() {
-        Ok(lab) => Some(lab),
-        Err(LabError::Threads | LabError::NotAllowed { .. }) => {
-            eprintln!("skipped: network namespaces need root here");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
-}
-
-/// Two packet devices, one at each end of a veth pair.
-fn pair(lab: &Lab) -> (Packet, Packet) {
-    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
-    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
-    let open = |n: &Namespace, name: &str| n.enter(|| Packet::open(name)).unwrap().unwrap();
-    (open(&a, "netio-a"), open(&b, "netio-b"))
-}
-
-/// An Ethernet type that no kernel answers.
-const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
-const HEADER: usize = 14;
-
-/// Bytes that follow from a number and their places.
-fn fill(bytes: &mut [u8], number: u32) {
-    let step = number.wrapping_mul(2_654_435_761) | 1;
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = ((at as u32).wrapping_mul(step) >> 24) as u8;
-    }
-}
-
-/// Queues a frame of `len` bytes that carries `number`, and bytes that follow from it.
-fn queue(from: &mut impl Device, to: [u8; 6], len: usize, number: u32) -> bool {
-    let mac = from.mac();
-    let Some(frame) = from.tx_frame(len) else {
-        return false;
-    };
-    fill(frame, number);
-    frame[..6].copy_from_slice(&to);
-    frame[6..12].copy_from_slice(&mac);
-    frame[12..HEADER].copy_from_slice(&EXPERIMENT);
-    frame[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
-    true
-}
-
-fn flush(device: &mut impl Device) {
-    while device.tx_queued() > 0 {
-        device.tx_burst();
-    }
-}
-
-/// Polls until there is a burst; the deadline only keeps a broken device from hanging the test.
-fn wait(device: &mut impl Device, max: usize) -> usize {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
-        match device.rx_burst(max) {
-            0 => std::thread::yield_now(),
-            count => return count,
-        }
-    }
-    panic!("nothing was received");
-}
-
-fn number(device: &impl Device, index: usize) -> u32 {
-    let bytes = &device.rx_frame(index).bytes[HEADER..HEADER + 4];
-    u32::from_be_bytes(bytes.try_into().unwrap())
-}
 
 /// What one end sends arrives at the other, byte for byte, at the smallest and the largest size; own frames do not.
 #[test]
 fn frames_arrive_whole() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        frames_arrive_whole_on(&lab, kind);
+    }
+}
+
+fn frames_arrive_whole_on(lab: &Lab, kind: &str) {
+    let (mut a, mut b) = pair(lab, kind);
     let largest = usize::from(a.mtu()) + HEADER;
     for len in [HEADER + 4, largest] {
         assert!(queue(&mut a, b.mac(), len, 7));
@@ -98,7 +38,13 @@ fn frames_arrive_whole() {
 #[test]
 fn bursts_keep_their_limit() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        bursts_keep_their_limit_on(&lab, kind);
+    }
+}
+
+fn bursts_keep_their_limit_on(lab: &Lab, kind: &str) {
+    let (mut a, mut b) = pair(lab, kind);
     for n in 0..10 {
         assert!(queue(&mut a, b.mac(), 64, n));
     }
@@ -119,7 +65,13 @@ fn bursts_keep_their_limit() {
 #[test]
 fn released_slots_are_used_again() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        released_slots_are_used_again_on(&lab, kind);
+    }
+}
+
+fn released_slots_are_used_again_on(lab: &Lab, kind: &str) {
+    let (mut a, mut b) = pair(lab, kind);
     let mut next = 0;
     for first in (0..3 << 14).step_by(256) {
         for n in first..first + 256 {
@@ -142,7 +94,13 @@ fn released_slots_are_used_again() {
 #[test]
 fn a_full_ring_counts_what_it_drops() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        a_full_ring_counts_what_it_drops_on(&lab, kind);
+    }
+}
+
+fn a_full_ring_counts_what_it_drops_on(lab: &Lab, kind: &str) {
+    let (mut a, mut b) = pair(lab, kind);
     let to = b.mac();
     let mut rounds = 0;
     while b.rx_dropped() == 0 {
@@ -163,13 +121,20 @@ fn a_full_ring_counts_what_it_drops() {
 #[test]
 fn held_frames_are_left_alone() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        held_frames_are_left_alone_on(&lab, kind);
+    }
+}
+
+fn held_frames_are_left_alone_on(lab: &Lab, kind: &str) {
+    let (mut a, mut b) = pair(lab, kind);
     for n in 0..32 {
         assert!(queue(&mut a, b.mac(), 64 + n as usize, n));
     }
     flush(&mut a);
     let held = wait(&mut b, 32);
-    let copy = |b: &Packet| -> Vec<_> { (0..held).map(|i| b.rx_frame(i).bytes.to_vec()).collect() };
+    let copy =
+        |b: &AnyDevice| -> Vec<_> { (0..held).map(|i| b.rx_frame(i).bytes.to_vec()).collect() };
     let before = copy(&b);
     for _ in 0..80 {
         while queue(&mut a, b.mac(), 1000, u32::MAX) {}
@@ -188,10 +153,16 @@ fn length(number: u32, largest: usize) -> usize {
 /// echoes on a thread of its own, the other checks, with fewer frames under way than any queue in between holds.
 #[test]
 fn load_harms_no_frame() {
-    const FRAMES: u32 = 60_000;
-    const UNDER_WAY: u32 = 256;
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    for kind in KINDS {
+        load_harms_no_frame_on(&lab, kind);
+    }
+}
+
+fn load_harms_no_frame_on(lab: &Lab, kind: &str) {
+    const FRAMES: u32 = 20_000;
+    const UNDER_WAY: u32 = 256;
+    let (mut a, mut b) = pair(lab, kind);
     let (to, back, largest) = (b.mac(), a.mac(), usize::from(a.mtu()) + HEADER);
     let echo = move || {
         let mut echoed = 0;
@@ -241,7 +212,13 @@ fn load_harms_no_frame() {
 #[test]
 fn a_full_queue_refuses() {
     let Some(lab) = lab() else { return };
-    let (mut a, b) = pair(&lab);
+    for kind in KINDS {
+        a_full_queue_refuses_on(&lab, kind);
+    }
+}
+
+fn a_full_queue_refuses_on(lab: &Lab, kind: &str) {
+    let (mut a, b) = pair(lab, kind);
     let mut queued = 0;
     while queue(&mut a, b.mac(), 64, 0) {
         queued += 1;
@@ -257,7 +234,7 @@ fn a_full_queue_refuses() {
 #[test]
 fn tagged_frames_are_left_out() {
     let Some(lab) = lab() else { return };
-    let (mut a, mut b) = pair(&lab);
+    let (mut a, mut b) = pair(&lab, "packet");
     let (to, from) = (b.mac(), a.mac());
     let tagged = a.tx_frame(64).unwrap();
     tagged.fill(0);
@@ -278,7 +255,7 @@ fn the_host_finds_the_stack_behind_a_tap() {
     let Some(lab) = lab() else { return };
     let namespace = lab.namespace("a").unwrap();
     let address = [10, 123, 7, 2];
-    let opened = namespace.enter(|| Tap::open("netio-tap%d", address.into()));
+    let opened = namespace.enter(|| Tap::open("netio-tap%d", address.into(), Offload::None));
     let mut tap = match opened.unwrap() {
         Ok(tap) => tap,
         Err(OpenError::Tap { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -317,6 +294,65 @@ fn the_host_finds_the_stack_behind_a_tap() {
     assert!(gone.unwrap().is_err(), "the interface outlived its device");
 }
 
+/// A device whose interface is switched off or removed says so, takes what it cannot send without end, and holds
+/// nothing.
+#[test]
+fn a_device_that_goes_says_so() {
+    let Some(lab) = lab() else { return };
+    for kind in ["packet", "xdp"] {
+        let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+        lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+        let spec: DeviceSpec = format!("{kind}:netio-a").parse().unwrap();
+        let opened = a.enter(|| open(&spec, [10, 0, 0, 2].into()));
+        let mut device = opened.unwrap().unwrap();
+        device.check().unwrap();
+        // The end of the other namespace takes both ends with it.
+        drop(b);
+        let mut frames = 0;
+        let error = loop {
+            if let Err(error) = device.check() {
+                break error;
+            }
+            std::thread::yield_now();
+        };
+        assert!(matches!(error, DeviceError::Gone { .. }), "{kind}: {error}");
+        assert!(error.to_string().contains("netio-a has gone"), "{error}");
+        for _ in 0..3 {
+            while frames < 5000 && queue(&mut device, [2; 6], 64, 1) {
+                frames += 1;
+            }
+            device.tx_burst();
+            assert_eq!(device.rx_burst(8), 0);
+        }
+        if kind == "packet" {
+            assert_eq!((device.tx_queued(), device.tx_dropped()), (0, frames));
+        }
+    }
+}
+
+/// A TAP that is switched off under way says so.
+#[test]
+fn a_tap_that_is_switched_off_says_so() {
+    let Some(lab) = lab() else { return };
+    let namespace = lab.namespace("a").unwrap();
+    let opened = namespace.enter(|| Tap::open("netio-off", [10, 3, 0, 2].into(), Offload::None));
+    let mut tap = opened.unwrap().unwrap();
+    tap.check().unwrap();
+    namespace
+        .enter(|| Interface::named("netio-off")?.down())
+        .unwrap()
+        .unwrap();
+    let error = tap.check().unwrap_err();
+    assert!(matches!(error, DeviceError::Down { .. }), "{error}");
+    assert!(
+        error.to_string().contains("ip link set netio-off up"),
+        "{error}"
+    );
+    assert!(queue(&mut tap, [2; 6], 64, 1));
+    flush(&mut tap);
+    assert_eq!((tap.rx_burst(8), tap.tx_dropped()), (0, 1));
+}
+
 /// What cannot be opened is named, with what to do.
 #[test]
 fn failures_name_device_and_fix() {
@@ -329,6 +365,10 @@ fn failures_name_device_and_fix() {
     };
     let text = failure("packet:nothing0", [10, 0, 0, 2]);
     assert!(text.contains("no interface nothing0"), "{text}");
+    let text = failure("xdp:nothing0", [10, 0, 0, 2]);
+    assert!(text.contains("no interface nothing0"), "{text}");
+    let text = failure("xdp:lo", [10, 0, 0, 2]);
+    assert!(text.contains("xdp:lo: its MTU is 65536"), "{text}");
     let text = failure("tap:lo", [10, 0, 0, 2]);
     assert!(
         text.contains("tap:lo") && text.contains("choose another"),

@@ -82,6 +82,14 @@ pub enum Congestion {
         /// Rate at the start of a connection.
         bytes_per_second: u64,
     },
+    /// TAS's: a rate of the engine's own finding, from marks and losses of two round trips (see `RateControl`). Its
+    /// defaults are 1,250,000 for both.
+    DctcpRate {
+        /// Bytes per second at the start of a connection; also the least.
+        initial: u64,
+        /// Bytes per second that are added every two round trips once slow start is over.
+        step: u64,
+    },
 }
 
 /// What is sent again after three duplicate acknowledgements.
@@ -157,14 +165,24 @@ pub struct Policy {
     pub timestamps: bool,
     /// Offer selective acknowledgements.
     pub sack: bool,
+    /// Offer to tell and to heed congestion marks (RFC 3168; as RFC 8257 has it with `Congestion::DctcpRate`).
+    pub ecn: bool,
+    /// Answer SYNs beyond the backlog with cookies instead of dropping them.
+    pub syn_cookies: bool,
     /// Verify received checksums in software where the device did not.
     pub verify_checksums: bool,
-    /// Leave transmit checksums of TCP to the device.
+    /// Leave transmit checksums of TCP to the device. Frames that the device cuts (see `TxHints::cut`) always leave them.
     pub offload_checksums: bool,
     /// How long TIME-WAIT lasts, and how long FIN-WAIT-2 lasts after the application has gone.
     pub time_wait: Duration,
     /// Probing of idle connections.
     pub keepalive: Option<KeepAlive>,
+    /// Tell `Writable` for every acknowledgement of data, whether or not a write was refused: for applications that own what
+    /// they send until it is acknowledged (IX's `sent`).
+    pub tell_sent: bool,
+    /// Make the events `deliver`, `send_call` and its `full` in here. Off for stacks whose application is behind queues of
+    /// its own and that make them there.
+    pub api_probes: bool,
 }
 
 impl Default for Policy {
@@ -197,10 +215,14 @@ impl Default for Policy {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            ecn: false,
+            syn_cookies: true,
             verify_checksums: true,
             offload_checksums: false,
             time_wait: Duration::from_secs(60),
             keepalive: None,
+            tell_sent: false,
+            api_probes: true,
         }
     }
 }
@@ -266,6 +288,8 @@ impl Policy {
             sack: false,
             verify_checksums: false,
             offload_checksums: true,
+            tell_sent: true,
+            api_probes: false,
             ..Policy::default()
         }
     }

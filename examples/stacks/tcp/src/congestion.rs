@@ -1,156 +1,134 @@
-//! How much may be in flight (RFC 5681, 6582, 9438).
+//! How much may be in flight, and how fast: one trait, three ways to keep it.
 //!
-//! In: acknowledgements, losses, timeouts; out: a window in bytes. It refuses to know what was lost and to send.
+//! In: acknowledgements, losses, timeouts; out: a window in bytes, a rate. It refuses to know what was lost and to send.
+
+mod cubic;
+mod newreno;
+mod rate;
 
 use crate::config::{Congestion, Policy};
 use crate::time::Time;
-use std::time::Duration;
-
-/// CUBIC's constants (RFC 9438 4.6 and 5).
-const BETA: f64 = 0.7;
-const C: f64 = 0.4;
-
-/// The congestion window of one connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    kind: Congestion,
-    mss: u32,
-    cwnd: u32,
-    ssthresh: u32,
-    slow_start_limit: u32,
-    slow_start_fixed: bool,
-    /// Bytes acknowledged towards the next segment of linear growth.
-    acked: u32,
-    cubic: Cubic,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Cubic {
-    /// Window before the last reduction, in segments.
-    w_max: f64,
-    /// When this epoch of growth began.
-    epoch: Option<Time>,
-    k: f64,
-    /// What Reno would have, in segments.
-    w_est: f64,
-}
+use cubic::Cubic;
+use newreno::NewReno;
+pub use rate::RateControl;
+use rate::Rated;
 
 /// No limit of ours.
 const UNLIMITED: u32 = u32::MAX / 2;
 
+/// What an acknowledgement of new data tells, outside recovery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acked {
+    /// Bytes acknowledged for the first time.
+    pub bytes: u32,
+    /// When it came.
+    pub now: Time,
+    /// Smoothed round-trip time in ns; 0 before the first measurement.
+    pub rtt: u64,
+    /// The window was made use of: one that was not does not grow (RFC 9438 5.8, RFC 7661's concern).
+    pub limited: bool,
+    /// The peer has seen congestion marked by the network (RFC 8257).
+    pub marked: bool,
+}
+
+/// One connection's congestion control.
+pub(crate) trait Control {
+    /// Bytes that may be in flight.
+    fn window(&self) -> u32;
+
+    /// Bytes per second at which segments leave; 0: as fast as the window allows.
+    fn rate(&self) -> u64 {
+        0
+    }
+
+    /// New data was acknowledged.
+    fn acknowledged(&mut self, acked: &Acked);
+
+    /// Loss was found without a timeout, with `flight` bytes out.
+    fn lost(&mut self, flight: u32);
+
+    /// The retransmission timer went off with `flight` bytes out; `first` time for this data.
+    fn timed_out(&mut self, flight: u32, first: bool);
+
+    /// Full segments have another size from now on.
+    fn segment_size(&mut self, mss: u32);
+}
+
+/// The control that a policy has chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Window {
+    Unlimited,
+    NewReno(NewReno),
+    Cubic(Cubic),
+    Rated(Rated),
+}
+
 impl Window {
-    /// At the start of a connection.
-    pub fn new(policy: &Policy, mss: u32) -> Window {
-        let cwnd = match policy.congestion {
-            Congestion::None | Congestion::Rate { .. } => UNLIMITED,
-            Congestion::NewReno | Congestion::Cubic => mss * policy.initial_window.max(1),
-        };
-        Window {
-            kind: policy.congestion,
-            mss,
-            cwnd,
-            ssthresh: policy
-                .initial_ssthresh
-                .map_or(UNLIMITED, |s| s.saturating_mul(mss)),
-            slow_start_limit: policy.slow_start_limit.max(1),
-            slow_start_fixed: policy.slow_start_fixed,
-            acked: 0,
-            cubic: Cubic::default(),
+    /// At the start of a connection whose first window has so many segments.
+    pub fn new(policy: &Policy, mss: u32, segments: u32) -> Window {
+        match policy.congestion {
+            Congestion::None | Congestion::Rate { .. } => Window::Unlimited,
+            Congestion::NewReno => Window::NewReno(NewReno::new(policy, mss, segments)),
+            Congestion::Cubic => Window::Cubic(Cubic::new(policy, mss, segments)),
+            Congestion::DctcpRate { initial, step } => Window::Rated(Rated::new(initial, step)),
+        }
+    }
+
+    fn control(&mut self) -> Option<&mut dyn Control> {
+        match self {
+            Window::Unlimited => None,
+            Window::NewReno(control) => Some(control),
+            Window::Cubic(control) => Some(control),
+            Window::Rated(control) => Some(control),
         }
     }
 
     /// Bytes that may be in flight.
+    #[inline]
     pub fn bytes(&self) -> u32 {
-        self.cwnd
-    }
-
-    fn is_window(&self) -> bool {
-        matches!(self.kind, Congestion::NewReno | Congestion::Cubic)
-    }
-
-    /// `bytes` were acknowledged for the first time, outside recovery, by a sender that was limited by this window.
-    pub fn acknowledged(&mut self, bytes: u32, now: Time, rtt: u64) {
-        if !self.is_window() {
-            return;
-        }
-        if self.cwnd < self.ssthresh {
-            let most = self.slow_start_limit * self.mss;
-            let more = if self.slow_start_fixed {
-                most
-            } else {
-                bytes.min(most)
-            };
-            self.cwnd = self.cwnd.saturating_add(more).min(UNLIMITED);
-            return;
-        }
-        match self.kind {
-            Congestion::Cubic => self.cubic_growth(bytes, now, rtt),
-            _ => self.linear_growth(bytes),
+        match self {
+            Window::Unlimited => UNLIMITED,
+            Window::NewReno(control) => control.window(),
+            Window::Cubic(control) => control.window(),
+            Window::Rated(control) => control.window(),
         }
     }
 
-    fn linear_growth(&mut self, bytes: u32) {
-        self.acked = self.acked.saturating_add(bytes);
-        if self.acked >= self.cwnd {
-            self.acked -= self.cwnd;
-            self.cwnd = self.cwnd.saturating_add(self.mss).min(UNLIMITED);
+    /// Bytes per second; 0 is unlimited.
+    #[inline]
+    pub fn rate(&self) -> u64 {
+        match self {
+            Window::Rated(control) => control.rate(),
+            _ => 0,
         }
     }
 
-    fn cubic_growth(&mut self, bytes: u32, now: Time, rtt: u64) {
-        let mss = f64::from(self.mss);
-        let cwnd = f64::from(self.cwnd) / mss;
-        let cubic = &mut self.cubic;
-        let epoch = *cubic.epoch.get_or_insert_with(|| {
-            cubic.k = ((cubic.w_max - cwnd).max(0.0) / C).cbrt();
-            cubic.w_max = cubic.w_max.max(cwnd);
-            cubic.w_est = cwnd;
-            now
-        });
-        let t = (now.since(epoch) + Duration::from_nanos(rtt)).as_secs_f64();
-        let target = C * (t - cubic.k).powi(3) + cubic.w_max;
-        let target = target.clamp(cwnd, 1.5 * cwnd);
-        let acked = f64::from(bytes) / mss;
-        // Reno's growth with CUBIC's reduction: 4.3.
-        cubic.w_est += 3.0 * (1.0 - BETA) / (1.0 + BETA) * acked / cwnd;
-        let grown = (cwnd + (target - cwnd) / cwnd * acked).max(cubic.w_est);
-        self.cwnd = ((grown * mss) as u32).clamp(self.mss, UNLIMITED);
+    /// See [`Control::acknowledged`].
+    pub fn acknowledged(&mut self, acked: &Acked) {
+        if let Some(control) = self.control() {
+            control.acknowledged(acked);
+        }
     }
 
-    /// Loss was found without a timeout, with `flight` bytes out.
+    /// See [`Control::lost`].
     pub fn lost(&mut self, flight: u32) {
-        if self.is_window() {
-            self.reduce(flight);
-            self.cwnd = self.ssthresh;
+        if let Some(control) = self.control() {
+            control.lost(flight);
         }
     }
 
-    /// The retransmission timer went off; `first` time for this data.
+    /// See [`Control::timed_out`].
     pub fn timed_out(&mut self, flight: u32, first: bool) {
-        if self.is_window() {
-            if first {
-                self.reduce(flight);
-            }
-            self.cwnd = self.mss;
+        if let Some(control) = self.control() {
+            control.timed_out(flight, first);
         }
     }
 
-    fn reduce(&mut self, flight: u32) {
-        let factor = if self.kind == Congestion::Cubic {
-            let segments = f64::from(self.cwnd) / f64::from(self.mss);
-            // Fast convergence: 4.7.
-            self.cubic.w_max = if segments < self.cubic.w_max {
-                segments * (1.0 + BETA) / 2.0
-            } else {
-                segments
-            };
-            self.cubic.epoch = None;
-            BETA
-        } else {
-            0.5
-        };
-        self.ssthresh = ((f64::from(flight) * factor) as u32).max(2 * self.mss);
-        self.acked = 0;
+    /// See [`Control::segment_size`].
+    pub fn segment_size(&mut self, mss: u32) {
+        if let Some(control) = self.control() {
+            control.segment_size(mss);
+        }
     }
 }
 
@@ -158,31 +136,14 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// Slow start doubles, loss halves, then growth is a segment a round trip; CUBIC falls to 0.7 and comes back.
-    #[test]
-    fn grows_and_falls() {
-        let mut policy = Policy {
-            congestion: Congestion::NewReno,
-            ..Policy::default()
-        };
-        let mut reno = Window::new(&policy, 1000);
-        assert_eq!(reno.bytes(), 10_000);
-        reno.acknowledged(10_000, Time::ZERO, 0);
-        assert_eq!(reno.bytes(), 20_000);
-        reno.lost(20_000);
-        assert_eq!(reno.bytes(), 10_000);
-        reno.acknowledged(10_000, Time::ZERO, 0);
-        assert_eq!(reno.bytes(), 11_000);
-        reno.timed_out(11_000, true);
-        assert_eq!(reno.bytes(), 1000);
-        policy.congestion = Congestion::Cubic;
-        let mut cubic = Window::new(&policy, 1000);
-        cubic.acknowledged(10_000, Time::ZERO, 0);
-        cubic.lost(20_000);
-        assert_eq!(cubic.bytes(), 14_000);
-        for ms in 0..8000 {
-            cubic.acknowledged(1000, Time::from_millis(ms), 1_000_000);
+    /// An acknowledgement of a window that was made use of.
+    pub(super) fn acked(bytes: u32, ms: u64) -> Acked {
+        Acked {
+            bytes,
+            now: Time::from_millis(ms),
+            rtt: 1_000_000,
+            limited: true,
+            marked: false,
         }
-        assert!(cubic.bytes() > 20_000, "{}", cubic.bytes());
     }
 }

@@ -79,6 +79,10 @@ pub(crate) struct Conn {
     pub peer: (u32, u16),
     /// The peer's Ethernet address, or the router's; `None` until ARP has told.
     pub mac: Option<[u8; 6]>,
+    /// It hears when ARP tells about its next hop.
+    pub awaits_neighbour: bool,
+    /// The network has said since the last progress that it cannot reach the peer (RFC 1122 4.2.3.9).
+    pub unreachable: bool,
     pub flow: Flow,
     /// Whether the application holds the connection and hears of it.
     pub held: bool,
@@ -115,20 +119,36 @@ pub(crate) struct Conn {
     // Options that both sides have.
     pub timestamps: bool,
     pub ts_recent: u32,
+    /// When `ts_recent` was learnt.
+    pub ts_recent_at: Time,
     pub last_ack: Seq,
     pub sack: bool,
+    /// Congestion marks are told (RFC 3168).
+    pub ecn: bool,
+    /// What we tell of marks: ECE is set.
+    pub echo_marks: bool,
+    /// The next new data says that we slowed down.
+    pub tell_slower: bool,
+    /// Marks told by acknowledgements before this one are known.
+    pub marks_until: Seq,
 
     // Acknowledging.
     pub unacked_segments: u8,
     pub ack_now: bool,
     pub ack_due: Option<Time>,
+    /// When a segment from outside the window was answered last.
+    pub stray_answered: Option<Time>,
 
     // Losses.
     pub rtt: Rtt,
     pub timed: Option<(Seq, Time)>,
     pub rto_due: Option<Time>,
     pub waiting: Waiting,
+    /// All between `next` and `max` was sent only to ask for the window.
+    pub probed: bool,
     pub unanswered: u8,
+    /// Window probes since the window was open last.
+    pub window_probes: u8,
     pub retransmits: u32,
     pub window: Window,
     pub duplicates: u32,
@@ -168,6 +188,8 @@ impl Conn {
             local_port,
             peer,
             mac: None,
+            awaits_neighbour: false,
+            unreachable: false,
             flow,
             held: false,
             listener: None,
@@ -194,18 +216,26 @@ impl Conn {
             peer_closed: false,
             timestamps: false,
             ts_recent: 0,
+            ts_recent_at: Time::ZERO,
             last_ack: Seq(0),
             sack: false,
+            ecn: false,
+            echo_marks: false,
+            tell_slower: false,
+            marks_until: iss,
             unacked_segments: 0,
             ack_now: false,
             ack_due: None,
+            stray_answered: None,
             rtt: Rtt::default(),
             timed: None,
             rto_due: None,
             waiting: Waiting::Ack,
+            probed: false,
             unanswered: 0,
+            window_probes: 0,
             retransmits: 0,
-            window: Window::new(policy, mss),
+            window: Window::new(policy, mss, policy.initial_window),
             duplicates: 0,
             inflated: 0,
             resend: false,
@@ -222,9 +252,33 @@ impl Conn {
         }
     }
 
+    /// Its first sequence number is another one.
+    pub fn begin_at(&mut self, iss: Seq) {
+        self.iss = iss;
+        self.una = iss;
+        self.next = iss;
+        self.max = iss;
+        self.marks_until = iss;
+    }
+
     /// What finds it.
     pub fn key(&self) -> Key {
         Key::new(self.peer.0, self.peer.1, self.local_port)
+    }
+
+    /// Bytes that timestamps take in every segment.
+    pub fn stamp_bytes(&self) -> u32 {
+        if self.timestamps { 12 } else { 0 }
+    }
+
+    /// Bytes per second at which segments leave; 0: no limit.
+    #[inline]
+    pub fn pace(&self) -> u64 {
+        if self.rate > 0 {
+            self.rate
+        } else {
+            self.window.rate()
+        }
     }
 
     /// Bytes after which loss is assumed before them.

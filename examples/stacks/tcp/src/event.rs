@@ -184,6 +184,14 @@ counters! {
     connected,
     /// Segments that came out of order and were kept.
     out_of_order,
+    /// SYNs beyond the backlog that were answered with a cookie.
+    cookies_sent,
+    /// Connections that a cookie came back for.
+    cookies_accepted,
+    /// Paths found to be narrower than the link (RFC 1191).
+    paths_narrowed,
+    /// Congestion marks that the network put on segments for us.
+    marks_in,
     /// TIME-WAIT connections replaced by a new SYN.
     time_wait_reused,
     /// TIME-WAIT connections ended early because the table was full.
@@ -200,14 +208,16 @@ counters! {
     drop_window,
     /// Segments for no connection and no listener.
     drop_no_port,
-    /// SYNs dropped because the backlog or the table was full.
+    /// SYNs dropped because the table was full, or the backlog and cookies are off.
     drop_backlog,
+    /// ICMP errors about segments that we do not have on their way.
+    drop_icmp,
     /// Received data dropped because there was no buffer memory or room.
     drop_memory,
     /// Frames not sent because the sink was full.
     sink_full,
     /// Frames not sent because the peer's Ethernet address is not known yet.
     unresolved,
-    /// Replies to strangers (resets, ICMP) not sent because there were too many.
+    /// Answers that nobody is owed (to strangers, to segments outside the window) not sent because there were too many.
     limited,
 }

@@ -3,16 +3,24 @@
 //! In: a connection and a segment whose header is sound; out: changed state, events, and answers in the sink. It refuses
 //! to know frames and other connections.
 
-use crate::config::Recovery;
-use crate::conn::{Conn, Recovering, State};
+use crate::config::{Congestion, Recovery};
+use crate::congestion::{Acked, Window};
+use crate::conn::{Conn, Recovering, State, Waiting};
 use crate::core::Core;
 use crate::event::{Closing, ConnId, EventKind, ListenerId};
+use crate::output::LEAST_MSS;
 use crate::recovery::DUPLICATES;
 use crate::seq::Seq;
 use crate::sink::{FrameMeta, FrameSink};
 use crate::time::Time;
-use crate::wire::tcp::{Segment, flags};
+use crate::wire::icmp::Problem;
+use crate::wire::ipv4;
+use crate::wire::tcp::{self, Segment, flags};
 use bypassprof_probe::{self as probe, points};
+use std::time::Duration;
+
+/// A timestamp that is older says nothing about what is new: its clock may have wrapped (RFC 7323 5.5).
+const TIMESTAMPS_AGE: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// What is to be done with the connection afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +30,23 @@ pub(crate) enum After {
     /// It stays, and the segment is answered with a RST: it acknowledges what was never sent, so its sender holds a
     /// connection of an earlier life.
     Refuse,
-    /// The SYN that came makes a new connection in its place.
-    Replace,
+    /// The SYN that came makes a new connection in its place, whose numbers begin behind this one.
+    Replace(Seq),
 }
+
+/// Where a segment lies (RFC 9293 3.10.7.4, first check).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the window.
+    Window,
+    /// Outside, or an old duplicate by its timestamp: to be answered.
+    Outside,
+    /// Without the timestamp that was agreed on: not to be looked at (RFC 7323 3.2).
+    Unstamped,
+}
+
+/// Bytes of IPv4 and TCP headers without options.
+const HEADERS: u16 = (ipv4::HEADER + tcp::HEADER) as u16;
 
 /// No RST answers a RST.
 fn refused(segment: &Segment<'_>) -> After {
@@ -95,20 +117,13 @@ impl Core {
         if !segment.has(flags::SYN) {
             return After::Keep;
         }
-        self.learn_syn(conn, segment);
+        self.learn_syn(conn, segment, now);
         if acceptable {
-            conn.una = segment.ack;
-            conn.next = conn.una;
-            conn.max = conn.una;
-            conn.rto_due = None;
-            conn.unanswered = 0;
-            self.measure(conn, now);
-            self.learn_window(conn, segment);
-            conn.state = State::Established;
+            conn.next = segment.ack;
+            conn.max = segment.ack;
             conn.ack_now = true;
-            self.counters.connected += 1;
+            self.established(id, conn, segment, now);
             self.keep_alive(conn, now);
-            self.tell(id, conn, EventKind::Connected);
         } else {
             // Both sides opened at once.
             conn.state = State::SynReceived;
@@ -118,7 +133,7 @@ impl Core {
     }
 
     /// What a SYN tells: the peer's first number and what it understands.
-    pub fn learn_syn(&mut self, conn: &mut Conn, segment: &Segment<'_>) {
+    pub fn learn_syn(&mut self, conn: &mut Conn, segment: &Segment<'_>, now: Time) {
         let policy = &self.config.policy;
         let options = &segment.options;
         conn.irs = segment.seq;
@@ -129,17 +144,29 @@ impl Core {
         conn.sack = policy.sack && options.sack_permitted;
         if let Some((value, _)) = options.timestamps {
             conn.ts_recent = value;
+            conn.ts_recent_at = now;
         }
+        // A SYN that would tell of marks has both bits, its answer only the one (RFC 3168 6.1.1).
+        let told = segment.flags & (flags::ECE | flags::CWR);
+        let agreed = if segment.has(flags::ACK) {
+            flags::ECE
+        } else {
+            flags::ECE | flags::CWR
+        };
+        conn.ecn = policy.ecn && told == agreed;
         if policy.window_scaling
             && let Some(scale) = options.scale
         {
             conn.peer_scale = scale;
             conn.scale = self.own_scale();
         }
-        let theirs = options.mss.unwrap_or(536).max(64);
-        let room = u32::from(theirs.min(self.own_mss()));
-        conn.mss = room - if conn.timestamps { 12 } else { 0 };
-        conn.window = crate::congestion::Window::new(policy, conn.mss);
+        let theirs = options.mss.unwrap_or(536).max(LEAST_MSS);
+        let mut room = theirs.min(self.own_mss());
+        if let Some(path) = self.paths.get(conn.peer.0, now) {
+            room = room.min(path - HEADERS);
+        }
+        conn.mss = u32::from(room) - conn.stamp_bytes();
+        conn.window = Window::new(policy, conn.mss, policy.initial_window);
         conn.peer_window = u32::from(segment.window);
         conn.largest_window = conn.peer_window;
         conn.window_seq = segment.seq;
@@ -156,46 +183,48 @@ impl Core {
         now: Time,
         out: &mut impl FrameSink,
     ) -> After {
-        if conn.state == State::TimeWait && self.may_reuse(conn, segment) {
+        if conn.state == State::TimeWait && may_reuse(conn, segment) {
             self.counters.time_wait_reused += 1;
-            return After::Replace;
+            return After::Replace(conn.max);
         }
-        if conn.state == State::SynReceived
-            && segment.flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
-            && segment.seq == conn.irs
-        {
-            self.handshake(id, conn, now, out);
-            return After::Keep;
+        if conn.state == State::SynReceived {
+            // Where a half-open connection's answers go is only known from what came.
+            conn.mac = Some(segment.from);
         }
-        if !self.is_new(conn, segment) {
-            self.counters.drop_window += 1;
-            if !segment.has(flags::RST) {
-                conn.ack_now = true;
-                if conn.state == State::TimeWait && segment.has(flags::FIN) {
-                    self.time_wait(id, conn, now);
+        let syn = segment.flags & (flags::SYN | flags::ACK | flags::RST);
+        if conn.state == State::SynReceived && segment.seq == conn.irs {
+            if syn == flags::SYN {
+                if self.may_answer_stray(conn, false, now) {
+                    self.handshake(id, conn, now, out);
                 }
-                // What does not fit into a closed window may still acknowledge and open the peer's.
-                let closed = conn.rcv_edge == conn.rcv_next && segment.seq == conn.rcv_next;
-                if closed && conn.state.is_synchronized() && self.is_ack_of_ours(conn, segment) {
-                    self.acknowledged(id, conn, segment, now);
-                }
-                if conn.state != State::Closed {
-                    self.acknowledge(id, conn, now, out);
-                }
+                return After::Keep;
             }
-            return After::Keep;
+            // Both sides opened at once, and this is the answer to our SYN (RFC 9293 figure 8).
+            if syn == flags::SYN | flags::ACK && segment.ack == conn.iss.plus(1) {
+                self.established(id, conn, segment, now);
+                return After::Keep;
+            }
+        }
+        match self.place(conn, segment, now) {
+            Place::Window => {}
+            Place::Unstamped => {
+                self.counters.drop_window += 1;
+                return After::Keep;
+            }
+            Place::Outside => {
+                self.counters.drop_window += 1;
+                if !segment.has(flags::RST) {
+                    self.stray(id, conn, segment, now, out);
+                }
+                return After::Keep;
+            }
         }
         if segment.has(flags::RST) {
-            if segment.seq == conn.rcv_next {
-                self.counters.resets_in += 1;
-                self.over(id, conn, Closing::Reset);
-            } else if self.may_challenge(now) {
-                self.acknowledge(id, conn, now, out);
-            }
+            self.reset_came(id, conn, segment, now, out);
             return After::Keep;
         }
         if segment.has(flags::SYN) {
-            if self.may_challenge(now) {
+            if self.may_answer_stray(conn, false, now) && self.may_challenge(now) {
                 self.acknowledge(id, conn, now, out);
             }
             return After::Keep;
@@ -212,7 +241,8 @@ impl Core {
         }
         if !self.is_ack_of_ours(conn, segment) {
             self.counters.drop_window += 1;
-            if self.may_challenge(now) {
+            let asks = !segment.payload.is_empty();
+            if self.may_answer_stray(conn, asks, now) && self.may_challenge(now) {
                 self.acknowledge(id, conn, now, out);
             }
             return After::Keep;
@@ -222,26 +252,111 @@ impl Core {
             && !segment.seq.after(conn.last_ack)
         {
             conn.ts_recent = value;
+            conn.ts_recent_at = now;
         }
         self.keep_alive(conn, now);
         self.acknowledged(id, conn, segment, now);
         if conn.state == State::Closed {
             return After::Keep;
         }
+        if conn.ecn {
+            self.hear_marks(conn, segment);
+        }
         self.take_data(id, conn, segment, meta, now, out);
         After::Keep
     }
 
-    /// RFC 6191: a SYN may take the place of a connection in TIME-WAIT if it is clearly newer.
-    fn may_reuse(&self, conn: &Conn, segment: &Segment<'_>) -> bool {
-        let syn = segment.flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
-        let newer = match segment.options.timestamps {
-            Some((value, _)) if conn.timestamps => {
-                Seq(value).after(Seq(conn.ts_recent)) || segment.seq.after(conn.rcv_next)
+    /// A segment from outside the window: its sender learns where we are.
+    fn stray(
+        &mut self,
+        id: ConnId,
+        conn: &mut Conn,
+        segment: &Segment<'_>,
+        now: Time,
+        out: &mut impl FrameSink,
+    ) {
+        if conn.state == State::TimeWait && segment.has(flags::FIN) {
+            self.time_wait(id, conn, now);
+        }
+        // Whoever repeats what we have may not hear us: the answer goes back the way this came.
+        conn.mac = Some(segment.from);
+        // What does not fit into a closed window may still acknowledge and open the peer's.
+        let closed = conn.rcv_edge == conn.rcv_next && segment.seq == conn.rcv_next;
+        if closed && conn.state.is_synchronized() && self.is_ack_of_ours(conn, segment) {
+            self.keep_alive(conn, now);
+            self.acknowledged(id, conn, segment, now);
+        }
+        let asks = segment.len() > 0 && !segment.has(flags::SYN);
+        if conn.state != State::Closed && self.may_answer_stray(conn, asks, now) {
+            self.acknowledge(id, conn, now, out);
+        }
+    }
+
+    /// RST in the window (RFC 9293 3.10.7.4, RFC 5961 3.2, RFC 1337).
+    fn reset_came(
+        &mut self,
+        id: ConnId,
+        conn: &mut Conn,
+        segment: &Segment<'_>,
+        now: Time,
+        out: &mut impl FrameSink,
+    ) {
+        if conn.state == State::TimeWait {
+            // An old one must not cut the quiet time short.
+            return;
+        }
+        if segment.seq == conn.rcv_next {
+            self.counters.resets_in += 1;
+            // Whoever has got all and sends no more may well be gone.
+            let all = matches!(conn.state, State::Closing | State::LastAck) && conn.send.len() == 0;
+            let why = if all { Closing::Done } else { Closing::Reset };
+            self.over(id, conn, why);
+        } else if self.may_challenge(now) {
+            self.acknowledge(id, conn, now, out);
+        }
+    }
+
+    /// What the network says about a segment of ours; false if we have none like it on its way (RFC 5927 4.1).
+    pub fn icmp_error(
+        &mut self,
+        id: ConnId,
+        conn: &mut Conn,
+        seq: Seq,
+        problem: Problem,
+        now: Time,
+        out: &mut impl FrameSink,
+    ) -> bool {
+        let on_its_way = !seq.before(conn.una) && seq.before(conn.max);
+        if !on_its_way || conn.state == State::Closed {
+            return false;
+        }
+        match problem {
+            Problem::Refused if conn.state == State::SynSent => {
+                self.over(id, conn, Closing::Unreachable);
             }
-            _ => segment.seq.after(conn.rcv_next),
-        };
-        syn && newer
+            // It may pass: the segment is sent again (RFC 5927 5.2), and this is the reason if nothing helps.
+            Problem::Refused | Problem::Unreachable => conn.unreachable = true,
+            Problem::TooLarge(told, length) => {
+                let size = crate::path_mtu::PathMtu::reported(told, length);
+                let mss = u32::from(size - HEADERS) - conn.stamp_bytes();
+                if mss >= conn.mss {
+                    return false;
+                }
+                self.paths.remember(conn.peer.0, size, now);
+                self.counters.paths_narrowed += 1;
+                conn.mss = mss;
+                conn.window.segment_size(mss);
+                if conn.state.is_synchronized() && !conn.all_acknowledged() {
+                    // What was too large is sent again in smaller pieces; the path is not congested (RFC 1191 6.5).
+                    conn.recovering = Recovering::GoBack { until: conn.max };
+                    conn.board.clear();
+                    conn.next = conn.una;
+                    conn.timed = None;
+                    self.send_or_list(id, conn, now, out);
+                }
+            }
+        }
+        true
     }
 
     /// Whether the segment acknowledges something we may have sent (RFC 5961 5).
@@ -250,20 +365,29 @@ impl Core {
         segment.has(flags::ACK) && !segment.ack.after(conn.max) && !segment.ack.before(oldest)
     }
 
-    /// Whether the segment lies in the window and is no old duplicate (RFC 9293 3.4, RFC 7323 5).
-    fn is_new(&self, conn: &Conn, segment: &Segment<'_>) -> bool {
+    /// Where the segment lies (RFC 9293 3.4, RFC 7323 5).
+    fn place(&self, conn: &Conn, segment: &Segment<'_>, now: Time) -> Place {
         if conn.timestamps && !segment.has(flags::RST) {
-            match segment.options.timestamps {
-                Some((value, _)) if !Seq(value).before(Seq(conn.ts_recent)) => {}
-                _ => return false,
+            let Some((value, _)) = segment.options.timestamps else {
+                return Place::Unstamped;
+            };
+            let old = Seq(value).before(Seq(conn.ts_recent));
+            if old && now.since(conn.ts_recent_at) <= TIMESTAMPS_AGE {
+                return Place::Outside;
             }
         }
         let (start, end) = (segment.seq, segment.seq.plus(segment.len()));
         let edge = conn.rcv_edge.max(conn.rcv_next);
-        if segment.len() == 0 {
-            return !start.before(conn.rcv_next) && !start.after(edge);
+        let inside = if segment.len() == 0 {
+            !start.before(conn.rcv_next) && !start.after(edge)
+        } else {
+            start.before(edge) && end.after(conn.rcv_next)
+        };
+        if inside {
+            Place::Window
+        } else {
+            Place::Outside
         }
-        start.before(edge) && end.after(conn.rcv_next)
     }
 
     fn established(&mut self, id: ConnId, conn: &mut Conn, segment: &Segment<'_>, now: Time) {
@@ -271,7 +395,14 @@ impl Core {
         conn.una = segment.ack;
         conn.rto_due = None;
         conn.unanswered = 0;
+        conn.unreachable = false;
+        let again = conn.retransmits > 0;
         self.measure(conn, now);
+        conn.rtt.handshake_over(again);
+        if again {
+            // A path that loses handshakes is begun with one segment (RFC 5681 3.1).
+            conn.window = Window::new(&self.config.policy, conn.mss, 1);
+        }
         conn.window_seq = Seq(segment.seq.0.wrapping_sub(1));
         self.learn_window(conn, segment);
         if let Some(port) = conn.listener.take() {
@@ -291,9 +422,12 @@ impl Core {
         }
     }
 
+    /// The peer is there.
     fn keep_alive(&self, conn: &mut Conn, now: Time) {
         conn.unanswered = 0;
-        conn.keepalive_due = self.config.policy.keepalive.map(|k| now + k.idle);
+        if conn.state != State::TimeWait {
+            conn.keepalive_due = self.config.policy.keepalive.map(|k| now + k.idle);
+        }
     }
 
     fn learn_window(&mut self, conn: &mut Conn, segment: &Segment<'_>) -> bool {
@@ -302,7 +436,18 @@ impl Core {
         if !newer {
             return false;
         }
-        let window = u32::from(segment.window) << conn.peer_scale;
+        // The window of a SYN is never scaled (RFC 7323 2.2).
+        let scale = if segment.has(flags::SYN) {
+            0
+        } else {
+            conn.peer_scale
+        };
+        let window = u32::from(segment.window) << scale;
+        if window > 0 && conn.peer_window == 0 {
+            // It was closed, not lost: the next timeout is a first one.
+            conn.rtt.forward();
+            conn.window_probes = 0;
+        }
         let changed = window != conn.peer_window;
         conn.peer_window = window;
         conn.largest_window = conn.largest_window.max(window);
@@ -319,9 +464,13 @@ impl Core {
             }
         }
         let changed = self.learn_window(conn, segment);
+        let marked = conn.ecn && segment.has(flags::ECE);
         if segment.ack.after(conn.una) {
-            self.new_ack(id, conn, segment.ack, now);
-        } else if segment.ack == conn.una && !conn.all_acknowledged() {
+            self.new_ack(id, conn, segment.ack, marked, now);
+        } else if segment.ack == conn.una
+            && !conn.all_acknowledged()
+            && conn.waiting == Waiting::Ack
+        {
             let duplicate = segment.payload.is_empty() && !segment.has(flags::FIN) && !changed;
             if duplicate || news {
                 self.duplicate(conn);
@@ -329,7 +478,7 @@ impl Core {
         }
     }
 
-    fn new_ack(&mut self, id: ConnId, conn: &mut Conn, ack: Seq, now: Time) {
+    fn new_ack(&mut self, id: ConnId, conn: &mut Conn, ack: Seq, marked: bool, now: Time) {
         let flight = conn.in_flight();
         let newly = ack.since(conn.una);
         let data = (newly as usize).min(conn.send.len());
@@ -340,10 +489,27 @@ impl Core {
         conn.next = conn.next.max(ack);
         conn.board.acknowledged(ack);
         conn.duplicates = 0;
+        conn.unreachable = false;
+        conn.window_probes = 0;
         if conn.timed.is_some_and(|(seq, _)| !ack.before(seq)) {
             self.measure(conn, now);
-        } else {
+        } else if conn.timestamps {
+            // The echo shows that a segment of now was acknowledged; without it the doubled timeout stays until new data
+            // is measured (Karn).
             conn.rtt.forward();
+        }
+        let acked = Acked {
+            bytes: newly,
+            now,
+            rtt: conn.rtt.smoothed(),
+            limited: flight.saturating_mul(2) >= conn.window.bytes(),
+            marked,
+        };
+        if marked && !self.heeds_each_mark() && !ack.before(conn.marks_until) {
+            // Once a window (RFC 3168 6.1.2).
+            conn.window.lost(flight);
+            conn.marks_until = conn.max;
+            conn.tell_slower = true;
         }
         match conn.recovering {
             Recovering::Fast { until, .. } if ack.before(until) => {
@@ -362,13 +528,18 @@ impl Core {
                 if !ack.before(until) {
                     conn.recovering = Recovering::No;
                 }
-                conn.window.acknowledged(newly, now, conn.rtt.smoothed());
+                conn.window.acknowledged(&Acked {
+                    limited: true,
+                    ..acked
+                });
             }
+            // A rate is set from what comes back; a window does not grow from what it was cut for.
             Recovering::No => {
-                // A window that was not used does not grow (RFC 7661's concern, RFC 9438 5.8).
-                if flight.saturating_mul(2) >= conn.window.bytes() {
-                    conn.window.acknowledged(newly, now, conn.rtt.smoothed());
-                }
+                let cut = marked && !self.heeds_each_mark();
+                conn.window.acknowledged(&Acked {
+                    limited: acked.limited && !cut,
+                    ..acked
+                });
             }
         }
         conn.rto_due = if conn.all_acknowledged() {
@@ -384,9 +555,30 @@ impl Core {
             .policy
             .send_buffer
             .saturating_sub(conn.send.len());
-        if conn.wants_room && room >= (self.config.policy.send_buffer / 4).max(1) {
-            conn.wants_room = false;
+        let enough = conn.wants_room && room >= (self.config.policy.send_buffer / 4).max(1);
+        if enough || (self.config.policy.tell_sent && data > 0) {
+            conn.wants_room &= !enough;
             self.tell(id, conn, EventKind::Writable);
+        }
+    }
+
+    /// Marks are counted, not taken for a loss each (RFC 8257).
+    fn heeds_each_mark(&self) -> bool {
+        matches!(self.config.policy.congestion, Congestion::DctcpRate { .. })
+    }
+
+    /// What we will tell the peer about marks: the last packet's (RFC 8257 3.2), or that there were some until the peer
+    /// says that it has heard (RFC 3168 6.1.3).
+    fn hear_marks(&self, conn: &mut Conn, segment: &Segment<'_>) {
+        if segment.payload.is_empty() {
+            return;
+        }
+        if !self.heeds_each_mark() {
+            conn.echo_marks &= !segment.has(flags::CWR);
+            conn.echo_marks |= segment.marked;
+        } else if conn.echo_marks != segment.marked {
+            conn.echo_marks = segment.marked;
+            conn.ack_now = true;
         }
     }
 
@@ -468,8 +660,9 @@ impl Core {
             }
             self.take_payload(id, conn, segment, meta, now);
         }
-        if segment.has(flags::FIN) {
-            conn.peer_fin = Some(segment.seq.plus(segment.payload.len() as u32));
+        let end = segment.seq.plus(segment.payload.len() as u32);
+        if segment.has(flags::FIN) && !end.before(conn.rcv_next) {
+            conn.peer_fin = Some(end);
         }
         if conn.peer_fin == Some(conn.rcv_next) {
             conn.peer_fin = None;
@@ -521,20 +714,38 @@ impl Core {
             if gap {
                 conn.ack_now = true;
             } else {
-                self.owe_ack(conn, now);
+                self.owe_ack(conn, data.len() as u32, now);
             }
             self.tell_readable(id, conn);
-            if probe::enabled() {
+            if self.config.policy.api_probes && probe::enabled() {
                 let age = probe::now().since(meta.burst.stamp()).ticks();
                 let depth = conn.recv.readable() as u32;
                 let age = age.min(u64::from(u32::MAX)) as u32;
                 probe::emit_with(points::DELIVER, conn.flow, new as u32, [depth, age, 0]);
             }
         } else {
-            conn.recv.early(at, data);
-            self.counters.out_of_order += 1;
             conn.ack_now = true;
+            if !conn.recv.early(conn.rcv_next, at, data) {
+                self.counters.drop_memory += 1;
+                return;
+            }
+            self.counters.out_of_order += 1;
         }
         self.buffered = self.buffered + conn.recv.held() - held;
     }
+}
+
+/// RFC 6191 2: a SYN may take the place of a connection in TIME-WAIT if it is clearly newer.
+fn may_reuse(conn: &Conn, segment: &Segment<'_>) -> bool {
+    let syn = segment.flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
+    let further = !segment.seq.before(conn.rcv_next);
+    let newer = match segment.options.timestamps {
+        Some((value, _)) if conn.timestamps => {
+            let (theirs, last) = (Seq(value), Seq(conn.ts_recent));
+            theirs.after(last) || (theirs == last && further)
+        }
+        Some(_) => true,
+        None => further,
+    };
+    syn && newer
 }

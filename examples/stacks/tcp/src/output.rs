@@ -6,13 +6,17 @@ use crate::config::{AckPolicy, OutputMode};
 use crate::conn::{Conn, Recovering, State, Waiting};
 use crate::core::Core;
 use crate::event::ConnId;
+use crate::recovery::DUPLICATES;
 use crate::seq::Seq;
-use crate::sink::{FrameSink, TxFrame, TxHints};
+use crate::sink::{Cut, FrameSink, TxFrame, TxHints};
 use crate::time::Time;
 use crate::wire::tcp::{self, Header, Options, SACK_BLOCKS, flags};
-use crate::wire::{ETHERNET, TYPE_IPV4, arp, ipv4, write_ethernet};
+use crate::wire::{ETHERNET, TYPE_IPV4, ipv4, write_ethernet};
 use bypassprof_probe::{self as probe, points};
 use std::time::Duration;
+
+/// Smallest payload that is offered and believed: options must fit beside it.
+pub(crate) const LEAST_MSS: u16 = 64;
 
 /// What a segment is for: the codes of `tcp_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +76,12 @@ impl Core {
         if conn.mac.is_none() {
             return;
         }
-        while let Some(carries) = self.next_segment(conn, now) {
+        if conn.ack_now && conn.sack && conn.recv.has_early() {
+            // Full segments have no room for what it has to tell.
+            self.acknowledge(id, conn, now, out);
+        }
+        let most = self.largest_payload(conn, out.largest_cut());
+        while let Some(carries) = self.next_segment(conn, most, now) {
             if !self.segment(id, conn, &carries, now, out) {
                 return;
             }
@@ -84,8 +93,16 @@ impl Core {
         self.watch_window(conn, now);
     }
 
-    /// What to send next; `None` when nothing may.
-    fn next_segment(&mut self, conn: &mut Conn, now: Time) -> Option<Carries> {
+    /// Most payload of one frame: a segment, or as many whole ones as the device cuts out of `cut` bytes.
+    fn largest_payload(&self, conn: &Conn, cut: usize) -> u32 {
+        let head = ETHERNET + ipv4::HEADER + tcp::HEADER + conn.stamp_bytes() as usize;
+        let frame = cut.min(ETHERNET + usize::from(u16::MAX));
+        let room = frame.saturating_sub(head) as u32;
+        (room - room % conn.mss).max(conn.mss)
+    }
+
+    /// What to send next, at most `most` bytes; `None` when nothing may.
+    fn next_segment(&mut self, conn: &mut Conn, most: u32, now: Time) -> Option<Carries> {
         if !conn.state.sends() {
             return None;
         }
@@ -101,10 +118,22 @@ impl Core {
             return None;
         }
         let flight = conn.in_flight();
-        let cwnd = conn.window.bytes().saturating_add(conn.inflated);
+        let mut cwnd = conn.window.bytes().saturating_add(conn.inflated);
+        if conn.recovering == Recovering::No {
+            // The first duplicates each show a segment that left: new data keeps more of them coming (RFC 3042).
+            cwnd = cwnd.saturating_add(conn.duplicates.min(DUPLICATES - 1) * conn.mss);
+        }
         let by_cwnd = cwnd.saturating_sub(flight);
         let by_peer = conn.una.plus(conn.peer_window).since(conn.next);
-        let len = avail.min(conn.mss).min(by_cwnd).min(by_peer);
+        let mut len = avail.min(most).min(by_cwnd).min(by_peer);
+        if len < avail && len > conn.mss {
+            // The device cuts whole segments; a rest waits for a better window.
+            len -= len % conn.mss;
+        }
+        let nagle = self.config.policy.nagle && !conn.fin_wanted;
+        if nagle && len > conn.mss {
+            len -= len % conn.mss;
+        }
         let last = len == avail;
         let with_fin = fin && last;
         if len == 0 && !(with_fin && avail == 0) {
@@ -115,7 +144,6 @@ impl Core {
         if cut && !(flight == 0 && len >= conn.largest_window / 2) {
             return None;
         }
-        let nagle = self.config.policy.nagle && !conn.fin_wanted;
         if nagle && len < conn.mss && flight > 0 {
             return None;
         }
@@ -137,11 +165,11 @@ impl Core {
             len,
             flags: bits,
             kind: match () {
-                () if conn.next.before(conn.max) => Kind::Again,
+                () if conn.next.before(conn.max) && !conn.probed => Kind::Again,
                 () if len == 0 => Kind::Control,
                 () => Kind::Data,
             },
-            limit: if conn.rate > 0 { Limit::Pace } else { limit },
+            limit: if conn.pace() > 0 { Limit::Pace } else { limit },
         })
     }
 
@@ -158,8 +186,9 @@ impl Core {
             };
         }
         if carries.kind == Kind::Again {
-            self.counters.retransmits += 1;
-            conn.retransmits = conn.retransmits.saturating_add(1);
+            let segments = carries.len.div_ceil(conn.mss).max(1);
+            self.counters.retransmits += u64::from(segments);
+            conn.retransmits = conn.retransmits.saturating_add(segments);
             // Karn: what was sent twice measures nothing.
             conn.timed = None;
         } else {
@@ -169,6 +198,7 @@ impl Core {
             }
         }
         conn.resend = false;
+        conn.probed = false;
         match &mut conn.recovering {
             Recovering::Fast { again, .. } if carries.seq.before(conn.next) => *again = end,
             _ => conn.next = conn.next.max(end),
@@ -178,9 +208,10 @@ impl Core {
             conn.waiting = Waiting::Ack;
             conn.rto_due = Some(now + self.timeout(conn));
         }
-        if conn.rate > 0 {
-            let bits = u128::from(carries.len) * 1_000_000_000;
-            let gap = Duration::from_nanos((bits / u128::from(conn.rate)) as u64);
+        let rate = conn.pace();
+        if rate > 0 {
+            let bytes = u128::from(carries.len) * 1_000_000_000;
+            let gap = Duration::from_nanos((bytes / u128::from(rate)) as u64);
             conn.pace_due = Some(conn.pace_due.map_or(now, |due| due.max(now)) + gap);
         }
     }
@@ -215,8 +246,12 @@ impl Core {
             limit: Limit::Peer,
         };
         self.counters.window_probes += 1;
+        conn.window_probes = conn.window_probes.saturating_add(1);
         if self.segment(id, conn, &carries, now, out) {
-            conn.max = conn.max.max(carries.seq.plus(len + u32::from(fin)));
+            let end = carries.seq.plus(len + u32::from(fin));
+            // The byte was sent to be refused: sending it for good is no retransmission.
+            conn.probed |= conn.next == conn.max;
+            conn.max = conn.max.max(end);
         }
     }
 
@@ -263,16 +298,23 @@ impl Core {
     pub fn handshake(&mut self, id: ConnId, conn: &mut Conn, now: Time, out: &mut impl FrameSink) {
         let answers = conn.state == State::SynReceived;
         let again = conn.max.after(conn.iss);
+        let marks = match (answers, self.config.policy.ecn && !again) {
+            (true, _) if conn.ecn => flags::ECE,
+            // Sent again without: something on the way may not like it (RFC 3168 6.1.1.1).
+            (false, true) => flags::ECE | flags::CWR,
+            _ => 0,
+        };
         let carries = Carries {
             seq: conn.iss,
             len: 0,
-            flags: flags::SYN | if answers { flags::ACK } else { 0 },
+            flags: flags::SYN | if answers { flags::ACK } else { 0 } | marks,
             kind: Kind::Control,
             limit: Limit::None,
         };
         // Without the neighbour's address, or room in the sink, nothing has been sent yet.
         if self.segment(id, conn, &carries, now, out) {
             self.counters.retransmits += u64::from(again);
+            conn.retransmits += u32::from(again);
             conn.next = conn.iss.plus(1);
             conn.max = conn.next;
             conn.timed = (!again).then_some((conn.next, now));
@@ -299,11 +341,13 @@ impl Core {
     }
 
     /// Notes that data came which is to be acknowledged, now or soon.
-    pub fn owe_ack(&mut self, conn: &mut Conn, now: Time) {
+    pub fn owe_ack(&mut self, conn: &mut Conn, bytes: u32, now: Time) {
         match self.config.policy.ack {
             AckPolicy::Immediate => conn.ack_now = true,
             AckPolicy::Delayed { timeout, every } => {
-                conn.unacked_segments = conn.unacked_segments.saturating_add(1);
+                // Someone on the way may have joined several.
+                let segments = bytes.div_ceil(conn.mss).min(255) as u8;
+                conn.unacked_segments = conn.unacked_segments.saturating_add(segments);
                 if conn.unacked_segments >= every {
                     conn.ack_now = true;
                 } else if conn.ack_due.is_none() {
@@ -329,14 +373,19 @@ impl Core {
         let syn = carries.flags & flags::SYN != 0;
         let options = self.options(conn, carries, now);
         let head = ETHERNET + ipv4::HEADER + tcp::HEADER + options.len();
-        let offload = self.config.policy.offload_checksums;
+        let cut = carries.len > conn.mss;
+        let offload = self.config.policy.offload_checksums || cut;
         let hints = TxHints {
             checksum: offload.then_some(((ETHERNET + ipv4::HEADER) as u16, 16)),
+            cut: cut.then_some(Cut {
+                header: head as u16,
+                payload: conn.mss as u16,
+            }),
         };
         let Some(TxFrame { bytes, number }) = out.frame(head + carries.len as usize, hints) else {
             self.counters.sink_full += 1;
-            if self.refused.last() != Some(&id) {
-                self.refused.push(id);
+            if self.refused.back() != Some(&id) {
+                self.refused.push_back(id);
             }
             return false;
         };
@@ -344,7 +393,7 @@ impl Core {
         let window = if acks {
             self.window_to_tell(conn, syn)
         } else {
-            self.config.policy.receive_buffer.min(0xffff) as u16
+            self.first_window() as u16
         };
         let (ip, segment) = bytes[ETHERNET..].split_at_mut(ipv4::HEADER);
         if carries.len > 0 {
@@ -352,22 +401,43 @@ impl Core {
             let at = tcp::HEADER + options.len();
             conn.send.copy(offset, &mut segment[at..]);
         }
+        let mut bits = carries.flags;
+        let mut congestion = 0;
+        if conn.ecn && !syn {
+            if acks && conn.echo_marks {
+                bits |= flags::ECE;
+            }
+            if carries.kind == Kind::Data && carries.len > 0 {
+                congestion = ipv4::CAPABLE;
+                if std::mem::take(&mut conn.tell_slower) {
+                    bits |= flags::CWR;
+                }
+            }
+        }
         let header = Header {
             source_port: conn.local_port,
             destination_port: conn.peer.1,
             seq: carries.seq,
             ack: if acks { conn.rcv_next } else { Seq(0) },
-            flags: carries.flags,
+            flags: bits,
             window,
             options,
         };
         header.write(segment, self.ip, conn.peer.0, offload);
-        self.packet_id = self.packet_id.wrapping_add(1);
-        let total = ipv4::HEADER + segment.len();
-        ipv4::write(ip, self.ip, conn.peer.0, ipv4::TCP, total, self.packet_id);
+        let segments = carries.len.div_ceil(conn.mss).max(1);
+        self.packet_id = self.packet_id.wrapping_add(segments as u16);
+        let packet = ipv4::Header {
+            source: self.ip,
+            destination: conn.peer.0,
+            protocol: ipv4::TCP,
+            total: ipv4::HEADER + segment.len(),
+            id: self.packet_id,
+            congestion,
+        };
+        packet.write(ip);
         write_ethernet(bytes, mac, self.config.mac, TYPE_IPV4);
         self.counters.frames_out += 1;
-        self.counters.segments_out += 1;
+        self.counters.segments_out += u64::from(segments);
         if acks {
             conn.last_ack = conn.rcv_next;
             conn.unacked_segments = 0;
@@ -425,14 +495,21 @@ impl Core {
 
     /// Largest payload that we take, options not counted (RFC 6691).
     pub fn own_mss(&self) -> u16 {
-        let link = self.config.mtu - (ipv4::HEADER + tcp::HEADER) as u16;
-        self.config.policy.mss_limit.map_or(link, |m| m.min(link))
+        let headers = (ipv4::HEADER + tcp::HEADER) as u16;
+        let link = self.config.mtu.saturating_sub(headers).max(LEAST_MSS);
+        let limit = self.config.policy.mss_limit.unwrap_or(link);
+        limit.clamp(LEAST_MSS, link)
     }
 
     /// How far our window is shifted when both sides scale; at least 1, so that 0 can mean "not".
     pub fn own_scale(&self) -> u8 {
         let buffer = self.config.policy.receive_buffer;
         (1..14).find(|s| buffer >> s <= 0xffff).unwrap_or(14)
+    }
+
+    /// What a handshake promises: an unscaled window.
+    pub fn first_window(&self) -> u32 {
+        self.config.policy.receive_buffer.min(0xffff) as u32
     }
 
     /// The window field of the next segment; remembers the edge that it promises, which never moves back.
@@ -454,7 +531,9 @@ impl Core {
 
     fn free_room(&self, conn: &Conn) -> u32 {
         let held = conn.recv.held();
-        self.config.policy.receive_buffer.saturating_sub(held) as u32
+        let free = self.config.policy.receive_buffer.saturating_sub(held);
+        // What the field can tell.
+        free.min(0xffff << conn.scale) as u32
     }
 
     /// Whether the application's reading has opened the window enough to tell at once.
@@ -462,32 +541,6 @@ impl Core {
         let old = conn.rcv_edge.since(conn.rcv_next);
         let step = (2 * conn.mss).min(self.config.policy.receive_buffer as u32 / 2);
         conn.state.receives() && self.free_room(conn) >= old + step
-    }
-
-    /// Asks who has an address.
-    pub fn ask(&mut self, ip: u32, out: &mut impl FrameSink) {
-        self.send_arp(true, (ip, [0; 6]), out);
-    }
-
-    /// Tells who we are.
-    pub fn answer(&mut self, to: (u32, [u8; 6]), out: &mut impl FrameSink) {
-        self.send_arp(false, to, out);
-    }
-
-    fn send_arp(&mut self, request: bool, target: (u32, [u8; 6]), out: &mut impl FrameSink) {
-        match out.frame(arp::FRAME, TxHints::default()) {
-            Some(TxFrame { bytes, .. }) => {
-                let sender = (self.ip, self.config.mac);
-                let packet = arp::Arp {
-                    request,
-                    sender,
-                    target,
-                };
-                packet.write(bytes);
-                self.counters.frames_out += 1;
-            }
-            None => self.counters.sink_full += 1,
-        }
     }
 }
 
@@ -515,10 +568,15 @@ fn hole(conn: &Conn) -> Option<Carries> {
     if !first && conn.in_flight() + len > conn.window.bytes() {
         return None;
     }
+    let push = if start.plus(len) == conn.fin_seq() {
+        flags::PSH
+    } else {
+        0
+    };
     Some(Carries {
         seq: start,
         len,
-        flags: flags::ACK | flags::PSH | if fin { flags::FIN } else { 0 },
+        flags: flags::ACK | push | if fin { flags::FIN } else { 0 },
         kind: Kind::Again,
         limit: Limit::None,
     })

@@ -23,6 +23,8 @@ impl Scoreboard {
             return false;
         }
         let before = self.sacked();
+        // Once, on the first loss.
+        self.ranges.reserve(MOST_RANGES + 1 - self.ranges.len());
         let (mut from, mut to) = (start, end);
         self.ranges.retain(|&(s, e)| {
             let apart = e.before(from) || s.after(to);
@@ -60,11 +62,12 @@ impl Scoreboard {
     /// The first hole at or after `from` that is taken for lost: at least `beyond` bytes arrived after it began.
     pub fn hole(&self, from: Seq, beyond: u32) -> Option<(Seq, Seq)> {
         let mut start = from;
-        for (at, &(s, e)) in self.ranges.iter().enumerate() {
+        let mut after = self.sacked();
+        for &(s, e) in &self.ranges {
             if start.before(s) {
-                let after: u32 = self.ranges[at..].iter().map(|r| r.1.since(r.0)).sum();
                 return (after >= beyond).then_some((start, s));
             }
+            after -= e.since(s);
             start = start.max(e);
         }
         None
@@ -75,13 +78,14 @@ impl Scoreboard {
     pub fn in_flight(&self, una: Seq, next: Seq, again: Seq, beyond: u32) -> u32 {
         let mut total = 0;
         let mut start = una;
-        for (at, &(s, e)) in self.ranges.iter().enumerate() {
-            let after: u32 = self.ranges[at..].iter().map(|r| r.1.since(r.0)).sum();
+        let mut after = self.sacked();
+        for &(s, e) in &self.ranges {
             total += if after >= beyond {
                 again.min(s).since(start)
             } else {
                 s.since(start)
             };
+            after -= e.since(s);
             start = start.max(e);
         }
         total + next.since(start)

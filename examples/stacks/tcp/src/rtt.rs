@@ -3,12 +3,17 @@
 use crate::config::RtoPolicy;
 use std::time::Duration;
 
+/// Timeout after a handshake with losses: three seconds, in ns (RFC 6298 5.7).
+const SLOW: u64 = 3_000_000_000;
+
 /// Round-trip time as measured so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rtt {
     smoothed: u64,
     variation: u64,
     backoff: u32,
+    /// The handshake's segments were lost: the path may be slower than any default (RFC 6298 5.7).
+    slow: bool,
 }
 
 impl Rtt {
@@ -35,15 +40,23 @@ impl Rtt {
         self.backoff = (self.backoff + 1).min(30);
     }
 
-    /// Something new was acknowledged.
+    /// The last timeouts were not the path's fault, or the acknowledgement says which segment it is for (RFC 7323 4).
     pub fn forward(&mut self) {
         self.backoff = 0;
+    }
+
+    /// The handshake is over; `again` if a SYN had to be sent more than once.
+    pub fn handshake_over(&mut self, again: bool) {
+        self.backoff = 0;
+        self.slow = again;
     }
 
     /// How long to wait now.
     pub fn timeout(&self, policy: &RtoPolicy) -> Duration {
         let unit = (policy.granularity.as_nanos() as u64).max(1);
-        let base = if self.smoothed == 0 {
+        let base = if self.smoothed == 0 && self.slow {
+            SLOW
+        } else if self.smoothed == 0 {
             policy.initial.as_nanos() as u64
         } else {
             self.smoothed + unit.max(4 * self.variation)
@@ -66,6 +79,8 @@ mod tests {
         let policy = Policy::ix().rto;
         let mut rtt = Rtt::default();
         assert_eq!(rtt.timeout(&policy), Duration::from_millis(1500));
+        rtt.handshake_over(true);
+        assert_eq!(rtt.timeout(&policy), Duration::from_secs(3));
         rtt.measured(Duration::from_micros(80));
         assert_eq!(rtt.timeout(&policy), Duration::from_millis(1000));
         rtt.back_off();

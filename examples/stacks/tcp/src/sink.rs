@@ -21,6 +21,19 @@ pub struct TxHints {
     /// `Some((start, offset))`: the device sums from byte `start` of the frame to its end and stores the checksum `offset`
     /// bytes after `start`; the pseudo header's sum is already there.
     pub checksum: Option<(u16, u16)>,
+    /// The frame holds one long TCP segment, which the device cuts (segmentation offload). `checksum` is set then, too. Only
+    /// sinks whose [`FrameSink::largest_cut`] says so are asked.
+    pub cut: Option<Cut>,
+}
+
+/// How a long segment is cut: every piece gets the headers, with lengths, sequence number, IP identification, flags and
+/// checksums of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes in front of the payload, from the Ethernet header on.
+    pub header: u16,
+    /// Bytes of payload in each piece but the last.
+    pub payload: u16,
 }
 
 /// A frame to be filled.
@@ -36,6 +49,12 @@ pub struct TxFrame<'a> {
 pub trait FrameSink {
     /// Room for one frame of `len` bytes; `None` when the queue is full, and the engine tries again later.
     fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>>;
+
+    /// Most bytes of a frame that the device cuts into segments by itself (see [`TxHints::cut`]), Ethernet header
+    /// included; 0: it cuts none.
+    fn largest_cut(&self) -> usize {
+        0
+    }
 }
 
 /// Keeps the frames: for tests, and for stacks that hand them on later.

@@ -17,6 +17,11 @@ impl Key {
     pub fn new(peer: u32, peer_port: u16, local_port: u16) -> Key {
         Key((u64::from(peer) << 32) | (u64::from(peer_port) << 16) | u64::from(local_port))
     }
+
+    /// All of it.
+    pub fn word(self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +55,8 @@ struct Place {
     conn: Option<Box<Conn>>,
 }
 
-/// The key mixed with a secret.
-pub(crate) fn keyed(key: Key, secret: u64) -> u64 {
-    Keyed(secret ^ 0x5bd1_e995_9d1b_54a5).hash_one(key)
-}
+/// Connections that room is made for at the start.
+pub(crate) const AT_ONCE: usize = 1 << 20;
 
 /// All connections of an engine.
 #[derive(Debug)]
@@ -68,9 +71,10 @@ impl Table {
     /// Room for `most` connections; the secret is for the hash.
     pub fn new(most: usize, secret: u64) -> Table {
         Table {
-            places: Vec::new(),
-            free: Vec::new(),
-            index: HashMap::with_hasher(Keyed(secret)),
+            // All at once: a table that grows makes one packet wait for all connections. Memory is touched as needed.
+            places: Vec::with_capacity(most.min(AT_ONCE)),
+            free: Vec::with_capacity(most.min(AT_ONCE)),
+            index: HashMap::with_capacity_and_hasher(most.min(AT_ONCE), Keyed(secret)),
             most,
         }
     }
@@ -134,15 +138,5 @@ impl Table {
             self.index.remove(&conn.key());
             self.free.push(id.index);
         }
-    }
-
-    /// Names of all connections.
-    pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.places.iter().enumerate().filter_map(|(index, place)| {
-            place.conn.as_ref().map(|_| ConnId {
-                index: index as u32,
-                generation: place.generation,
-            })
-        })
     }
 }

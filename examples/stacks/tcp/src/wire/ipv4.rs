@@ -1,24 +1,31 @@
-//! IPv4 headers (RFC 791) and the two ICMP messages we care about (RFC 792).
+//! IPv4 headers (RFC 791) and their two bits for congestion (RFC 3168).
 
 use super::checksum::{finish, sum};
 use super::{Reject, be16, be32};
 
 /// Bytes of a header without options.
-pub(crate) const HEADER: usize = 20;
+pub const HEADER: usize = 20;
 /// Protocol number of TCP.
-pub(crate) const TCP: u8 = 6;
+pub const TCP: u8 = 6;
+/// Congestion bits of a sender that understands marks, and of a packet that was marked.
+pub const CAPABLE: u8 = 2;
+const MARKED: u8 = 3;
 /// Protocol number of ICMP.
-pub(crate) const ICMP: u8 = 1;
+pub const ICMP: u8 = 1;
 
 /// A packet whose header is sound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Packet<'a> {
+pub struct Packet<'a> {
     /// From.
     pub source: u32,
     /// To.
     pub destination: u32,
     /// What is in it.
     pub protocol: u8,
+    /// A router was congested and said so instead of dropping it.
+    pub marked: bool,
+    /// Header and what follows it.
+    pub whole: &'a [u8],
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -45,63 +52,41 @@ impl<'a> Packet<'a> {
             source: be32(bytes, 12),
             destination: be32(bytes, 16),
             protocol: bytes[9],
+            marked: bytes[1] & 3 == MARKED,
+            whole: &bytes[..total],
             payload: &bytes[header..total],
         })
     }
 }
 
-/// Writes a header with its checksum; `total` counts it too.
-pub(crate) fn write(
-    bytes: &mut [u8],
-    source: u32,
-    destination: u32,
-    protocol: u8,
-    total: usize,
-    id: u16,
-) {
-    bytes[..2].copy_from_slice(&[0x45, 0]);
-    bytes[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    bytes[4..6].copy_from_slice(&id.to_be_bytes());
-    // Do not fragment; 64 hops.
-    bytes[6..12].copy_from_slice(&[0x40, 0, 64, protocol, 0, 0]);
-    bytes[12..16].copy_from_slice(&source.to_be_bytes());
-    bytes[16..20].copy_from_slice(&destination.to_be_bytes());
-    let check = finish(sum(&bytes[..HEADER], 0));
-    bytes[10..12].copy_from_slice(&check.to_be_bytes());
+/// Everything in a header to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// From.
+    pub source: u32,
+    /// To.
+    pub destination: u32,
+    /// What is in it.
+    pub protocol: u8,
+    /// Bytes of the packet, header included.
+    pub total: usize,
+    /// Identification.
+    pub id: u16,
+    /// Congestion bits.
+    pub congestion: u8,
 }
 
-/// What an ICMP message asks of us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Icmp {
-    /// Send the same back.
-    Echo,
-    /// A TCP segment of ours from port to (address, port) did not arrive, for good.
-    Unreachable(u16, u32, u16),
-    /// Nothing.
-    Other,
-}
-
-impl Icmp {
-    /// What the payload of an ICMP packet says.
-    pub fn parse(bytes: &[u8]) -> Result<Icmp, Reject> {
-        if bytes.len() < 8 {
-            return Err(Reject::Malformed);
-        }
-        if finish(sum(bytes, 0)) != 0 {
-            return Err(Reject::Checksum);
-        }
-        match (bytes[0], bytes[1]) {
-            (8, 0) => Ok(Icmp::Echo),
-            (3, code) if code != 4 => {
-                let quoted = &bytes[8..];
-                let header = quoted.first().map_or(0, |b| usize::from(b & 15) * 4);
-                if header < HEADER || quoted.len() < header + 4 || quoted[9] != TCP {
-                    return Ok(Icmp::Other);
-                }
-                let ports = (be16(quoted, header), be16(quoted, header + 2));
-                Ok(Icmp::Unreachable(ports.0, be32(quoted, 16), ports.1))
-            }
-            _ => Ok(Icmp::Other),
-        }
+impl Header {
+    /// Writes it with its checksum.
+    pub fn write(&self, bytes: &mut [u8]) {
+        bytes[..2].copy_from_slice(&[0x45, self.congestion]);
+        bytes[2..4].copy_from_slice(&(self.total as u16).to_be_bytes());
+        bytes[4..6].copy_from_slice(&self.id.to_be_bytes());
+        // Do not fragment; 64 hops.
+        bytes[6..12].copy_from_slice(&[0x40, 0, 64, self.protocol, 0, 0]);
+        bytes[12..16].copy_from_slice(&self.source.to_be_bytes());
+        bytes[16..20].copy_from_slice(&self.destination.to_be_bytes());
+        let check = finish(sum(&bytes[..HEADER], 0));
+        bytes[10..12].copy_from_slice(&check.to_be_bytes());
     }
 }

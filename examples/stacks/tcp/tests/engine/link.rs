@@ -1,4 +1,4 @@
-//! A simulated link between two engines, each with a small application: it delays, drops, repeats and reorders frames.
+//! A simulated link between two engines: it delays, drops, repeats, reorders and corrupts frames.
 
 use bypassprof_probe::Burst;
 use stack_tcp::sink::Frames;
@@ -13,6 +13,8 @@ pub struct Faults {
     pub lost: u64,
     pub repeated: u64,
     pub reordered: u64,
+    /// One byte, anywhere in the frame, becomes another.
+    pub corrupted: u64,
 }
 
 pub const A: usize = 0;
@@ -86,9 +88,13 @@ impl Pair {
                 if self.chance(self.faults.reordered) {
                     arrival = arrival + DELAY * (1 + (self.random >> 20) as u32 % 5);
                 }
+                let mut frame = frame.clone();
+                if self.chance(self.faults.corrupted) {
+                    let at = (self.random >> 24) as usize % frame.len();
+                    frame[at] ^= ((self.random >> 16) as u8).max(1);
+                }
                 self.sent += 1;
-                self.wire
-                    .insert((arrival, self.sent), (1 - side, frame.clone()));
+                self.wire.insert((arrival, self.sent), (1 - side, frame));
             }
         }
         result
