@@ -2,7 +2,9 @@
 
 mod counters;
 mod foreign;
+mod ledger;
 mod names;
+mod paper;
 mod pollmix;
 mod python;
 mod record;

@@ -2,7 +2,7 @@
 //!
 //! `BLESS=1 cargo test` rewrites the golden text in `tests/data`.
 
-use bypassprof::analyse::{Grouping, Join, Profile, Root};
+use bypassprof::analyse::{Grouping, Join, Packs, Profile, Root};
 use bypassprof::present::{flame, json, style::Style, table};
 use bypassprof::trace::record::*;
 use bypassprof::units::{Avma, ClockPair, FileOffset, Nanos};
@@ -136,7 +136,7 @@ fn head(ms: u64, point: bypassprof_wire::Point) -> Slot {
 
 /// 200 ms of work, 300 of polling (of which 100 preempted), 400 of work, 100 unknown after loss.
 fn profile() -> Profile {
-    let mut join = Join::new(&metas());
+    let mut join = Join::new(&metas(), Packs::built_in());
     let slots = [
         Slot::epoch(tsc(1000)),
         head(1200, points::IDLE_BEGIN),
@@ -316,7 +316,7 @@ fn picture() {
 fn no_clock_no_claim() {
     let mut metas = metas();
     metas.retain(|m| !matches!(m, Meta::Clock(_)));
-    let mut join = Join::new(&metas);
+    let mut join = Join::new(&metas, Packs::built_in());
     join.slots(
         0,
         0,
@@ -337,7 +337,7 @@ fn long_run() {
     let hour = 3_600_000;
     metas.retain(|m| !matches!(m, Meta::End(_)));
     metas.push(clock(1000 + hour));
-    let mut join = Join::new(&metas);
+    let mut join = Join::new(&metas, Packs::built_in());
     let mut position = 0;
     let mut push = |join: &mut Join, slots: &[Slot]| {
         join.slots(0, position, slots);

@@ -30,6 +30,7 @@ const COLOURS: &[(&str, Rgb)] = &[
     ("irq", (163, 115, 176)),
     ("kernel_syscall", (204, 154, 196)),
     ("sched", (204, 121, 167)),
+    ("recorder", (120, 198, 216)),
     ("other", (206, 196, 181)),
     ("unknown", UNKNOWN_COLOUR),
 ];

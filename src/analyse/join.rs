@@ -4,8 +4,10 @@
 //! [`WINDOW`] after it happened; out: a [`Profile`]. Nothing but [`super::timeline`]'s queues waits, so memory is bounded
 //! by what happens within the window.
 
+use super::classify;
+use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, ThreadRow, Weight};
+use super::profile::{Profile, Root, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
 use super::timeline::Timeline;
 use super::trust::Trust;
@@ -53,7 +55,11 @@ struct Facts {
     /// First and last time each thread is known to live, and its last name.
     lives: BTreeMap<(Pid, Tid), (Nanos, Option<Nanos>, String)>,
     totals: HashMap<u32, RingTotals>,
+    /// What rings had counted before they were recorded, of those that had.
+    totals_before: HashMap<u32, RingTotals>,
     rings: Vec<Ring>,
+    /// Whether slots of a ring had been written before it was recorded.
+    rings_from_before: HashMap<u32, bool>,
     samples_lost: u64,
     end: Option<Nanos>,
     recorder_cpu_ns: Option<u64>,
@@ -63,6 +69,7 @@ struct Facts {
 /// The pass over a recording.
 pub struct Join {
     facts: Facts,
+    packs: Packs,
     names: Names,
     stacks: Stacks,
     threads: BTreeMap<(Pid, Tid), Thread>,
@@ -77,8 +84,8 @@ pub struct Join {
 }
 
 impl Join {
-    /// Prepares a pass from all records of low rate.
-    pub fn new(metas: &[Meta]) -> Join {
+    /// Prepares a pass from all records of low rate. `packs` are what phases are looked up in.
+    pub fn new(metas: &[Meta], packs: Packs) -> Join {
         let facts = Facts::gather(metas);
         let sampled = facts.session.events.iter().position(|e| e.frequency_hz > 0);
         let mut join = Join {
@@ -94,6 +101,7 @@ impl Join {
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
             facts,
+            packs,
         };
         let known: Vec<_> = join.facts.lives.keys().copied().collect();
         known.into_iter().for_each(|key| {
@@ -204,7 +212,7 @@ impl Join {
             self.weight_truncated += period;
         }
         let leaf = self.stacks.innermost_first(node).next();
-        if leaf.is_none_or(|f| self.stacks.get(f).why.is_some()) {
+        if leaf.is_none_or(|f| self.stacks.get(f).is_unnamed()) {
             self.weight_unknown += period;
         }
         let tsc = self.ticks(sample.time);
@@ -316,16 +324,22 @@ impl Join {
             .session
             .events
             .get(usize::from(self.sampled_event));
-        Profile {
+        let mut profile = Profile {
             event: event.map_or_else(String::new, |e| e.name.clone()),
+            user_only: event.is_some_and(|e| e.user_only),
             wall_ns: end.since(self.facts.session.started).ns(),
+            ns_per_tick: self.facts.clock.map(|c| c.ns_per_tick()),
+            totals: self.facts.work(),
             session: self.facts.session,
             notices: self.facts.notices,
+            packs: Vec::new(),
             threads,
             stacks: self.stacks,
             weights,
             trust: self.trust,
-        }
+        };
+        classify::classify(&mut profile, &self.packs);
+        profile
     }
 
     fn finish_trust(&mut self, damage: Option<String>) {
@@ -381,6 +395,9 @@ impl Thread {
             tid,
             name: self.name,
             probes,
+            role: String::new(),
+            foreign: false,
+            estimate: None,
             shares,
             samples: weights.values().map(|w| w.samples).sum(),
         };
@@ -403,6 +420,7 @@ fn add(
     let weight = weights.entry((root, pending.node)).or_default();
     weight.samples += 1;
     weight.weight = weight.weight.saturating_add(pending.period);
+    weight.squares += pending.period as f64 * pending.period as f64;
 }
 
 impl Facts {
@@ -424,9 +442,16 @@ impl Facts {
                         life.1 = Some(exit.time);
                     }
                 }
-                Meta::Ring(ring) => facts.rings.push(ring.clone()),
+                Meta::Ring(ring) => {
+                    facts
+                        .rings_from_before
+                        .insert(ring.ring, ring.first_slot > 0);
+                    facts.rings.push(ring.clone());
+                }
                 Meta::RingTotals(totals) => {
-                    facts.totals.insert(totals.ring, *totals);
+                    if facts.totals.insert(totals.ring, *totals).is_none() {
+                        facts.totals_before.insert(totals.ring, *totals);
+                    }
                 }
                 Meta::Clock(pair) => pairs.push(*pair),
                 Meta::Lost(lost) => {
@@ -444,6 +469,28 @@ impl Facts {
         facts.clock = ClockMap::fit(&pairs);
         facts.name_threads(threads);
         facts
+    }
+
+    /// What programs counted while they were recorded. A ring that was there before counts from its first reading on.
+    fn work(&self) -> Work {
+        let mut work = Work::default();
+        for (id, last) in &self.totals {
+            let ring = self.rings_from_before.get(id).copied().unwrap_or_default();
+            let before = self.totals_before.get(id).filter(|_| ring);
+            let zero = RingTotals::default();
+            let before = before.unwrap_or(&zero);
+            let since = |of: fn(&RingTotals) -> u64| of(last).saturating_sub(of(before));
+            work.rx_packets += since(|t| t.rx_packets);
+            work.tx_packets += since(|t| t.tx_packets);
+            work.rx_bytes += since(|t| t.rx_bytes);
+            work.tx_bytes += since(|t| t.tx_bytes);
+            work.requests += since(|t| t.requests);
+            work.rounds += since(|t| t.rounds);
+            work.empty_rounds += since(|t| t.empty_rounds);
+            work.tx_bursts += since(|t| t.tx_bursts);
+            work.rx_bursts += since(|t| t.rx_bursts);
+        }
+        work
     }
 
     /// Gives every thread its last name. Records come in the order of the CPUs' rings, so they are put in that of time;

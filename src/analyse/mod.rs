@@ -5,14 +5,22 @@
 //! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
 //! to know how answers are printed.
 
+pub mod classify;
+pub mod coverage;
+pub mod estimate;
 pub mod join;
+pub mod ledger;
+pub mod packs;
 pub mod phases;
 pub mod pollstate;
 pub mod profile;
+pub mod spans;
 pub mod stacks;
 pub mod timeline;
 pub mod trust;
 
 pub use join::Join;
+pub use ledger::Ledger;
+pub use packs::Packs;
 pub use profile::{Grouping, Profile, Root, Row, ThreadRow};
 pub use trust::Trust;

@@ -3,6 +3,7 @@
 //! In: what [`super::join`] added up; out: rows for tables and stacks for pictures, in shares of 1. Time by state is
 //! exact where probes bound it; time by function is what samples say.
 
+use super::estimate::Estimate;
 use super::phases;
 use super::stacks::{FrameId, NodeId, Stacks};
 use super::timeline::Shares;
@@ -21,6 +22,10 @@ pub enum Root {
     Unknown,
     /// The thread has no probes.
     NoProbes,
+    /// It has none, and was not sampled in a poll symbol.
+    UsefulEstimated,
+    /// It has none, and was sampled in a poll symbol.
+    EmptyPollingEstimated,
 }
 
 impl Root {
@@ -31,17 +36,49 @@ impl Root {
             Root::EmptyPolling => "empty polling",
             Root::Unknown => "unknown (events lost)",
             Root::NoProbes => "no probes",
+            Root::UsefulEstimated => "useful (estimated)",
+            Root::EmptyPollingEstimated => "empty polling (estimated)",
         }
+    }
+
+    /// Whether poll symbols tell, not probes.
+    pub fn is_estimated(self) -> bool {
+        matches!(self, Root::UsefulEstimated | Root::EmptyPollingEstimated)
     }
 }
 
 /// Samples added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Weight {
     /// How many.
     pub samples: u64,
     /// What they stand for: nanoseconds or counts of the sampled event.
     pub weight: u64,
+    /// Sum of the squares of what each stands for.
+    pub squares: f64,
+}
+
+/// What programs counted while they were recorded, all rings together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Non-empty receive bursts.
+    pub rx_bursts: u64,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Transmit bursts.
+    pub tx_bursts: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Requests finished.
+    pub requests: u64,
+    /// Rounds of polling loops.
+    pub rounds: u64,
+    /// Rounds that found nothing to do.
+    pub empty_rounds: u64,
 }
 
 /// One thread's time.
@@ -55,6 +92,12 @@ pub struct ThreadRow {
     pub name: String,
     /// Whether it has probes.
     pub probes: bool,
+    /// What it is for, if a pack says; else empty.
+    pub role: String,
+    /// Whether its process is not part of the service.
+    pub foreign: bool,
+    /// Its share of empty polling as samples tell it, where probes do not.
+    pub estimate: Option<Estimate>,
     /// Counter ticks by state.
     pub shares: Shares,
     /// Its samples.
@@ -67,6 +110,10 @@ impl ThreadRow {
             0 => 0.0,
             total => ticks as f64 / total as f64,
         }
+    }
+    /// A share of the thread's time; `None` where the recording has no times.
+    pub fn timed(&self, share: f64) -> Option<f64> {
+        (self.shares.total() > 0).then_some(share)
     }
     /// On a CPU.
     pub fn on_cpu(&self) -> f64 {
@@ -126,6 +173,8 @@ pub struct Row {
     pub useful: f64,
     /// The empty polling part of `own`.
     pub empty_poll: f64,
+    /// The part of `own` whose state is an estimate.
+    pub estimated: f64,
     /// Samples that ended here.
     pub samples: u64,
 }
@@ -137,6 +186,14 @@ pub struct Profile {
     pub session: Session,
     /// What the user should know about it.
     pub notices: Vec<Notice>,
+    /// Packs whose rules decided about phases, the likeliest first.
+    pub packs: Vec<String>,
+    /// What programs counted.
+    pub totals: Work,
+    /// Length of a counter tick; `None` without both clocks: then ticks are nanoseconds.
+    pub ns_per_tick: Option<f64>,
+    /// Whether samples were only taken in user code.
+    pub user_only: bool,
     /// Name of the sampled event; weights are nanoseconds if it is a clock.
     pub event: String,
     /// Threads, by process and number.
@@ -157,6 +214,7 @@ struct Sum {
     total: u64,
     useful: u64,
     empty_poll: u64,
+    estimated: u64,
     samples: u64,
     function: Option<FrameId>,
 }
@@ -164,8 +222,8 @@ struct Sum {
 impl Profile {
     /// Leaves empty polling out of the samples; time by thread stays whole.
     pub fn only_busy(&mut self) {
-        self.weights
-            .retain(|(_, root, _), _| *root != Root::EmptyPolling);
+        let empty = [Root::EmptyPolling, Root::EmptyPollingEstimated];
+        self.weights.retain(|(_, root, _), _| !empty.contains(root));
     }
 
     /// Whether weights are nanoseconds.
@@ -178,10 +236,14 @@ impl Profile {
         self.weights.values().map(|w| w.weight).sum()
     }
 
-    /// The phase of a stack in a state: polling for nothing is `poll`, whatever function it is in.
-    pub fn phase(&self, root: Root, node: NodeId) -> &'static str {
-        match (root, self.stacks.phase(node)) {
-            (Root::EmptyPolling, "poll.side") => "poll.side",
+    /// The phase of a thread's stack in a state: polling for nothing is `poll`, whatever function it is in, and what a
+    /// foreign process does is `other`.
+    pub fn phase(&self, thread: usize, root: Root, node: NodeId) -> &'static str {
+        if self.threads[thread].foreign {
+            return phases::OTHER;
+        }
+        match (root, self.stacks.verdict(node).phase) {
+            (Root::EmptyPolling, phases::POLL_SIDE) => phases::POLL_SIDE,
             (Root::EmptyPolling, _) => phases::POLL,
             (_, phase) => phase,
         }
@@ -199,6 +261,19 @@ impl Profile {
         (on > 0).then(|| useful as f64 / on as f64)
     }
 
+    /// The same from poll symbols, of the samples of threads without probes; `None` if no thread was sampled in one.
+    pub fn useful_estimate(&self) -> Option<f64> {
+        let weight = |of: Root| {
+            let weights = self.weights.iter().filter(|((_, root, _), _)| *root == of);
+            weights.map(|(_, w)| w.weight).sum::<u64>()
+        };
+        let (useful, empty) = (
+            weight(Root::UsefulEstimated),
+            weight(Root::EmptyPollingEstimated),
+        );
+        (useful + empty > 0).then(|| useful as f64 / (useful + empty) as f64)
+    }
+
     /// Samples grouped, heaviest first, ties by name.
     pub fn rows(&self, by: Grouping) -> Vec<Row> {
         let all = self.total_weight().max(1) as f64;
@@ -209,9 +284,12 @@ impl Profile {
             sum.own += weight.weight;
             sum.samples += weight.samples;
             match root {
-                Root::Useful => sum.useful += weight.weight,
-                Root::EmptyPolling => sum.empty_poll += weight.weight,
+                Root::Useful | Root::UsefulEstimated => sum.useful += weight.weight,
+                Root::EmptyPolling | Root::EmptyPollingEstimated => sum.empty_poll += weight.weight,
                 Root::Unknown | Root::NoProbes => {}
+            }
+            if root.is_estimated() {
+                sum.estimated += weight.weight;
             }
             for (group, function) in self.passed(by, node, own) {
                 let sum = sums.entry(group).or_default();
@@ -230,6 +308,7 @@ impl Profile {
                 total: sum.total as f64 / all,
                 useful: sum.useful as f64 / all,
                 empty_poll: sum.empty_poll as f64 / all,
+                estimated: sum.estimated as f64 / all,
                 samples: sum.samples,
             })
             .collect();
@@ -245,7 +324,7 @@ impl Profile {
                 let module = leaf.map(|f| self.stacks.get(f).module.clone());
                 (module.unwrap_or_default(), String::new())
             }
-            Grouping::Phase => (self.phase(root, node).to_owned(), String::new()),
+            Grouping::Phase => (self.phase(thread, root, node).to_owned(), String::new()),
             Grouping::Thread => {
                 let row = &self.threads[thread];
                 (

@@ -3,8 +3,9 @@
 //! In: samples and the [`Names`] of their addresses; out: a node for each stack. A function is the same wherever it was
 //! inlined; an address without a name is a frame of its own with the reason. It refuses to know weights.
 
-use super::phases;
+use super::classify::{By, Verdict};
 use crate::resolve::{AddressKind, Names};
+use crate::trace::folded::FOLDED;
 use crate::trace::record::{Mapping, Sample, StackEnd};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,10 +21,19 @@ pub struct Frame {
     pub file: String,
     /// The line.
     pub line: u32,
-    /// Its own phase, if a rule speaks about it.
-    pub phase: Option<&'static str>,
+    /// Whether it is the kernel's; `None` where that was not recorded.
+    pub kernel: Option<bool>,
+    /// Its module as rules name it: `[libc.so.6]`.
+    pub module_in_brackets: String,
     /// Why it has no name.
     pub why: Option<String>,
+}
+
+impl Frame {
+    /// Whether it has no name of its own: `[libc.so.6]`, `[unknown]`.
+    pub fn is_unnamed(&self) -> bool {
+        self.why.is_some() || (self.name.starts_with('[') && self.name.ends_with(']'))
+    }
 }
 
 /// Number of a [`Frame`].
@@ -41,6 +51,8 @@ pub struct Stacks {
     nodes: Vec<(NodeId, FrameId)>,
     node_ids: HashMap<(NodeId, FrameId), NodeId>,
     at_address: HashMap<AddressKey, Rc<[FrameId]>>,
+    /// By node, once they are known.
+    verdicts: Vec<Verdict>,
 }
 
 impl Default for Stacks {
@@ -51,6 +63,7 @@ impl Default for Stacks {
             nodes: vec![(0, FrameId::MAX)],
             node_ids: HashMap::new(),
             at_address: HashMap::new(),
+            verdicts: Vec::new(),
         }
     }
 }
@@ -105,9 +118,10 @@ impl Stacks {
             let frame = Frame {
                 name: place.anonymous(),
                 module: place.module.to_string(),
+                module_in_brackets: in_brackets(&place.module),
                 file: String::new(),
                 line: 0,
-                phase: None,
+                kernel: Some(kernel),
                 why: Some(why),
             };
             return Rc::from([self.frame(frame)]);
@@ -115,9 +129,10 @@ impl Stacks {
         let outermost_first = names.frames.iter().rev();
         let frames = outermost_first.map(|named| {
             self.frame(Frame {
-                phase: phases::phase_of(&named.name, kernel),
+                kernel: (*place.module != *FOLDED).then_some(kernel),
                 name: named.name.clone(),
                 module: place.module.to_string(),
+                module_in_brackets: in_brackets(&place.module),
                 file: named.file.clone(),
                 line: named.line,
                 why: None,
@@ -138,9 +153,10 @@ impl Stacks {
         let frame = self.frame(Frame {
             name: name.to_owned(),
             module: "[unknown]".into(),
+            module_in_brackets: "[unknown]".into(),
             file: String::new(),
             line: 0,
-            phase: None,
+            kernel: None,
             why: Some(name.trim_matches(['[', ']']).to_owned()),
         });
         self.node(node, frame)
@@ -168,9 +184,81 @@ impl Stacks {
         })
     }
 
-    /// The phase of a stack: that of its innermost frame with one.
-    pub fn phase(&self, node: NodeId) -> &'static str {
-        let mut phases = self.innermost_first(node).map(|f| self.get(f).phase);
-        phases.find_map(|p| p).unwrap_or(phases::UNKNOWN)
+    /// All functions and addresses.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
     }
+
+    /// How many nodes there are, the empty one included. A node comes after its caller.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A node's caller and its own frame; not for node 0.
+    pub fn parts(&self, node: NodeId) -> (NodeId, FrameId) {
+        self.nodes[node as usize]
+    }
+
+    /// Whether each frame fits.
+    pub fn frames_that(&self, fits: impl Fn(&Frame) -> bool) -> Vec<bool> {
+        self.frames.iter().map(fits).collect()
+    }
+
+    /// Whether each node has a frame that fits.
+    pub fn nodes_with(&self, fits: impl Fn(&Frame) -> bool) -> Vec<bool> {
+        let frames = self.frames_that(fits);
+        let mut nodes = vec![false; self.nodes.len()];
+        for (node, &(parent, frame)) in self.nodes.iter().enumerate().skip(1) {
+            nodes[node] = nodes[parent as usize] || frames[frame as usize];
+        }
+        nodes
+    }
+
+    /// Keeps what was decided about every node.
+    pub fn decide(&mut self, verdicts: Vec<Verdict>) {
+        self.verdicts = verdicts;
+    }
+
+    /// What was decided about a stack.
+    pub fn verdict(&self, node: NodeId) -> Verdict {
+        let verdict = self.verdicts.get(node as usize).copied();
+        verdict.unwrap_or(Verdict::NONE)
+    }
+
+    /// The frames of a stack that decided about a phase themselves, innermost first.
+    pub fn own_phases(&self, node: NodeId) -> impl Iterator<Item = (FrameId, &'static str)> + '_ {
+        let mut node = node;
+        std::iter::from_fn(move || {
+            while node != 0 {
+                let (parent, frame) = self.parts(node);
+                let verdict = self.verdict(node);
+                node = parent;
+                if matches!(verdict.by, By::Leaf | By::Override) {
+                    return Some((frame, verdict.phase));
+                }
+            }
+            None
+        })
+    }
+
+    /// A stack of functions by name, outermost first: what tests are made of.
+    #[cfg(test)]
+    pub fn add_named<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> NodeId {
+        names.into_iter().fold(0, |node, name| {
+            let frame = self.frame(Frame {
+                name: name.to_owned(),
+                module: String::new(),
+                module_in_brackets: String::new(),
+                file: String::new(),
+                line: 0,
+                kernel: None,
+                why: None,
+            });
+            self.node(node, frame)
+        })
+    }
+}
+
+fn in_brackets(module: &str) -> String {
+    format!("[{}]", module.trim_matches(['[', ']']))
 }

@@ -1,5 +1,6 @@
 //! `bypassprof flamegraph`: a recording as a picture.
 
+use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::present::flame;
 use std::fs;
@@ -18,6 +19,8 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    #[command(flatten)]
+    packs: PackArgs,
 }
 
 /// Draws.
@@ -25,7 +28,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let output = args
         .output
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    let mut profile = load::profile(&args.file)?;
+    let mut profile = load::profile(&args.file, args.packs.load()?)?;
     if is_same(&output, &args.file) {
         return Err(Failure::wrong_use(format!(
             "{} is the recording; the picture needs a file of its own",

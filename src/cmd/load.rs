@@ -3,7 +3,9 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use crate::analyse::{Join, Profile};
+use crate::analyse::spans::{Filter, Pass, Spans};
+use crate::analyse::{Join, Packs, Profile};
+use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -13,7 +15,40 @@ use std::time::{Duration, Instant};
 pub const DEFAULT_FILE: &str = "bypassprof.mcap";
 
 /// Reads a recording and joins it.
-pub fn profile(path: &Path) -> Result<Profile, Failure> {
+pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
+    let (reader, metas) = open(path)?;
+    let mut join = Join::new(&metas, packs);
+    each(path, &reader, |record| match record {
+        Record::Sample(sample) => join.sample(&sample),
+        Record::Switch(switch) => join.switch(&switch),
+        Record::Slots(ring, block) => join.slots(ring, block.first, &block.slots),
+    })?;
+    Ok(join.finish(damage(&reader)))
+}
+
+/// Reads a recording's events and joins them into requests; with it what is wrong with the file, if anything.
+pub fn spans(
+    path: &Path,
+    packs: &Packs,
+    filter: Filter,
+    show: usize,
+) -> Result<(Spans, Option<String>), Failure> {
+    let (reader, metas) = open(path)?;
+    let mut pass = Pass::new(&metas, packs, filter, show);
+    each(path, &reader, |record| {
+        if let Record::Slots(ring, block) = record {
+            pass.slots(ring, block.first, &block.slots);
+        }
+    })?;
+    Ok((pass.finish(), damage(&reader)))
+}
+
+fn damage(reader: &Reader) -> Option<String> {
+    reader.meta().damage.as_ref().map(Damage::to_string)
+}
+
+/// Opens a recording and gathers its records of low rate.
+fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     let reader = Reader::open(path).map_err(|e| unreadable(&e))?;
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
@@ -24,26 +59,24 @@ pub fn profile(path: &Path) -> Result<Profile, Failure> {
             path.display()
         )));
     }
-    let mut join = Join::new(&metas);
+    Ok((reader, metas))
+}
+
+/// Reads all records of high rate, in the order of the file.
+fn each(path: &Path, reader: &Reader, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+    let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let mut progress = Progress::new(path, total);
     for record in reader.records() {
-        match record.map_err(read)? {
-            Record::Sample(sample) => {
-                join.sample(&sample);
-                progress.passed(1);
-            }
-            Record::Switch(switch) => {
-                join.switch(&switch);
-                progress.passed(1);
-            }
-            Record::Slots(ring, block) => {
-                join.slots(ring, block.first, &block.slots);
-                progress.passed(block.slots.len() as u64);
-            }
-        }
+        let record = record.map_err(|e| unreadable(&e))?;
+        let records = match &record {
+            Record::Slots(_, block) => block.slots.len() as u64,
+            Record::Sample(_) | Record::Switch(_) => 1,
+        };
+        take(record);
+        progress.passed(records);
     }
-    Ok(join.finish(summary.damage.as_ref().map(Damage::to_string)))
+    Ok(())
 }
 
 fn unreadable(error: &ReadError) -> Failure {

@@ -4,9 +4,13 @@
 
 pub mod flamegraph;
 pub mod gate;
+pub mod import;
+pub mod ledger;
 mod load;
+pub mod packs;
 pub mod record;
 pub mod report;
+pub mod spans;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -28,6 +32,14 @@ enum Command {
     Report(report::Args),
     /// A recording as a flame graph
     Flamegraph(flamegraph::Args),
+    /// Where all of the time went, by phase, adding up to 100 %
+    Ledger(ledger::Args),
+    /// Requests on their way: what each stage took, work and waiting
+    Spans(spans::Args),
+    /// Make a recording of what another tool recorded
+    Import(import::Args),
+    /// The rules that say whose cycles a function's are
+    Packs(packs::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -102,6 +114,10 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
+        Command::Ledger(args) => ledger::run(args),
+        Command::Spans(args) => spans::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };
     outcome.unwrap_or_else(|failure| failure.say())

@@ -112,7 +112,7 @@ fn count_signal(signal: i32, count: Arc<AtomicUsize>) -> io::Result<()> {
 }
 
 /// Nothing but an earlier recording is overwritten.
-fn check_output(path: &Path) -> Result<(), Failure> {
+pub(super) fn check_output(path: &Path) -> Result<(), Failure> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Failure::failed(format!(

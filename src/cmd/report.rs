@@ -1,5 +1,6 @@
 //! `bypassprof report`: who used the time, as tables or JSON.
 
+use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::analyse::Grouping;
 use crate::present::{json, style::Style, table};
@@ -22,6 +23,8 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    #[command(flatten)]
+    packs: PackArgs,
     /// Print all tables as JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +47,7 @@ const ROWS: u32 = 20;
 
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut profile = load::profile(&args.file)?;
+    let mut profile = load::profile(&args.file, args.packs.load()?)?;
     if args.busy {
         profile.only_busy();
     }

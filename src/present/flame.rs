@@ -25,14 +25,13 @@ pub fn tree(profile: &Profile) -> Tree {
 pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
     let mut phases: BTreeMap<String, String> = BTreeMap::new();
     for &(_, _, node) in profile.weights.keys() {
-        for frame in profile.stacks.innermost_first(node) {
-            let frame = profile.stacks.get(frame);
-            if let Some(phase) = frame.phase {
-                phases.insert(frame.name.clone(), phase.to_owned());
-            }
+        for (frame, phase) in profile.stacks.own_phases(node) {
+            phases.insert(profile.stacks.get(frame).name.clone(), phase.to_owned());
         }
     }
-    phases.insert(Root::EmptyPolling.name().to_owned(), "poll".to_owned());
+    for root in [Root::EmptyPolling, Root::EmptyPollingEstimated] {
+        phases.insert(root.name().to_owned(), "poll".to_owned());
+    }
     let picture = Picture {
         title: headline(profile),
         subtitle: profile.trust.line(),

@@ -1,5 +1,6 @@
 //! A profile as JSON: `bypassprof.report/1`, documented in `docs/reference/report.md`.
 
+use crate::analyse::estimate::Estimate;
 use crate::analyse::{Grouping, Profile, Row, ThreadRow, Trust};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ struct Report<'a> {
     command: &'a [String],
     event: &'a str,
     wall_ns: u64,
+    packs: &'a [String],
     useful_share: Option<f64>,
     threads: Vec<Thread<'a>>,
     functions: Vec<Function>,
@@ -28,11 +30,33 @@ struct Thread<'a> {
     name: &'a str,
     probes: bool,
     samples: u64,
-    on_cpu_share: f64,
+    role: &'a str,
+    on_cpu_share: Option<f64>,
     useful_share: Option<f64>,
     empty_poll_share: Option<f64>,
-    unknown_share: f64,
-    off_cpu_share: f64,
+    unknown_share: Option<f64>,
+    off_cpu_share: Option<f64>,
+    estimated: Option<Estimated>,
+}
+
+/// Shares of a thread's samples where no probes tell.
+#[derive(Serialize)]
+pub(super) struct Estimated {
+    method: &'static str,
+    empty_poll_share: f64,
+    low: f64,
+    high: f64,
+}
+
+impl From<Estimate> for Estimated {
+    fn from(estimate: Estimate) -> Estimated {
+        Estimated {
+            method: estimate.method.name(),
+            empty_poll_share: estimate.empty.value,
+            low: estimate.empty.low,
+            high: estimate.empty.high,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -45,6 +69,7 @@ struct Function {
     total_share: f64,
     useful_share: f64,
     empty_poll_share: f64,
+    estimated_share: f64,
     samples: u64,
 }
 
@@ -55,6 +80,7 @@ struct Group {
     total_share: f64,
     useful_share: f64,
     empty_poll_share: f64,
+    estimated_share: f64,
     samples: u64,
 }
 
@@ -84,6 +110,7 @@ pub fn report(profile: &Profile, limit: usize) -> serde_json::Result<String> {
         command: &profile.session.command,
         event: &profile.event,
         wall_ns: profile.wall_ns,
+        packs: &profile.packs,
         useful_share: profile.useful_share(),
         threads: profile.threads.iter().take(limit).map(thread).collect(),
         functions: functions.map(function).collect(),
@@ -102,11 +129,13 @@ fn thread(row: &ThreadRow) -> Thread<'_> {
         name: &row.name,
         probes: row.probes,
         samples: row.samples,
-        on_cpu_share: row.on_cpu(),
+        role: &row.role,
+        on_cpu_share: row.timed(row.on_cpu()),
         useful_share: row.useful(),
         empty_poll_share: row.empty_poll(),
-        unknown_share: row.unknown(),
-        off_cpu_share: row.off_cpu(),
+        unknown_share: row.timed(row.unknown()),
+        off_cpu_share: row.timed(row.off_cpu()),
+        estimated: row.estimate.map(Estimated::from),
     }
 }
 
@@ -120,6 +149,7 @@ fn function(row: Row) -> Function {
         total_share: row.total,
         useful_share: row.useful,
         empty_poll_share: row.empty_poll,
+        estimated_share: row.estimated,
         samples: row.samples,
     }
 }
@@ -131,6 +161,7 @@ fn group(row: Row) -> Group {
         total_share: row.total,
         useful_share: row.useful,
         empty_poll_share: row.empty_poll,
+        estimated_share: row.estimated,
         samples: row.samples,
     }
 }

@@ -5,5 +5,8 @@
 
 pub mod flame;
 pub mod json;
+pub mod ledger;
+pub mod packs;
+pub mod spans;
 pub mod style;
 pub mod table;

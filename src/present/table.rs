@@ -1,7 +1,8 @@
 //! A profile as tables for a terminal.
 
 use super::style::{Style, duration, percent, printable};
-use crate::analyse::{Grouping, Profile, Row};
+use crate::analyse::estimate::Share;
+use crate::analyse::{Grouping, Profile, Row, ThreadRow};
 use std::fmt::Write as _;
 
 /// The report: one table if `by` names it, else threads, phases and functions; at most `limit` rows each.
@@ -21,7 +22,15 @@ pub fn report(profile: &Profile, by: Option<Grouping>, limit: usize, style: Styl
         Some(Grouping::Thread) => threads(profile, limit, style, &mut text),
         Some(by) => samples(profile, by, limit, style, &mut text),
     }
-    let _ = writeln!(text, "\n{}", style.dim(&profile.trust.line()));
+    if profile.threads.iter().any(|t| t.estimate.is_some()) {
+        let _ = writeln!(
+            text,
+            "\n~ estimated: no probes; a sample in a poll symbol of a pack counts as empty polling (`ledger` has the error)"
+        );
+    }
+    let packs = format!("packs: {}", profile.packs.join(", "));
+    let _ = writeln!(text, "\n{}", style.dim(&style.fit(&packs)));
+    let _ = writeln!(text, "{}", style.dim(&profile.trust.line()));
     text
 }
 
@@ -57,13 +66,24 @@ pub fn headline(profile: &Profile) -> String {
                 percent(Some(share))
             );
         }
-        None => line.push_str(", no probes: useful work and empty polling cannot be told apart"),
+        None => match profile.useful_estimate() {
+            Some(share) => {
+                let _ = write!(
+                    line,
+                    ", no probes: ~{} % of pollers' samples useful (estimated from poll symbols)",
+                    percent(Some(share))
+                );
+            }
+            None => {
+                line.push_str(", no probes: useful work and empty polling cannot be told apart")
+            }
+        },
     }
     line
 }
 
 /// Columns to the right of their widest cell, the last one to the left.
-fn lines(rows: &[Vec<String>], style: Style, text: &mut String) {
+pub(super) fn lines(rows: &[Vec<String>], style: Style, text: &mut String) {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
@@ -99,11 +119,19 @@ fn threads(profile: &Profile, limit: usize, style: Style, text: &mut String) {
     for thread in sorted.iter().take(limit) {
         let name = printable(&thread.name);
         rows.push(vec![
-            percent(Some(thread.on_cpu())),
-            percent(thread.useful()),
-            percent(thread.empty_poll()),
-            percent(Some(thread.unknown())),
-            percent(Some(thread.off_cpu())),
+            percent(thread.timed(thread.on_cpu())),
+            estimated(
+                thread.useful(),
+                thread.estimate.map(|e| e.empty.rest()),
+                thread,
+            ),
+            estimated(
+                thread.empty_poll(),
+                thread.estimate.map(|e| e.empty),
+                thread,
+            ),
+            percent(thread.timed(thread.unknown())),
+            percent(thread.timed(thread.off_cpu())),
             thread.samples.to_string(),
             format!("{}/{}", thread.pid, thread.tid),
             if thread.probes {
@@ -115,6 +143,17 @@ fn threads(profile: &Profile, limit: usize, style: Style, text: &mut String) {
     }
     lines(&rows, style, text);
     more(sorted.len(), limit, text);
+}
+
+/// A measured share, or one of samples with a tilde before it.
+fn estimated(measured: Option<f64>, estimate: Option<Share>, thread: &ThreadRow) -> String {
+    match (measured, estimate) {
+        (None, Some(share)) => {
+            let of_time = thread.timed(thread.on_cpu()).unwrap_or(1.0);
+            format!("~{}", percent(Some(share.value * of_time)))
+        }
+        (measured, _) => percent(measured),
+    }
 }
 
 fn samples(profile: &Profile, by: Grouping, limit: usize, style: Style, text: &mut String) {
@@ -133,11 +172,12 @@ fn samples(profile: &Profile, by: Grouping, limit: usize, style: Style, text: &m
     }
     let mut table = vec![cells(["self", "total", "useful", "empty poll", what])];
     table.extend(rows.iter().take(limit).map(|row| {
+        let tilde = if row.estimated > 0.0 { "~" } else { "" };
         vec![
             percent(Some(row.own)),
             percent(Some(row.total)),
-            percent(Some(row.useful)),
-            percent(Some(row.empty_poll)),
+            format!("{tilde}{}", percent(Some(row.useful))),
+            format!("{tilde}{}", percent(Some(row.empty_poll))),
             label(row),
         ]
     }));

@@ -2,6 +2,7 @@
 //! right of it reads them.
 
 pub mod block;
+pub mod folded;
 pub mod format;
 pub mod reader;
 pub mod record;

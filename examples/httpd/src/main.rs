@@ -4,25 +4,28 @@
 //! then replies until SIGINT or SIGTERM, exit status 0; one line of totals for each SIGUSR1. What the server answers is `httpjob`'s business, each stack's
 //! main loop is in a file of its own.
 
+mod client;
 mod cpus;
+mod demikernel;
 mod fstack;
 mod ix;
 mod linux;
+mod lwip;
 mod mtcp;
 mod options;
+mod place;
 mod signals;
+mod smoltcp;
+mod tas;
 
 use clap::Parser;
 use options::{Options, Stack};
-use stack_netio::{DeviceSpec, Spread};
+use place::{DEFAULT, Place};
+use stack_netio::Spread;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// The servers' address on the networks that this project's harness makes.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 123, 0, 2);
-const PORT: u16 = 8080;
 
 /// Why a server did not begin or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,14 @@ enum Failure {
     Mtcp(#[from] mtcp::Error),
     #[error(transparent)]
     Ix(#[from] ix::Error),
+    #[error(transparent)]
+    Tas(#[from] tas::Error),
+    #[error(transparent)]
+    Demikernel(#[from] demikernel::Error),
+    #[error(transparent)]
+    Lwip(#[from] lwip::Error),
+    #[error(transparent)]
+    Smoltcp(#[from] smoltcp::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -71,9 +82,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Fstack => {
+            let place = Place::of(options).map_err(Failure::Use)?;
             let plan = fstack::Plan {
-                device: options.dev.clone().unwrap_or_else(own_tap),
-                listen: own_address(options)?,
+                device: place.device,
+                listen: place.listen,
                 body: options.body,
                 threads: usize::from(options.threads),
                 tx_delay: Duration::from_micros(options.tx_drain_us),
@@ -84,17 +96,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Mtcp => {
-            let device = options.dev.clone().unwrap_or_else(own_tap);
-            if device.spread != Spread::Hash {
-                return Err(Failure::Use(format!(
-                    "--dev {device}: mtcp shares nothing between cores and needs all frames of a flow on one queue; \
-                     leave out spread={}",
-                    device.spread
-                )));
-            }
+            let place = place_of_whole_flows("mtcp", options)?;
             let plan = mtcp::Plan {
-                device,
-                listen: own_address(options)?,
+                device: place.device,
+                listen: place.listen,
                 body: options.body,
                 threads: usize::from(options.threads),
                 options: options.mtcp.clone(),
@@ -104,17 +109,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
             Ok(server.run(signals)?)
         }
         Stack::Ix => {
-            let device = options.dev.clone().unwrap_or_else(own_tap);
-            if device.spread != Spread::Hash {
-                return Err(Failure::Use(format!(
-                    "--dev {device}: ix shares nothing between cores and needs all frames of a flow on one queue; \
-                     leave out spread={}",
-                    device.spread
-                )));
-            }
+            let place = place_of_whole_flows("ix", options)?;
             let plan = ix::Plan {
-                device,
-                listen: own_address(options)?,
+                device: place.device,
+                listen: place.listen,
                 threads: options.threads,
                 body: options.body,
                 own: options.ix,
@@ -123,30 +121,51 @@ fn serve(options: &Options) -> Result<(), Failure> {
             ready("ix", plan.listen);
             Ok(server.run(signals)?)
         }
+        Stack::Tas => {
+            let plan = tas::Plan::new(options).map_err(Failure::Use)?;
+            Ok(tas::serve(&plan, signals)?)
+        }
+        Stack::Demikernel => {
+            let place = Place::of_one_thread("demikernel", options).map_err(Failure::Use)?;
+            Err(demikernel::exec(&place, options.body, &options.demikernel).into())
+        }
+        Stack::Lwip => {
+            let place = Place::of_one_thread("lwip", options).map_err(Failure::Use)?;
+            let server = lwip::Server::bind(&place, options.body, &options.lwip)?;
+            ready("lwip", place.listen);
+            Ok(server.run(signals)?)
+        }
+        Stack::Smoltcp => {
+            let place = Place::of_one_thread("smoltcp", options).map_err(Failure::Use)?;
+            let server = smoltcp::Server::bind(&place, options.body, &options.smoltcp)?;
+            ready("smoltcp", place.listen);
+            Ok(server.run(signals)?)
+        }
     }
 }
 
-/// Where a stack of ours listens.
-fn own_address(options: &Options) -> Result<SocketAddrV4, Failure> {
-    let default = SocketAddrV4::new(ADDRESS, PORT);
-    let listen = options.listen.unwrap_or(default);
-    if listen.ip().is_unspecified() || listen.port() == 0 {
-        return Err(Failure::Use(format!(
-            "--listen {listen}: a stack of its own needs an address and a port of its own, as {default}"
-        )));
+/// The place for a stack that shares nothing between cores: all frames of a flow must come to one queue.
+fn place_of_whole_flows(stack: &str, options: &Options) -> Result<Place, Failure> {
+    let place = Place::of(options).map_err(Failure::Use)?;
+    match place.device.spread {
+        Spread::Hash => Ok(place),
+        other => Err(Failure::Use(format!(
+            "--dev {}: {stack} shares nothing between cores and needs all frames of a flow on one queue; leave out \
+             spread={other}",
+            place.device
+        ))),
     }
-    Ok(listen)
-}
-
-/// What a stack of ours serves on when nothing is said.
-fn own_tap() -> DeviceSpec {
-    DeviceSpec::tap("bpf0")
 }
 
 /// The harness's address where this machine has it, else loopback.
 fn linux_address() -> SocketAddrV4 {
-    let ours = UdpSocket::bind((ADDRESS, 0)).is_ok();
-    SocketAddrV4::new(if ours { ADDRESS } else { Ipv4Addr::LOCALHOST }, PORT)
+    let ours = UdpSocket::bind((*DEFAULT.ip(), 0)).is_ok();
+    let ip = if ours {
+        *DEFAULT.ip()
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    SocketAddrV4::new(ip, DEFAULT.port())
 }
 
 /// Tells whoever started us that connections are taken from now on.

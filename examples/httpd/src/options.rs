@@ -35,6 +35,14 @@ pub struct Options {
     pub mtcp: MtcpOptions,
     #[command(flatten)]
     pub ix: ix::IxOptions,
+    #[command(flatten)]
+    pub tas: crate::tas::TasOptions,
+    #[command(flatten)]
+    pub demikernel: crate::demikernel::DemikernelOptions,
+    #[command(flatten)]
+    pub lwip: crate::lwip::LwipOptions,
+    #[command(flatten)]
+    pub smoltcp: crate::smoltcp::SmoltcpOptions,
 }
 
 /// The stacks that are built in.
@@ -48,6 +56,14 @@ pub enum Stack {
     Mtcp,
     /// Run to completion in adaptive batches, one elastic thread a queue.
     Ix,
+    /// A service with a fast path and a slow path, the application in a process of its own.
+    Tas,
+    /// The real Demikernel, in a program of its own.
+    Demikernel,
+    /// The real lwIP.
+    Lwip,
+    /// The real smoltcp.
+    Smoltcp,
 }
 
 /// Longest body: what a thread's response buffer may hold.

@@ -8,7 +8,7 @@ use forge::{Forge, Random, flags};
 use netlab::{Interface, Lab, LabError, Namespace};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use server::Server;
-use stack_netio::{Device, Packet};
+use stack_netio::{Device, Offload, Packet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
@@ -60,7 +60,10 @@ impl Arena {
         let address = || Interface::named("ht-c")?.set_address(CLIENT.into(), 24);
         client.enter(address).unwrap().unwrap();
         let mac = space.enter(|| Interface::named("ht-s")?.mac());
-        let raw = client.enter(|| Packet::open("ht-c")).unwrap().unwrap();
+        let raw = client
+            .enter(|| Packet::open("ht-c", Offload::None))
+            .unwrap()
+            .unwrap();
         let mut httpd = space.command(env!("CARGO_BIN_EXE_httpd"));
         httpd.args(["--stack", stack, "--dev", "packet:ht-s"]);
         let server = Server::spawn(httpd);

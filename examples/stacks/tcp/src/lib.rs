@@ -23,8 +23,10 @@
 
 pub mod config;
 pub mod event;
+pub mod seq;
 pub mod sink;
 pub mod time;
+pub mod wire;
 
 mod buffer;
 mod congestion;
@@ -41,11 +43,9 @@ mod path_mtu;
 mod recovery;
 mod replies;
 mod rtt;
-mod seq;
 mod siphash;
 mod table;
 mod timers;
-mod wire;
 
 pub use config::{
     AckPolicy, Config, Congestion, KeepAlive, OutputMode, Policy, Recovery, RtoPolicy,

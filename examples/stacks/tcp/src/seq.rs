@@ -2,7 +2,7 @@
 
 /// A sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seq(pub u32);
+pub struct Seq(pub u32);
 
 impl Seq {
     /// `n` further on.

@@ -3,24 +3,24 @@
 //! In: a frame's bytes, which may be anything; out: headers whose lengths are true, or a reason to drop the frame. It
 //! refuses to know connections.
 
-pub(crate) mod arp;
+pub mod arp;
 pub(crate) mod checksum;
-pub(crate) mod icmp;
-pub(crate) mod ipv4;
-pub(crate) mod tcp;
+pub mod icmp;
+pub mod ipv4;
+pub mod tcp;
 
 /// Bytes of an Ethernet header.
-pub(crate) const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
 /// EtherType of IPv4.
-pub(crate) const TYPE_IPV4: u16 = 0x0800;
+pub const TYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
-pub(crate) const TYPE_ARP: u16 = 0x0806;
+pub const TYPE_ARP: u16 = 0x0806;
 /// Everybody's address.
-pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
+pub const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// Why a frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reject {
+pub enum Reject {
     /// Headers contradict themselves or the frame's length.
     Malformed,
     /// A checksum is wrong.
@@ -31,18 +31,18 @@ pub(crate) enum Reject {
 
 /// Two bytes, big end first; the caller has checked the length.
 #[inline(always)]
-pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+pub fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// Four bytes, big end first; the caller has checked the length.
 #[inline(always)]
-pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+pub fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// Destination, source and type of a frame that is long enough to have them.
-pub(crate) fn ethernet(frame: &[u8]) -> Option<([u8; 6], [u8; 6], u16)> {
+pub fn ethernet(frame: &[u8]) -> Option<([u8; 6], [u8; 6], u16)> {
     let head = frame.first_chunk::<ETHERNET>()?;
     let mac = |at: usize| {
         let mut mac = [0; 6];
@@ -53,7 +53,7 @@ pub(crate) fn ethernet(frame: &[u8]) -> Option<([u8; 6], [u8; 6], u16)> {
 }
 
 /// Writes an Ethernet header into the first bytes of a frame.
-pub(crate) fn write_ethernet(frame: &mut [u8], to: [u8; 6], from: [u8; 6], kind: u16) {
+pub fn write_ethernet(frame: &mut [u8], to: [u8; 6], from: [u8; 6], kind: u16) {
     frame[..6].copy_from_slice(&to);
     frame[6..12].copy_from_slice(&from);
     frame[12..14].copy_from_slice(&kind.to_be_bytes());

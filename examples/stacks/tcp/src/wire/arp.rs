@@ -3,11 +3,11 @@
 use super::{BROADCAST, ETHERNET, TYPE_ARP, be16, be32, write_ethernet};
 
 /// Bytes of a frame with an ARP packet.
-pub(crate) const FRAME: usize = ETHERNET + 28;
+pub const FRAME: usize = ETHERNET + 28;
 
 /// A request or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arp {
+pub struct Arp {
     /// Asks rather than answers.
     pub request: bool,
     /// Who says it.

@@ -8,13 +8,13 @@ use super::{Reject, be16, be32, ipv4};
 use crate::seq::Seq;
 
 /// Bytes of a header.
-pub(crate) const HEADER: usize = 8;
+pub const HEADER: usize = 8;
 /// Bytes of the offending packet's payload that an error quotes at least.
-pub(crate) const QUOTED: usize = 8;
+pub const QUOTED: usize = 8;
 
 /// What an ICMP message asks of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Icmp {
+pub enum Icmp {
     /// Send the same back.
     Echo,
     /// A TCP segment of ours did not arrive.
@@ -25,7 +25,7 @@ pub(crate) enum Icmp {
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// The peer has no such port or protocol: for good (RFC 1122 4.2.3.9).
     Refused,
     /// The network cannot bring it there now.
@@ -36,11 +36,16 @@ pub(crate) enum Problem {
 
 /// The segment that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quoted {
+pub struct Quoted {
+    /// The sender's address: ours.
     pub source: u32,
+    /// Our port.
     pub source_port: u16,
+    /// The peer's address.
     pub destination: u32,
+    /// The peer's port.
     pub destination_port: u16,
+    /// First byte's number.
     pub seq: Seq,
 }
 
@@ -83,7 +88,7 @@ impl Quoted {
 }
 
 /// Writes "destination unreachable" with this code about a packet, as much of it as fits.
-pub(crate) fn write_unreachable(bytes: &mut [u8], code: u8, packet: &[u8]) {
+pub fn write_unreachable(bytes: &mut [u8], code: u8, packet: &[u8]) {
     bytes[..HEADER].copy_from_slice(&[3, code, 0, 0, 0, 0, 0, 0]);
     let quoted = &packet[..bytes.len() - HEADER];
     bytes[HEADER..].copy_from_slice(quoted);
@@ -92,7 +97,7 @@ pub(crate) fn write_unreachable(bytes: &mut [u8], code: u8, packet: &[u8]) {
 }
 
 /// Writes the answer to an echo request.
-pub(crate) fn write_echo(bytes: &mut [u8], request: &[u8]) {
+pub fn write_echo(bytes: &mut [u8], request: &[u8]) {
     bytes.copy_from_slice(request);
     bytes[..4].fill(0);
     let check = finish(sum(bytes, 0));

@@ -4,18 +4,18 @@ use super::checksum::{finish, sum};
 use super::{Reject, be16, be32};
 
 /// Bytes of a header without options.
-pub(crate) const HEADER: usize = 20;
+pub const HEADER: usize = 20;
 /// Protocol number of TCP.
-pub(crate) const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 /// Congestion bits of a sender that understands marks, and of a packet that was marked.
-pub(crate) const CAPABLE: u8 = 2;
+pub const CAPABLE: u8 = 2;
 const MARKED: u8 = 3;
 /// Protocol number of ICMP.
-pub(crate) const ICMP: u8 = 1;
+pub const ICMP: u8 = 1;
 
 /// A packet whose header is sound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Packet<'a> {
+pub struct Packet<'a> {
     /// From.
     pub source: u32,
     /// To.
@@ -61,12 +61,16 @@ impl<'a> Packet<'a> {
 
 /// Everything in a header to write.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
+pub struct Header {
+    /// From.
     pub source: u32,
+    /// To.
     pub destination: u32,
+    /// What is in it.
     pub protocol: u8,
     /// Bytes of the packet, header included.
     pub total: usize,
+    /// Identification.
     pub id: u16,
     /// Congestion bits.
     pub congestion: u8,

@@ -5,26 +5,31 @@ use super::{Reject, be16, be32};
 use crate::seq::Seq;
 
 /// Bytes of a header without options.
-pub(crate) const HEADER: usize = 20;
+pub const HEADER: usize = 20;
 /// Most SACK blocks that fit beside timestamps.
-pub(crate) const SACK_BLOCKS: usize = 3;
+pub const SACK_BLOCKS: usize = 3;
 
 /// Control bits.
-pub(crate) mod flags {
-    pub(crate) const FIN: u8 = 1;
-    pub(crate) const SYN: u8 = 2;
-    pub(crate) const RST: u8 = 4;
-    pub(crate) const PSH: u8 = 8;
-    pub(crate) const ACK: u8 = 16;
+pub mod flags {
+    /// The sender sends no more.
+    pub const FIN: u8 = 1;
+    /// The first segment of a connection.
+    pub const SYN: u8 = 2;
+    /// There is no such connection.
+    pub const RST: u8 = 4;
+    /// Hand over at once.
+    pub const PSH: u8 = 8;
+    /// The acknowledgement means something.
+    pub const ACK: u8 = 16;
     /// The sender has seen congestion marks (RFC 3168); on a SYN with CWR: it would tell.
-    pub(crate) const ECE: u8 = 64;
+    pub const ECE: u8 = 64;
     /// The sender has slowed down because of that.
-    pub(crate) const CWR: u8 = 128;
+    pub const CWR: u8 = 128;
 }
 
 /// Options that we understand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Options {
+pub struct Options {
     /// Largest payload the sender takes.
     pub mss: Option<u16>,
     /// Shift of the sender's window.
@@ -39,18 +44,24 @@ pub(crate) struct Options {
 
 /// A segment whose header is sound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment<'a> {
+pub struct Segment<'a> {
+    /// From.
     pub source_port: u16,
+    /// To.
     pub destination_port: u16,
+    /// First byte's number.
     pub seq: Seq,
+    /// Next byte expected, if `flags` has ACK.
     pub ack: Seq,
+    /// Control bits.
     pub flags: u8,
+    /// Window, as it stands in the header.
     pub window: u16,
+    /// Options.
     pub options: Options,
     /// The packet that brought it was marked by a congested router.
     pub marked: bool,
-    /// Ethernet address that it came from.
-    pub from: [u8; 6],
+    /// What follows the header.
     pub payload: &'a [u8],
 }
 
@@ -78,7 +89,6 @@ impl<'a> Segment<'a> {
             window: be16(bytes, 14),
             options: options(&bytes[HEADER..header]),
             marked: false,
-            from: [0; 6],
             payload: &bytes[header..],
         })
     }
@@ -90,6 +100,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Sequence numbers that the segment takes up.
+    #[expect(clippy::len_without_is_empty, reason = "a distance, not a container")]
     #[inline(always)]
     pub fn len(&self) -> u32 {
         self.payload.len() as u32
@@ -135,6 +146,10 @@ fn options(mut bytes: &[u8]) -> Options {
 
 impl Options {
     /// Bytes that they take, a multiple of four.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "bytes on the wire, not entries"
+    )]
     pub fn len(&self) -> usize {
         let blocks = self.sack.iter().flatten().count();
         let sack = if blocks > 0 { 4 + 8 * blocks } else { 0 };
@@ -180,13 +195,20 @@ impl Options {
 
 /// Everything in a header to write.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
+pub struct Header {
+    /// From.
     pub source_port: u16,
+    /// To.
     pub destination_port: u16,
+    /// First byte's number.
     pub seq: Seq,
+    /// Next byte expected, if `flags` has ACK.
     pub ack: Seq,
+    /// Control bits.
     pub flags: u8,
+    /// Window, as it stands in the header.
     pub window: u16,
+    /// Options.
     pub options: Options,
 }
 

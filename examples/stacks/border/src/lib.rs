@@ -1,0 +1,21 @@
+//! The device side of stacks that nobody here wrote, with the probes that a stack of ours has inside.
+//!
+//! In: a [`Device`](stack_netio::Device), frames on their way into and out of a stack that cannot be changed; out: bursts,
+//! and for each TCP segment that crosses the border what it says: [`Port`]. A [`Watch`] remembers enough of each
+//! connection to tell bytes newly acknowledged, bytes in flight, retransmissions and pure ACKs apart.
+//!
+//! What stays inside of the stack stays unknown: events have 0 for the congestion window. It refuses to change frames,
+//! other than to complete their TCP checksum when asked: [`checksum`].
+
+mod app;
+pub mod checksum;
+mod port;
+mod segment;
+mod tally;
+mod watch;
+
+pub use app::{App, Connection};
+pub use port::{Port, Trigger};
+pub use segment::{Segment, flags};
+pub use tally::Tally;
+pub use watch::{Kind, Sent, Watch};

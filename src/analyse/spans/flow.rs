@@ -1,0 +1,367 @@
+//! One flow's events into requests.
+//!
+//! In: a flow's events in the order of time; out: [`Request`]s with the stamps of their way. A request begins with the
+//! segment (or the delivery) that the application has not begun to handle yet, and ends with the last segment that left
+//! before the next one came in. Several requests in one segment are *pipelined*: they share its arrival. Several
+//! segments before one request are *split*: the request began with the first.
+
+use std::collections::VecDeque;
+
+/// Where a request's bytes came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// The burst it came in.
+    pub rx: Option<u64>,
+    /// TCP saw it.
+    pub tcp_in: Option<u64>,
+    /// It was made ready for the application.
+    pub deliver: Option<u64>,
+    /// The ring that saw it first.
+    pub ring: u32,
+}
+
+impl Arrival {
+    fn first(&self) -> Option<u64> {
+        self.rx.or(self.tcp_in).or(self.deliver)
+    }
+}
+
+/// One request's way; stamps are counter values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The flow.
+    pub flow: u32,
+    /// How it came in.
+    pub arrival: Arrival,
+    /// The application's thread was woken up, after the delivery.
+    pub wake: Option<u64>,
+    /// The application began.
+    pub app_start: u64,
+    /// The application was done.
+    pub app_end: Option<u64>,
+    /// The last segment of the reply left TCP.
+    pub last_out: Option<u64>,
+    /// The device took it.
+    pub tx: Option<u64>,
+    /// Ring of the application's thread.
+    pub app_ring: u32,
+    /// Ring of the thread that sent.
+    pub out_ring: Option<u32>,
+    /// Bytes that the application wrote.
+    pub owed: u64,
+    /// Bytes that left.
+    pub out: u64,
+    /// Data segments of the reply.
+    pub segments: u32,
+    /// Segments with nothing but an ACK since it came in.
+    pub acks: u32,
+    /// Whether it shares its arrival with the one before it.
+    pub pipelined: bool,
+    /// Whether it came in several segments.
+    pub split: bool,
+    number: u64,
+}
+
+impl Request {
+    /// When it began.
+    pub fn start(&self) -> u64 {
+        self.arrival
+            .first()
+            .unwrap_or(self.app_start)
+            .min(self.app_start)
+    }
+
+    fn replied(&self) -> bool {
+        self.app_end.is_some() && self.out >= self.owed
+    }
+}
+
+/// Most requests of a flow in the making, and most segments that no one has looked at.
+const MOST: usize = 1024;
+
+/// A flow's state.
+#[derive(Clone, Debug, Default)]
+pub struct FlowState {
+    arrivals: VecDeque<Arrival>,
+    /// The arrival that the last request took, for those pipelined behind it.
+    last_arrival: Option<Arrival>,
+    open: VecDeque<Request>,
+    /// The flow's stack reports segments: replies end with one.
+    has_segments: bool,
+    acks: u32,
+    count: u64,
+    /// Requests that cannot be told any more: too many at once.
+    pub overrun: u64,
+}
+
+impl FlowState {
+    /// A segment with data came in.
+    pub fn tcp_in(&mut self, tsc: u64, rx: Option<u64>, ring: u32, out: &mut impl FnMut(Request)) {
+        self.has_segments = true;
+        self.close_replied(out);
+        self.arrive(Arrival {
+            rx,
+            tcp_in: Some(tsc),
+            deliver: None,
+            ring,
+        });
+    }
+
+    /// Data was made ready for the application.
+    pub fn deliver(&mut self, tsc: u64, ring: u32, out: &mut impl FnMut(Request)) {
+        if let Some(arrival) = self.arrivals.iter_mut().find(|a| a.deliver.is_none()) {
+            arrival.deliver = Some(tsc);
+            return;
+        }
+        if !self.has_segments {
+            self.close_replied(out);
+            self.arrive(Arrival {
+                deliver: Some(tsc),
+                ring,
+                ..Arrival::default()
+            });
+        }
+    }
+
+    fn arrive(&mut self, arrival: Arrival) {
+        if self.arrivals.len() == MOST {
+            self.arrivals.pop_front();
+            self.overrun += 1;
+        }
+        self.arrivals.push_back(arrival);
+    }
+
+    /// The application begins to handle a request; `wake` is when its thread last woke up.
+    pub fn app_start(
+        &mut self,
+        flow: u32,
+        tsc: u64,
+        wake: Option<u64>,
+        ring: u32,
+        out: &mut impl FnMut(Request),
+    ) {
+        // A reply that left TCP may still wait for the device; one that the kernel took does not.
+        if !self.has_segments {
+            self.close_replied(out);
+        }
+        let waiting = self
+            .arrivals
+            .iter()
+            .take_while(|a| a.first() <= Some(tsc))
+            .count();
+        let (arrival, pipelined) = match self.arrivals.pop_front().filter(|_| waiting > 0) {
+            Some(arrival) => (arrival, false),
+            None => (
+                self.last_arrival.unwrap_or_default(),
+                self.last_arrival.is_some(),
+            ),
+        };
+        self.last_arrival = Some(arrival);
+        if self.open.len() == MOST {
+            self.open.pop_front();
+            self.overrun += 1;
+        }
+        self.count += 1;
+        self.open.push_back(Request {
+            flow,
+            arrival,
+            wake: wake.filter(|w| arrival.deliver.is_some_and(|d| *w > d) && *w <= tsc),
+            app_start: tsc,
+            app_ring: ring,
+            pipelined,
+            acks: std::mem::take(&mut self.acks),
+            number: self.count,
+            ..Request::default()
+        });
+    }
+
+    /// The application is done with the request that it began last.
+    pub fn app_end(&mut self, tsc: u64, bytes: u32, out: &mut impl FnMut(Request)) {
+        let has_segments = self.has_segments;
+        let Some(request) = self.open.iter_mut().rev().find(|r| r.app_end.is_none()) else {
+            return;
+        };
+        request.app_end = Some(tsc);
+        request.owed = u64::from(bytes);
+        if !has_segments {
+            request.out = request.owed;
+            self.close_replied(out);
+        }
+    }
+
+    /// A segment with `len` bytes of data left TCP. Gives the first and the last request it is of, for the burst that will
+    /// take it.
+    pub fn data_out(&mut self, tsc: u64, len: u32, ring: u32) -> Option<(u64, u64)> {
+        self.has_segments = true;
+        let owing = self.open.iter().position(|r| !r.replied());
+        let at = owing.or(self.open.len().checked_sub(1))?;
+        let request = &mut self.open[at];
+        request.last_out = Some(tsc);
+        request.out_ring = Some(ring);
+        request.tx = None;
+        request.out += u64::from(len);
+        request.segments += 1;
+        let number = request.number;
+        let mut last = number;
+        // One segment may carry the end of one reply and the beginning of the next.
+        let mut more = request.out.saturating_sub(request.owed);
+        let told = request.app_end.is_some();
+        if told && more > 0 && at + 1 < self.open.len() {
+            self.open[at].out = self.open[at].owed;
+            for next in self.open.iter_mut().skip(at + 1) {
+                next.last_out = Some(tsc);
+                next.out_ring = Some(ring);
+                next.segments += 1;
+                next.tx = None;
+                last = next.number;
+                let takes = if next.app_end.is_some() {
+                    more.min(next.owed)
+                } else {
+                    more
+                };
+                next.out += takes;
+                more -= takes;
+                if more == 0 {
+                    break;
+                }
+            }
+        }
+        Some((number, last))
+    }
+
+    /// A segment with nothing but an ACK left.
+    pub fn ack_out(&mut self) {
+        match self.open.back_mut().filter(|r| r.app_end.is_none()) {
+            Some(request) => request.acks += 1,
+            None => self.acks += 1,
+        }
+    }
+
+    /// The device took a frame of requests `first` to `last`.
+    pub fn taken(&mut self, (first, last): (u64, u64), tsc: u64) {
+        let of = |r: &&mut Request| (first..=last).contains(&r.number);
+        self.open
+            .iter_mut()
+            .filter(of)
+            .for_each(|r| r.tx = Some(tsc));
+    }
+
+    /// All that was replied to is closed: the next request has come, so the reply is over. What came in before the last
+    /// of them began and was not taken by another belongs to it: it was split.
+    fn close_replied(&mut self, out: &mut impl FnMut(Request)) {
+        while self.open.front().is_some_and(Request::replied) {
+            let Some(mut request) = self.open.pop_front() else {
+                return;
+            };
+            if self.open.is_empty() {
+                while (self.arrivals.front()).is_some_and(|a| a.first() <= Some(request.app_start))
+                {
+                    self.arrivals.pop_front();
+                    request.split = true;
+                }
+            }
+            out(request);
+        }
+    }
+
+    /// The recording is over: gives what is whole and counts what is not.
+    pub fn finish(&mut self, out: &mut impl FnMut(Request)) -> u64 {
+        self.close_replied(out);
+        self.open.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> (FlowState, Vec<Request>) {
+        (FlowState::default(), Vec::new())
+    }
+
+    /// One request after the other: each ends with the last segment before the next one comes.
+    #[test]
+    fn plain() {
+        let (mut flow, mut done) = flow();
+        for start in [100, 200] {
+            flow.tcp_in(start, Some(start - 5), 0, &mut |r| done.push(r));
+            flow.deliver(start + 3, 0, &mut |r| done.push(r));
+            flow.ack_out();
+            flow.app_start(7, start + 10, None, 0, &mut |r| done.push(r));
+            flow.data_out(start + 15, 60, 0);
+            flow.app_end(start + 20, 100, &mut |r| done.push(r));
+            let number = flow.data_out(start + 25, 40, 0).unwrap();
+            flow.taken(number, start + 30);
+        }
+        assert_eq!((done.len(), flow.finish(&mut |r| done.push(r))), (1, 0));
+        assert_eq!(done.len(), 2);
+        let first = done[0];
+        assert_eq!(
+            (first.start(), first.app_start, first.last_out, first.tx),
+            (95, 110, Some(125), Some(130))
+        );
+        assert_eq!(
+            (first.segments, first.acks, first.pipelined, first.split),
+            (2, 1, false, false)
+        );
+    }
+
+    /// Two requests in one segment share its arrival; each has its own part of the reply, even in one segment.
+    #[test]
+    fn pipelined() {
+        let (mut flow, mut done) = flow();
+        flow.tcp_in(100, None, 0, &mut |r| done.push(r));
+        flow.deliver(101, 0, &mut |r| done.push(r));
+        for start in [110, 120] {
+            flow.app_start(7, start, None, 0, &mut |r| done.push(r));
+            flow.app_end(start + 5, 100, &mut |r| done.push(r));
+        }
+        let number = flow.data_out(130, 200, 0).unwrap();
+        flow.taken(number, 140);
+        flow.finish(&mut |r| done.push(r));
+        let seen: Vec<_> = done
+            .iter()
+            .map(|r| (r.start(), r.pipelined, r.last_out, r.tx))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (100, false, Some(130), Some(140)),
+                (100, true, Some(130), Some(140))
+            ]
+        );
+    }
+
+    /// A request in two segments began with the first, and the second is not taken for another request.
+    #[test]
+    fn split() {
+        let (mut flow, mut done) = flow();
+        flow.tcp_in(100, None, 0, &mut |r| done.push(r));
+        flow.tcp_in(104, None, 0, &mut |r| done.push(r));
+        flow.app_start(7, 110, None, 0, &mut |r| done.push(r));
+        flow.app_end(115, 10, &mut |r| done.push(r));
+        flow.data_out(116, 10, 0);
+        flow.tcp_in(200, None, 0, &mut |r| done.push(r));
+        flow.app_start(7, 210, None, 0, &mut |r| done.push(r));
+        flow.app_end(215, 10, &mut |r| done.push(r));
+        assert_eq!(flow.finish(&mut |r| done.push(r)), 1);
+        assert_eq!(done.len(), 1);
+        assert!(done[0].split && done[0].start() == 100, "{done:?}");
+        assert_eq!(flow.open[0].start(), 200);
+    }
+
+    /// Without a stack that reports segments a request goes from its delivery to the application's end; the time until
+    /// its thread woke up is told apart.
+    #[test]
+    fn sockets_of_the_kernel() {
+        let (mut flow, mut done) = flow();
+        flow.deliver(100, 1, &mut |r| done.push(r));
+        flow.app_start(7, 120, Some(110), 1, &mut |r| done.push(r));
+        flow.app_end(130, 500, &mut |r| done.push(r));
+        assert_eq!(done.len(), 1);
+        assert_eq!(
+            (done[0].start(), done[0].wake, done[0].app_end),
+            (100, Some(110), Some(130))
+        );
+    }
+}

@@ -1,0 +1,531 @@
+//! Requests on their way through threads and processes, and where each of them spent its time.
+//!
+//! In: the records of low rate and every ring's slots, block by block; out: [`Spans`]: how many requests, how they were
+//! whole, split, pipelined, torn or cut off, and histograms of each stage and of the whole way. Work is told from waiting
+//! at every hand-over. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
+
+pub mod flow;
+pub mod order;
+
+use super::packs::Packs;
+use crate::trace::record::{Meta, Pid, Ring, Tid};
+use crate::units::{ClockMap, Cycles, Nanos};
+use bypassprof_wire::{Decoder, Point, Slot, Tsc, points};
+use flow::{FlowState, Request};
+use hdrhistogram::Histogram;
+use order::{Order, Stamped};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// A ring that is silent is waited for so long.
+pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
+/// Events of one ring are at most so far out of order: a round that handles a full burst.
+const SLACK: Nanos = Nanos::from_ns(20_000_000);
+/// Flows followed at a time; the one that was silent longest makes room.
+const MOST_FLOWS: usize = 1 << 20;
+/// Bursts of a ring that segments can still name, and frames that wait for one.
+const MOST_BURSTS: usize = 256;
+const MOST_FRAMES: usize = 1 << 16;
+
+/// Whether time in a stage is spent or waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something is done for the request.
+    Work,
+    /// It waits for something.
+    Wait,
+}
+
+/// A part of a request's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name in outputs.
+    pub name: &'static str,
+    /// Work or waiting.
+    pub kind: Kind,
+    /// From where to where.
+    pub what: &'static str,
+}
+
+/// All stages in the order of the way; the last is the whole of it.
+pub const STAGES: &[Stage] = &[
+    Stage {
+        name: "receive",
+        kind: Kind::Work,
+        what: "the receive burst to TCP: driver, Ethernet, IP, frames of the same burst before it",
+    },
+    Stage {
+        name: "tcp_in",
+        kind: Kind::Work,
+        what: "TCP to made ready for the application",
+    },
+    Stage {
+        name: "wait_wakeup",
+        kind: Kind::Wait,
+        what: "made ready to the application's thread running again",
+    },
+    Stage {
+        name: "wait_app",
+        kind: Kind::Wait,
+        what: "made ready (or awake) to the application beginning: queues and requests before it",
+    },
+    Stage {
+        name: "app",
+        kind: Kind::Work,
+        what: "the application's beginning to its end, its calls into the stack included",
+    },
+    Stage {
+        name: "wait_send",
+        kind: Kind::Wait,
+        what: "the application's end to the reply's last segment: send buffer, windows, the stack's turn",
+    },
+    Stage {
+        name: "wait_drain",
+        kind: Kind::Wait,
+        what: "the last segment to the burst that gave it to the device",
+    },
+    Stage {
+        name: "total",
+        kind: Kind::Work,
+        what: "all of the above",
+    },
+];
+
+/// Which requests count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Only those that took at least so long.
+    pub at_least: Option<Nanos>,
+    /// Only those of one flow.
+    pub flow: Option<u32>,
+    /// Only those that began in this part of the recording, from its start.
+    pub window: Option<(Nanos, Nanos)>,
+}
+
+/// How many requests, and of what kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Told from beginning to end and passed the filter: these are in the histograms.
+    pub complete: u64,
+    /// Of these, shared a segment with the one before.
+    pub pipelined: u64,
+    /// Of these, came in several segments.
+    pub split: u64,
+    /// Left out: events were lost on their way.
+    pub torn: u64,
+    /// Left out: still on their way at the end of the recording, or given up for want of room.
+    pub unfinished: u64,
+    /// Left out: nothing tells how they came in.
+    pub headless: u64,
+    /// Data segments of replies.
+    pub segments: u64,
+    /// Segments with nothing but an ACK.
+    pub acks: u64,
+    /// Events that came too late to be put in their place.
+    pub late: u64,
+}
+
+/// One request's stages, in ns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// The flow.
+    pub flow: u32,
+    /// When it began, from the recording's start.
+    pub began: Nanos,
+    /// Length of each of [`STAGES`] but the last; `None` where nothing tells.
+    pub stages: [Option<u64>; STAGES.len() - 1],
+    /// Its whole length.
+    pub total: u64,
+    /// Thread that received, thread that handled, thread that sent.
+    pub threads: [String; 3],
+    /// Data segments of the reply, and ACKs on their own.
+    pub segments: (u32, u32),
+}
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct Spans {
+    /// How many, of what kind.
+    pub counts: Counts,
+    /// For each of [`STAGES`], lengths in ns of those requests of which it is known.
+    pub stages: Vec<Histogram<u64>>,
+    /// Frames in non-empty receive bursts, and in transmit bursts.
+    pub bursts: [Histogram<u64>; 2],
+    /// The slowest requests, slowest first.
+    pub slowest: Vec<Timeline>,
+    /// Rings with events.
+    pub rings: usize,
+}
+
+struct RingState {
+    name: String,
+    decoder: Decoder,
+    next_slot: u64,
+    own: HashMap<u16, Point>,
+    /// First frame, frames and stamp of receive bursts.
+    received: VecDeque<(u32, u32, u64)>,
+    /// Frames that left TCP and wait for their burst.
+    sent: VecDeque<(u32, u32, (u64, u64))>,
+    wake: Option<u64>,
+    lost: Option<u64>,
+}
+
+/// The pass over a recording's rings.
+pub struct Pass {
+    clock: Option<ClockMap>,
+    started: Nanos,
+    filter: Filter,
+    show: usize,
+    rings: BTreeMap<u32, RingState>,
+    order: Order,
+    flows: HashMap<u32, FlowState>,
+    spans: Spans,
+}
+
+fn histogram() -> Histogram<u64> {
+    // Three digits, as long as need be: the only error is a number of digits that does not exist.
+    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits"))
+}
+
+impl Pass {
+    /// Prepares a pass; `show` is how many of the slowest requests are kept.
+    pub fn new(metas: &[Meta], packs: &Packs, filter: Filter, show: usize) -> Pass {
+        let mut pairs = Vec::new();
+        let mut names: HashMap<(Pid, Tid), String> = HashMap::new();
+        let mut started = Nanos::default();
+        let mut rings = Vec::new();
+        for meta in metas {
+            match meta {
+                Meta::Session(session) => started = session.started,
+                Meta::Clock(pair) => pairs.push(*pair),
+                Meta::Thread(t) if !t.name.is_empty() => {
+                    names.insert((t.pid, t.tid), t.name.clone());
+                }
+                Meta::Ring(ring) => rings.push(ring),
+                _ => {}
+            }
+        }
+        let clock = ClockMap::fit(&pairs);
+        let ticks = |length: Nanos| {
+            let per_ns = clock.map_or(1.0, |c| 1.0 / c.ns_per_tick());
+            (length.ns() as f64 * per_ns) as u64
+        };
+        let mut pass = Pass {
+            order: Order::new(ticks(SLACK), ticks(WINDOW)),
+            clock,
+            started,
+            filter,
+            show,
+            rings: BTreeMap::new(),
+            flows: HashMap::new(),
+            spans: Spans {
+                counts: Counts::default(),
+                stages: STAGES.iter().map(|_| histogram()).collect(),
+                bursts: [histogram(), histogram()],
+                slowest: Vec::new(),
+                rings: 0,
+            },
+        };
+        // Points mean the same whatever stack is recognised: every pack may translate.
+        let all: Vec<_> = packs.all().iter().collect();
+        let rules = super::packs::Rules::of(&all);
+        for ring in rings {
+            let name = names.get(&(ring.pid, ring.tid)).cloned();
+            pass.add_ring(ring, name.unwrap_or_else(|| ring.name.clone()), &rules);
+        }
+        pass
+    }
+
+    fn add_ring(&mut self, ring: &Ring, name: String, rules: &super::packs::Rules) {
+        self.order.ring(ring.ring);
+        let meaning = |p: &crate::trace::record::OwnPoint| Some((p.id, rules.meaning(&p.name)?));
+        self.rings.insert(
+            ring.ring,
+            RingState {
+                name,
+                decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
+                next_slot: ring.first_slot,
+                own: ring.points.iter().filter_map(meaning).collect(),
+                received: VecDeque::new(),
+                sent: VecDeque::new(),
+                wake: None,
+                lost: None,
+            },
+        );
+    }
+
+    /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
+    pub fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) {
+        let Some(state) = self.rings.get_mut(&ring) else {
+            return;
+        };
+        if first > state.next_slot {
+            state.decoder.gap();
+            state.lost = Some(u64::MAX);
+        }
+        state.next_slot = first.saturating_add(slots.len() as u64);
+        let (order, own) = (&mut self.order, &state.own);
+        for &slot in slots {
+            state.decoder.push(slot, &mut |event| {
+                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
+                order.push(ring, &event, point);
+            });
+        }
+        self.settle(false);
+    }
+
+    fn settle(&mut self, all: bool) {
+        let mut settled = Vec::new();
+        let mut take = |event| settled.push(event);
+        if all {
+            self.order.finish(&mut take);
+        } else {
+            self.order.settle(&mut take);
+        }
+        settled.into_iter().for_each(|event| self.event(event));
+    }
+
+    /// Events that wait to be put in order.
+    pub fn waiting(&self) -> usize {
+        self.order.waiting()
+    }
+
+    fn event(&mut self, e: Stamped) {
+        let Some(ring) = self.rings.get_mut(&e.ring) else {
+            return;
+        };
+        if ring.lost == Some(u64::MAX) {
+            // A gap in the file: all before the next event is in doubt.
+            ring.lost = Some(e.tsc);
+        }
+        let mut done = Vec::new();
+        let mut out = |request| done.push(request);
+        match e.point {
+            points::LOST => {
+                ring.lost = Some(e.tsc);
+                ring.sent.clear();
+            }
+            points::RX_BURST => {
+                let frames = e.flow & 0xfff;
+                self.spans.bursts[0].saturating_record(u64::from(frames));
+                push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
+            }
+            points::TX_BURST => {
+                self.spans.bursts[1].saturating_record(u64::from((e.flow >> 12) & 0xfff));
+                let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
+                self.burst_taken(e.ring, first, accepted, e.tsc);
+            }
+            points::WAKE => ring.wake = Some(e.tsc),
+            points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
+                let rx = ring.received.iter().rev();
+                let rx = rx.filter(|(first, n, _)| e.args[0].wrapping_sub(*first) < *n);
+                let rx = rx.map(|(.., tsc)| *tsc).next();
+                self.flow(e.flow).tcp_in(e.tsc, rx, e.ring, &mut out);
+            }
+            points::DELIVER if e.args[0] > 0 => self.flow(e.flow).deliver(e.tsc, e.ring, &mut out),
+            points::APP_START => {
+                let wake = ring.wake;
+                self.flow(e.flow)
+                    .app_start(e.flow, e.tsc, wake, e.ring, &mut out);
+            }
+            points::APP_END => self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out),
+            points::TCP_OUT => self.segment_out(&e),
+            _ => {}
+        }
+        done.into_iter().for_each(|request| self.done(&request));
+    }
+
+    fn flow(&mut self, flow: u32) -> &mut FlowState {
+        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&flow) {
+            // Which one is arbitrary; that there is an end to memory is not.
+            if let Some(victim) = self.flows.keys().next().copied() {
+                self.close(victim);
+            }
+        }
+        self.flows.entry(flow).or_default()
+    }
+
+    fn close(&mut self, flow: u32) {
+        if let Some(mut state) = self.flows.remove(&flow) {
+            let mut done = Vec::new();
+            self.spans.counts.unfinished += state.finish(&mut |r| done.push(r)) + state.overrun;
+            done.iter().for_each(|request| self.done(request));
+        }
+    }
+
+    fn segment_out(&mut self, e: &Stamped) {
+        let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
+        match kind {
+            0 if len > 0 => {
+                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring);
+                if let (Some(requests), Some(ring)) = (requests, self.rings.get_mut(&e.ring)) {
+                    push(&mut ring.sent, (e.args[0], e.flow, requests), MOST_FRAMES);
+                }
+            }
+            1 => {
+                self.spans.counts.acks += 1;
+                self.flow(e.flow).ack_out();
+            }
+            _ => {}
+        }
+    }
+
+    /// Frames from `first` on were given to the device.
+    fn burst_taken(&mut self, ring: u32, first: u32, accepted: u32, tsc: u64) {
+        let Some(ring) = self.rings.get_mut(&ring) else {
+            return;
+        };
+        while let Some(&(frame, flow, requests)) = ring.sent.front() {
+            let distance = frame.wrapping_sub(first);
+            // Frames before the burst can no longer be in one.
+            let before = distance > u32::MAX / 2;
+            if !before && distance >= accepted {
+                break;
+            }
+            ring.sent.pop_front();
+            if !before && let Some(state) = self.flows.get_mut(&flow) {
+                state.taken(requests, tsc);
+            }
+        }
+    }
+
+    fn ns(&self, ticks: u64) -> u64 {
+        match &self.clock {
+            Some(clock) => clock.length(Cycles::from_ticks(ticks)).ns(),
+            None => ticks,
+        }
+    }
+
+    fn since_start(&self, tsc: u64) -> Nanos {
+        match &self.clock {
+            Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
+            None => Nanos::from_ns(tsc),
+        }
+    }
+
+    fn done(&mut self, request: &Request) {
+        let start = request.start();
+        let (Some(_), Some(app_end)) = (
+            request.arrival.deliver.or(request.arrival.tcp_in),
+            request.app_end,
+        ) else {
+            self.spans.counts.headless += 1;
+            return;
+        };
+        let lost_in = |ring: u32| self.rings.get(&ring).and_then(|r| r.lost) >= Some(start);
+        let rings = [
+            Some(request.arrival.ring),
+            Some(request.app_ring),
+            request.out_ring,
+        ];
+        if rings.into_iter().flatten().any(lost_in) {
+            self.spans.counts.torn += 1;
+            return;
+        }
+        let began = self.since_start(start);
+        let inside = |(from, to): (Nanos, Nanos)| (from..to).contains(&began);
+        if self.filter.flow.is_some_and(|f| f != request.flow)
+            || !self.filter.window.is_none_or(inside)
+        {
+            return;
+        }
+        // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the application
+        // is done with it.
+        let ends = [
+            request.arrival.rx.and(request.arrival.tcp_in),
+            request.arrival.tcp_in.and(request.arrival.deliver),
+            request.wake,
+            Some(request.app_start),
+            Some(app_end),
+            request.last_out,
+            request.tx,
+        ];
+        let mut at = start;
+        let stages = ends.map(|end| {
+            let end = end?.max(at);
+            let length = end - std::mem::replace(&mut at, end);
+            Some(self.ns(length))
+        });
+        let total = self.ns(at - start);
+        if self.filter.at_least.is_some_and(|least| total < least.ns()) {
+            return;
+        }
+        let counts = &mut self.spans.counts;
+        counts.complete += 1;
+        counts.pipelined += u64::from(request.pipelined);
+        counts.split += u64::from(request.split);
+        counts.segments += u64::from(request.segments);
+        let lengths = stages.iter().copied().chain([Some(total)]);
+        for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
+            if let Some(length) = length {
+                histogram.saturating_record(length);
+            }
+        }
+        self.keep(request, began, stages, total);
+    }
+
+    /// Keeps a request if it is among the slowest.
+    fn keep(
+        &mut self,
+        request: &Request,
+        began: Nanos,
+        stages: [Option<u64>; STAGES.len() - 1],
+        total: u64,
+    ) {
+        let full = self.spans.slowest.len() >= self.show;
+        if self.show == 0 || (full && self.spans.slowest.last().is_some_and(|l| l.total >= total)) {
+            return;
+        }
+        let name = |ring: Option<u32>| {
+            let ring = ring.and_then(|r| self.rings.get(&r));
+            ring.map_or_else(String::new, |r| r.name.clone())
+        };
+        let rings = [
+            Some(request.arrival.ring),
+            Some(request.app_ring),
+            request.out_ring,
+        ];
+        let timeline = Timeline {
+            flow: request.flow,
+            began,
+            stages,
+            total,
+            threads: rings.map(name),
+            segments: (request.segments, request.acks),
+        };
+        let at = self.spans.slowest.partition_point(|t| t.total >= total);
+        self.spans.slowest.insert(at, timeline);
+        self.spans.slowest.truncate(self.show);
+    }
+
+    /// Ends the pass.
+    pub fn finish(mut self) -> Spans {
+        let rings: Vec<u32> = self.rings.keys().copied().collect();
+        for number in rings {
+            let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
+                continue;
+            };
+            let own = &ring.own;
+            ring.decoder.flush(&mut |event| {
+                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
+                order.push(number, &event, point);
+            });
+        }
+        self.settle(true);
+        let flows: Vec<u32> = self.flows.keys().copied().collect();
+        flows.into_iter().for_each(|flow| self.close(flow));
+        self.spans.counts.late = self.order.late();
+        self.spans.rings = self
+            .rings
+            .values()
+            .filter(|r| r.decoder.counts().events > 0)
+            .count();
+        self.spans
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
+    if queue.len() == most {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}

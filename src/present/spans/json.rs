@@ -1,0 +1,151 @@
+//! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`.
+
+use crate::analyse::spans::{Kind, STAGES, Spans, Timeline};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Name and version of the schema. Keys may be added within a version, none changes its meaning.
+pub const SPANS_SCHEMA: &str = "bypassprof.spans/1";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    requests: u64,
+    pipelined: u64,
+    split: u64,
+    torn: u64,
+    unfinished: u64,
+    headless: u64,
+    late_events: u64,
+    data_segments: u64,
+    ack_segments: u64,
+    threshold_ns: Option<u64>,
+    stages: Vec<Stage>,
+    bursts: Vec<Burst>,
+    slowest: Vec<Request<'a>>,
+    trust: Trust<'a>,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    name: &'static str,
+    kind: &'static str,
+    what: &'static str,
+    count: u64,
+    mean: f64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct Burst {
+    direction: &'static str,
+    count: u64,
+    mean: f64,
+    p50: u64,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    flow: String,
+    began_ns: u64,
+    total_ns: u64,
+    stages: Vec<(&'static str, u64)>,
+    threads: &'a [String],
+    data_segments: u32,
+    ack_segments: u32,
+}
+
+#[derive(Serialize)]
+struct Trust<'a> {
+    rings: usize,
+    torn: u64,
+    damage: Option<&'a str>,
+}
+
+/// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
+pub fn spans(
+    spans: &Spans,
+    threshold_ns: Option<u64>,
+    damage: Option<&str>,
+) -> serde_json::Result<String> {
+    let counts = &spans.counts;
+    let document = Document {
+        schema: SPANS_SCHEMA,
+        requests: counts.complete,
+        pipelined: counts.pipelined,
+        split: counts.split,
+        torn: counts.torn,
+        unfinished: counts.unfinished,
+        headless: counts.headless,
+        late_events: counts.late,
+        data_segments: counts.segments,
+        ack_segments: counts.acks,
+        threshold_ns,
+        stages: STAGES
+            .iter()
+            .zip(&spans.stages)
+            .map(|(s, h)| stage(s, h))
+            .collect(),
+        bursts: ["receive", "transmit"]
+            .into_iter()
+            .zip(&spans.bursts)
+            .map(burst)
+            .collect(),
+        slowest: spans.slowest.iter().map(request).collect(),
+        trust: Trust {
+            rings: spans.rings,
+            torn: counts.torn,
+            damage,
+        },
+    };
+    serde_json::to_string_pretty(&document)
+}
+
+fn stage(stage: &crate::analyse::spans::Stage, histogram: &Histogram<u64>) -> Stage {
+    let at = |q: f64| histogram.value_at_quantile(q);
+    let kind = if stage.kind == Kind::Work {
+        "work"
+    } else {
+        "wait"
+    };
+    Stage {
+        name: stage.name,
+        kind: if stage.name == "total" { "total" } else { kind },
+        what: stage.what,
+        count: histogram.len(),
+        mean: histogram.mean(),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: histogram.max(),
+    }
+}
+
+fn burst((direction, histogram): (&'static str, &Histogram<u64>)) -> Burst {
+    Burst {
+        direction,
+        count: histogram.len(),
+        mean: histogram.mean(),
+        p50: histogram.value_at_quantile(0.5),
+        max: histogram.max(),
+    }
+}
+
+fn request(timeline: &Timeline) -> Request<'_> {
+    let stages = STAGES.iter().zip(timeline.stages);
+    Request {
+        flow: format!("{:08x}", timeline.flow),
+        began_ns: timeline.began.ns(),
+        total_ns: timeline.total,
+        stages: stages.filter_map(|(s, l)| Some((s.name, l?))).collect(),
+        threads: &timeline.threads,
+        data_segments: timeline.segments.0,
+        ack_segments: timeline.segments.1,
+    }
+}

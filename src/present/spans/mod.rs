@@ -1,0 +1,4 @@
+//! Requests as tables and timelines, and as JSON.
+
+pub mod json;
+pub mod table;

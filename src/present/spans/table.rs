@@ -1,0 +1,153 @@
+//! Stages of requests as a table, and single requests as timelines.
+
+use crate::analyse::spans::{Counts, Kind, STAGES, Spans, Timeline};
+use crate::present::style::{Style, duration, percent, printable};
+use crate::present::table::lines;
+use std::fmt::Write as _;
+
+/// Columns of a timeline's bar.
+const BAR: usize = 40;
+
+/// The table of stages, what is left out of it, and the slowest requests. `what` names the requests in it.
+pub fn spans(spans: &Spans, what: &str, damage: Option<&str>, style: Style) -> String {
+    let mut text = String::new();
+    let counts = &spans.counts;
+    let _ = writeln!(
+        text,
+        "{}",
+        style.bold(&format!("{} {what}", counts.complete))
+    );
+    if counts.complete > 0 {
+        stages(spans, style, &mut text);
+        with_them(spans, style, &mut text);
+    }
+    text.push_str(&left_out(counts));
+    for timeline in &spans.slowest {
+        text.push('\n');
+        one(timeline, style, &mut text);
+    }
+    if let Some(damage) = damage {
+        let _ = writeln!(text, "file damaged: {}", printable(damage));
+    }
+    text
+}
+
+fn stages(spans: &Spans, style: Style, text: &mut String) {
+    let head = [
+        "share", "mean", "p50", "p90", "p99", "p99.9", "max", "requests", "kind", "stage",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let Some(total) = spans.stages.last() else {
+        return;
+    };
+    let sum = |h: &hdrhistogram::Histogram<u64>| h.mean() * h.len() as f64;
+    for (stage, histogram) in STAGES.iter().zip(&spans.stages) {
+        if histogram.is_empty() {
+            continue;
+        }
+        let at = |q: f64| duration(histogram.value_at_quantile(q));
+        rows.push(vec![
+            percent(Some(sum(histogram) / sum(total).max(1.0))),
+            duration(histogram.mean() as u64),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            duration(histogram.max()),
+            histogram.len().to_string(),
+            kind(stage.name, stage.kind).to_owned(),
+            stage.name.to_owned(),
+        ]);
+    }
+    lines(&rows, style, text);
+}
+
+fn kind(name: &str, kind: Kind) -> &'static str {
+    match (name, kind) {
+        ("total", _) => "",
+        (_, Kind::Work) => "work",
+        (_, Kind::Wait) => "wait",
+    }
+}
+
+/// What came with the requests: segments, ACKs, bursts.
+fn with_them(spans: &Spans, style: Style, text: &mut String) {
+    let counts = &spans.counts;
+    let mut parts = Vec::new();
+    if counts.segments > 0 {
+        let of = counts.complete as f64;
+        parts.push(format!(
+            "{:.2} data segments a reply",
+            counts.segments as f64 / of
+        ));
+    }
+    if counts.segments > 0 || counts.acks > 0 {
+        parts.push(format!(
+            "{} segments with only an ACK in the recording",
+            counts.acks
+        ));
+    }
+    for (histogram, name) in spans.bursts.iter().zip(["receive", "transmit"]) {
+        if !histogram.is_empty() {
+            parts.push(format!(
+                "{:.1} frames a {name} burst (most {})",
+                histogram.mean(),
+                histogram.max()
+            ));
+        }
+    }
+    if !parts.is_empty() {
+        let _ = writeln!(text, "{}", style.fit(&parts.join("; ")));
+    }
+}
+
+fn left_out(counts: &Counts) -> String {
+    let mut text = format!(
+        "in the table: {} pipelined, {} split\n",
+        counts.pipelined, counts.split
+    );
+    let _ = writeln!(
+        text,
+        "left out: {} torn (events lost), {} not ended, {} without a beginning, {} late events",
+        counts.torn, counts.unfinished, counts.headless, counts.late
+    );
+    text
+}
+
+/// One request: each stage a line with its part of the way.
+fn one(timeline: &Timeline, style: Style, text: &mut String) {
+    let [input, app, output] = &timeline.threads;
+    let mut threads: Vec<&str> = Vec::new();
+    for name in [input, app, output] {
+        if !name.is_empty() && !threads.contains(&name.as_str()) {
+            threads.push(name);
+        }
+    }
+    let title = format!(
+        "{} at {:.6} s, flow {:08x}, {} data segments, {} only ACK, by {}",
+        duration(timeline.total),
+        timeline.began.ns() as f64 / 1e9,
+        timeline.flow,
+        timeline.segments.0,
+        timeline.segments.1,
+        printable(&threads.join(", "))
+    );
+    let _ = writeln!(text, "{}", style.bold(&style.fit(&title)));
+    let total = timeline.total.max(1);
+    let mut at = 0u64;
+    for (stage, length) in STAGES.iter().zip(timeline.stages) {
+        let Some(length) = length else { continue };
+        let column = |ns: u64| (u128::from(ns) * BAR as u128 / u128::from(total)) as usize;
+        let (from, to) = (column(at), column(at + length).max(column(at)));
+        let mark = if stage.kind == Kind::Work { '#' } else { '.' };
+        let mut bar: String = " ".repeat(from);
+        bar.extend(std::iter::repeat_n(mark, to - from));
+        at += length;
+        let line = format!(
+            "  {:>11}  {:>10}  |{bar:<BAR$}|",
+            stage.name,
+            duration(length)
+        );
+        let _ = writeln!(text, "{}", style.fit(line.trim_end()));
+    }
+}
