@@ -1,8 +1,9 @@
 //! Our packet I/O as Demikernel's physical layer: four frames received at a time, each frame sent at once.
 //!
 //! In: the stack's calls; out: buffers of its own kind. It lets through what the stack is for, ARP, ICMP and whole TCP
-//! segments for its port, since other packets end in `unreachable!` there, and shows it two things otherwise than they
-//! came: a reset as the end of the peer's stream, and the end of a peer that the application gives up.
+//! segments for its port, since other packets end in `unreachable!` there, and shows it three things otherwise than they
+//! came: a reset as the end of the peer's stream, the end of a peer that the application gives up, and each new peer's
+//! Ethernet address before it asks for it.
 //!
 //! Checksums: the stack is told that the device has them verified and made (`tcp_checksum_offload`), and this does:
 //! its own verification drops a good packet in about 16,000, each of which costs a retransmission.
@@ -35,7 +36,9 @@ pub struct Border<D> {
     frame: Vec<u8>,
     /// Frames that the stack is shown though nobody sent them.
     farewells: VecDeque<DemiBuffer>,
-    received: u64,
+    /// When a wait found its first frame, by the clock; 0: not in this one.
+    found: u64,
+    clock: quanta::Clock,
 }
 
 impl<D: Device> Border<D> {
@@ -48,13 +51,17 @@ impl<D: Device> Border<D> {
             limit,
             frame: Vec::new(),
             farewells: VecDeque::new(),
-            received: 0,
+            found: 0,
+            clock: quanta::Clock::new(),
         }
     }
 
-    /// Frames received so far.
-    pub fn received(&self) -> u64 {
-        self.received
+    /// When the first frame since this was asked last was found, as the clock's raw value.
+    pub fn take_found(&mut self) -> Option<u64> {
+        match std::mem::take(&mut self.found) {
+            0 => None,
+            raw => Some(raw),
+        }
     }
 
     /// Lets the stack believe that this peer ended, from `seq` on if that is known.
@@ -100,9 +107,12 @@ impl<D: Device> Border<D> {
                     self.hang_up(segment.from, Some(segment.seq));
                     return None;
                 }
-                if segment.has(flags::SYN) && !self.peers.may_open(segment.from, self.limit) {
-                    self.refuse(&segment);
-                    return None;
+                if segment.has(flags::SYN) {
+                    if !self.peers.may_open(segment.from, self.limit) {
+                        self.refuse(&segment);
+                        return None;
+                    }
+                    self.introduce(&segment);
                 }
                 if !self.peers.note(&segment) {
                     probe::emit(points::DROP, segment.flow(), (4 << 24) | 1);
@@ -114,6 +124,21 @@ impl<D: Device> Border<D> {
             None => {}
         }
         DemiBuffer::from_slice(&self.frame).ok()
+    }
+
+    /// Answers the stack's question for the peer's Ethernet address, which the frame has, before it is asked: two
+    /// connections of one address that wait for an answer which does not come end the stack.
+    fn introduce(&mut self, segment: &Segment) {
+        let [ours, theirs] = [self.port.mac(), source_of(&self.frame)];
+        let mut reply = Vec::with_capacity(ARP);
+        reply.extend([ours, theirs].concat());
+        // RFC 826: Ethernet, IPv4, lengths, reply; sender, target.
+        reply.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+        reply.extend(theirs);
+        reply.extend(segment.from.ip().octets());
+        reply.extend(ours);
+        reply.extend(segment.to.ip().octets());
+        self.pretend(Some(&reply));
     }
 
     /// Resets a connection for which there is no room (RFC 9293, 3.10.7.1). The stack's own reset acknowledges a wrong
@@ -146,7 +171,9 @@ impl<D: Device> Border<D> {
             batch.push(farewell);
         }
         if frames > 0 {
-            self.received += frames as u64;
+            if self.found == 0 {
+                self.found = self.clock.raw();
+            }
             self.port.rx_release();
         }
         batch
@@ -167,6 +194,18 @@ impl<D: Device> Border<D> {
         self.port.tx_burst(Trigger::AtOnce);
         sent.is_some()
     }
+}
+
+/// Length of an ARP packet in its frame.
+const ARP: usize = 42;
+
+/// The Ethernet address a frame came from; a frame with a segment in it has one.
+fn source_of(frame: &[u8]) -> [u8; 6] {
+    let mut source = [0; 6];
+    if let Some(bytes) = frame.get(6..12) {
+        source.copy_from_slice(bytes);
+    }
+    source
 }
 
 /// The reset that answers a SYN.

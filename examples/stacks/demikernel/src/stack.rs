@@ -164,9 +164,10 @@ impl<D: Device + 'static> Stack<D> {
         let mut now = self.now();
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
-            let worked = self.round(app, now);
+            let working_since = self.round(app, now);
             let next = self.now();
-            self.tally.round(worked, next - now);
+            let took = next - working_since.unwrap_or(next);
+            self.tally.round(working_since.is_some(), took);
             now = next;
         }
     }
@@ -176,10 +177,10 @@ impl<D: Device + 'static> Stack<D> {
         self.clock.delta_as_nanos(self.start, self.clock.raw())
     }
 
+    /// One wait and what follows from it; since when it had something to do, if it had.
     #[inline]
-    fn round(&mut self, app: &mut impl App, now: u64) -> bool {
+    fn round(&mut self, app: &mut impl App, now: u64) -> Option<u64> {
         self.border.borrow_mut().port.rounds.begin();
-        let before = self.border.borrow().received();
         if now >= self.next_tick {
             self.next_tick = now + TICK_NS;
             self.tick(now);
@@ -204,7 +205,10 @@ impl<D: Device + 'static> Stack<D> {
         let mut border = self.border.borrow_mut();
         border.port.rounds.stage(Stage::App);
         border.port.rounds.end();
-        complete > 0 || border.received() > before
+        // A wait polls until something is complete: what it did before the first frame was waiting.
+        let found = border.take_found();
+        let found = found.map(|raw| self.clock.delta_as_nanos(self.start, raw));
+        found.or((complete > 0).then_some(now))
     }
 
     #[inline(never)]
@@ -450,12 +454,12 @@ impl<D: Device + 'static> Stack<D> {
 fn settings(config: &DemikernelConfig, mac: [u8; 6], mtu: u16) -> Config {
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
     let mss = mtu.saturating_sub(40);
-    // An ARP table must be there, or nobody's address is ever asked for.
+    // An ARP table must be there, or nobody's address is ever known; what is known stays, since each peer tells it anew.
     let text = format!(
         "demikernel: {{ local_ipv4_addr: {ip}, local_link_addr: '{mac}' }}\n\
          tcp_socket_options: {{ keepalive: {{ enabled: false }}, linger: {{ enabled: false }}, nodelay: true }}\n\
          inetstack_config: {{ mtu: {mtu}, mss: {mss}, enable_jumbo_frames: false, udp_checksum_offload: false, \
-         tcp_checksum_offload: true, arp_table: {{}}, arp_cache_ttl: 600, arp_request_timeout: 1, arp_request_retries: 5 }}\n",
+         tcp_checksum_offload: true, arp_table: {{}}, arp_cache_ttl: 1000000, arp_request_timeout: 1, arp_request_retries: 5 }}\n",
         ip = config.listen.ip(),
     );
     let mut documents = YamlLoader::load_from_str(&text).unwrap_or_default();

@@ -597,7 +597,6 @@ mod tests {
                 ..Options::default()
             },
             marked: false,
-            from: [0; 6],
             payload,
         }
     }
