@@ -125,3 +125,57 @@ fn every_window_is_covered() {
         );
     }
 }
+
+/// Server and workload, the CPUs that make one recording, and the causes (design/stacks.md section 10) that its profile
+/// shows.
+const CAUSES: &[(&str, &[u32], &[&str])] = &[
+    ("host_bulkthroughput", &[0], &["L1", "L2"]),
+    ("host_latency", &[0], &["L3"]),
+    ("mtcp_latency", &[0], &["M1"]),
+    ("mtcp_bulkthroughput", &[0], &["M2"]),
+    ("fstack_latency", &[0], &["F1", "F2"]),
+    ("fstack_bulkthroughput", &[0], &["F3"]),
+    ("reflex_bulkthroughput", &[0], &["IX1"]),
+    ("reflex_latency", &[0], &["IX2"]),
+    ("tas_latency", &[0, 1, 2], &["T1", "T5"]),
+    ("tas_bulkthroughput", &[0, 1, 2], &["T2"]),
+    ("demikernel_latency", &[0], &["D1"]),
+    ("demikernel_bulkthroughput", &[0], &["D2"]),
+];
+
+/// `explain` names the causes in the profiles they show in, and none of them where the other workload ran.
+#[test]
+fn causes_are_named() {
+    let Some(profiles) = profiles() else { return };
+    let place = Place::new();
+    for &(name, cpus, causes) in CAUSES {
+        let windows: Vec<_> = (cpus.iter())
+            .flat_map(|cpu| LOAD.iter().map(move |w| format!("cpu{cpu}.{w}.folded")))
+            .map(|file| profiles.join(name).join(file))
+            .collect();
+        let mut import = place.bypassprof(&["import", "--folded", "--event", "cycles"]);
+        let run = crate::support::Run::of(import.args(&windows));
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let explained = json(&place, &["explain", "--json"]);
+        let findings = explained["findings"].as_array().unwrap();
+        let found: Vec<_> = findings.iter().map(|f| f["id"].as_str().unwrap()).collect();
+        for cause in causes {
+            assert!(found.contains(cause), "{name}: {cause} is not in {found:?}");
+        }
+        let (stack, _) = name.split_once('_').unwrap();
+        let elsewhere = CAUSES
+            .iter()
+            .filter(|c| c.0.starts_with(stack) && c.0 != name);
+        for cause in elsewhere.flat_map(|c| c.2) {
+            let both = ["T5", "F2", "IX2"];
+            assert!(
+                both.contains(cause) || !found.contains(cause),
+                "{name}: {cause} is in {found:?}"
+            );
+        }
+        assert!(
+            findings.iter().all(|f| f["confidence"] != "measured"),
+            "{name}: {findings:#?}"
+        );
+    }
+}

@@ -10,6 +10,10 @@ fn root() -> &'static Path {
 
 /// Every Rust source file below `dir`, build outputs left out.
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    files(dir, "rs")
+}
+
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -20,7 +24,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
                 if name != "target" && !name.starts_with('.') {
                     dirs.push(path);
                 }
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == ending) {
                 files.push(path);
             }
         }
@@ -202,4 +206,21 @@ fn unsafe_stays_behind_its_fences() {
             "{inside} opens a new fence for unsafe code"
         );
     }
+}
+
+/// Every link of a page to another file leads somewhere.
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for page in files(root(), "md") {
+        let text = fs::read_to_string(&page).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let link = text[at + 2..].split([')', '#', ' ']).next().unwrap_or("");
+            let target = page.parent().unwrap().join(link);
+            if !link.contains("://") && !target.exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }

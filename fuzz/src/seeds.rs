@@ -54,6 +54,10 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ),
         ("tcp", "one-request", tcp()),
         ("tcp", "arp", arp()),
+        ("tcp", "every-option", every_option()),
+        ("tcp", "cookies", cookies()),
+        ("tcp", "narrow-path", narrow_path()),
+        ("tcp", "marks-and-closing", marks_and_closing()),
     ]
 }
 
@@ -187,6 +191,64 @@ fn tcp() -> Vec<u8> {
     script.push(0xff);
     script.extend([12, 11, 19, 9, 20]);
     script.extend([0, 0x11, 0, 0, 0, 0xff, 14, 9, 25]);
+    script
+}
+
+/// A handshake with every option, data with a hole, its SACK, the rest.
+fn every_option() -> Vec<u8> {
+    let stamps = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0];
+    let mut script = vec![4, 0, 0x02, 0, 0, 6];
+    script.extend([2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7]);
+    script.extend(stamps);
+    script.push(0xff);
+    let mut segment = |flags: u8, seq: u8, payload: u8| {
+        script.extend([0, flags, seq, 0, 3 | (payload << 3)]);
+        script.extend(stamps);
+        script.extend(vec![b'd'; usize::from(payload) * 47]);
+        script.push(0xff);
+    };
+    segment(0x10, 0, 0);
+    segment(0x18, 94, 1);
+    segment(0x18, 0, 16);
+    script.extend([12, 11, 40, 9, 20]);
+    script
+}
+
+/// Four SYNs at a backlog of one: the last comes back with its cookie and data.
+fn cookies() -> Vec<u8> {
+    let mut script = vec![7];
+    for port in 0..4 {
+        script.extend([0, (port << 6) | 0x02, 0, 0, 1, 2, 4, 5, 180, 0xff]);
+    }
+    script.extend([0, 0xd8, 0, 0, 1 << 3]);
+    script.extend([b'c'; 47]);
+    script.extend([0xff, 12, 11, 19, 9, 22]);
+    script
+}
+
+/// A connection whose data is too large for a router, one that complains about what was never sent, and one that says
+/// that nobody is there.
+fn narrow_path() -> Vec<u8> {
+    let mut script = vec![0];
+    script.extend([0, 0x02, 0, 0, 1, 2, 4, 5, 180, 0xff]);
+    script.extend([0, 0x10, 0, 0, 0, 0xff]);
+    script.extend([
+        11, 255, 6, 4, 4, 0, 0x81, 6, 4, 4, 0, 0x7f, 6, 1, 0, 0, 0xff, 9, 20,
+    ]);
+    script
+}
+
+/// Marks from the network and from the peer; then both close, reset and come again.
+fn marks_and_closing() -> Vec<u8> {
+    let mut script = vec![5];
+    script.extend([7, 0xc0, 0x02, 0, 0, 0, 0xff]);
+    script.extend([0, 0x10, 0, 0, 0, 0xff]);
+    script.extend([11, 100, 7, 0x43, 0x18, 0, 0, 1 << 3]);
+    script.extend([b'm'; 47]);
+    script.extend([
+        0xff, 13, 0, 0x11, 0, 0, 0, 0xff, 9, 12, 0, 0x02, 60, 0, 0, 0xff,
+    ]);
+    script.extend([0, 0x04, 1, 0, 0, 0xff, 0, 0x04, 0, 0, 0, 0xff, 9, 25]);
     script
 }
 

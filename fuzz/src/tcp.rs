@@ -1,12 +1,16 @@
 //! The TCP engine under a peer and an application that do anything at any time.
 //!
 //! In: bytes as a script; out: nothing but what the engine does. Random frames would never get past a handshake, so the
-//! script's segments are placed relative to the numbers the engine last used. Whole frames of any bytes go in as well.
+//! script's segments are placed relative to the numbers the engine last used, and so are the routers' complaints about
+//! segments of the engine's. Whole frames of any bytes go in as well.
 
 use bypassprof_probe::Burst;
-use stack_tcp::sink::Frames;
-use stack_tcp::{Config, ConnId, Engine, EventKind, FrameMeta, Policy, Time};
+use stack_tcp::{
+    Config, Congestion, ConnId, Engine, EventKind, FrameMeta, FrameSink, KeepAlive, Policy, Time,
+    TxFrame, TxHints,
+};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -63,8 +67,9 @@ impl Peer {
         }
     }
 
-    /// A segment as the script wants it: flags, distance to the honest numbers, window, port, options, payload.
-    fn segment(&self, script: &mut Script) -> Vec<u8> {
+    /// A segment as the script wants it: flags, distance to the honest numbers, window, port, options, payload; with
+    /// `marks` also what is said of congestion.
+    fn segment(&self, script: &mut Script, marks: u8) -> Vec<u8> {
         let flags = script.byte();
         let mut near = |honest: u32| honest.wrapping_add_signed(i32::from(script.byte() as i8) * 8);
         let (seq, ack) = (near(self.next), near(self.ack));
@@ -75,19 +80,13 @@ impl Peer {
         let window = u16::from(script.byte()) << 8;
 
         let total = (20 + 20 + options.len() + payload.len()) as u16;
-        let mut frame = Vec::new();
-        frame.extend(OWN_MAC);
-        frame.extend(PEER_MAC);
-        frame.extend([8, 0, 0x45, 0]);
-        frame.extend(total.to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-        frame.extend(PEER.octets());
-        frame.extend(OWN.octets());
+        let mut frame = packet(total, 6, marks & 3);
         frame.extend([0x9c, 0x40 | (flags >> 6)]);
         frame.extend(PORT.to_be_bytes());
         frame.extend(seq.to_be_bytes());
         frame.extend(ack.to_be_bytes());
-        frame.extend([((20 + options.len()) as u8 / 4) << 4, flags & 0x3f]);
+        let header = ((20 + options.len()) as u8 / 4) << 4;
+        frame.extend([header, flags & 0x3f | marks & 0xc0]);
         frame.extend(window.to_be_bytes());
         frame.extend([0, 0, 0, 0]);
         frame.extend(options);
@@ -96,15 +95,132 @@ impl Peer {
     }
 }
 
-/// Runs a script. What the engine sends fits the link, and it ends whatever the script did.
-pub fn tcp(data: &[u8]) {
-    let mut script = Script(data);
-    let policy = match script.byte() % 4 {
+/// Ethernet and IPv4 headers of a packet from the peer.
+fn packet(total: u16, protocol: u8, marks: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(OWN_MAC);
+    frame.extend(PEER_MAC);
+    frame.extend([8, 0, 0x45, marks]);
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    frame.extend(PEER.octets());
+    frame.extend(OWN.octets());
+    frame
+}
+
+/// A router's complaint about a segment of the engine's: code, size of the next link, distance to the honest number.
+fn complaint(peer: &Peer, script: &mut Script) -> Vec<u8> {
+    let kind = script.byte();
+    let size = [script.byte(), script.byte()];
+    let near = i32::from(script.byte() as i8) * 8;
+    let mut icmp = vec![
+        3,
+        kind & 15,
+        0,
+        0,
+        0,
+        0,
+        size[0],
+        size[1],
+        0x45,
+        0,
+        5,
+        220,
+        0,
+        0,
+        0x40,
+        0,
+        64,
+        6,
+        0,
+        0,
+    ];
+    icmp.extend(OWN.octets());
+    icmp.extend(PEER.octets());
+    icmp.extend(PORT.to_be_bytes());
+    icmp.extend([0x9c, 0x40 | (kind >> 6)]);
+    icmp.extend(peer.ack.wrapping_add_signed(near).to_be_bytes());
+    let words = icmp
+        .chunks(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+    let sum: u32 = words.sum();
+    let check = !((sum & 0xffff) + (sum >> 16)) as u16;
+    icmp[2..4].copy_from_slice(&check.to_be_bytes());
+    let mut frame = packet(20 + icmp.len() as u16, 1, 0);
+    frame.extend(icmp);
+    frame
+}
+
+/// Keeps frames, and cuts none or large ones.
+#[derive(Default)]
+struct Wire {
+    frames: Vec<(Vec<u8>, TxHints)>,
+    cut: usize,
+}
+
+impl FrameSink for Wire {
+    fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>> {
+        self.frames.push((vec![0; len], hints));
+        let (bytes, _) = self.frames.last_mut()?;
+        Some(TxFrame { bytes, number: 0 })
+    }
+
+    fn largest_cut(&self) -> usize {
+        self.cut
+    }
+}
+
+/// What is sent fits the link, whole or cut.
+fn check(frame: &[u8], hints: &TxHints, most: usize) {
+    let len = match hints.cut {
+        Some(cut) => {
+            assert!(hints.checksum.is_some() && cut.payload > 0 && frame.len() < 1 << 16);
+            usize::from(cut.header) + usize::from(cut.payload)
+        }
+        None => frame.len(),
+    };
+    assert!(len <= most, "{len} bytes on a link of {most}");
+}
+
+fn policy(which: u8) -> Policy {
+    match which % 8 {
         0 => Policy::fstack(),
         1 => Policy::mtcp(),
         2 => Policy::ix(),
-        _ => Policy::tas(),
-    };
+        3 => Policy::tas(),
+        4 => Policy::default(),
+        5 => Policy {
+            ecn: true,
+            nagle: true,
+            congestion: Congestion::NewReno,
+            keepalive: Some(KeepAlive {
+                idle: Duration::from_millis(500),
+                interval: Duration::from_millis(100),
+                probes: 3,
+            }),
+            ..Policy::default()
+        },
+        6 => Policy {
+            ecn: true,
+            congestion: Congestion::DctcpRate {
+                initial: 100_000,
+                step: 100_000,
+            },
+            ..Policy::default()
+        },
+        _ => Policy {
+            receive_buffer: 3000,
+            send_buffer: 3000,
+            ..Policy::default()
+        },
+    }
+}
+
+/// Runs a script. What the engine sends fits the link, it ends whatever the script did, and nothing is left in the end.
+pub fn tcp(data: &[u8]) {
+    let mut script = Script(data);
+    let which = script.byte();
+    let policy = policy(which);
     let config = Config {
         max_connections: 64,
         buffer_memory: 1 << 20,
@@ -113,9 +229,19 @@ pub fn tcp(data: &[u8]) {
     };
     let most = 14 + usize::from(config.mtu);
     let mut engine = Engine::new(config);
-    engine.listen(PORT, 16).expect("the port is free");
+    // The later policies meet cookies soon, and every other one of them a device that cuts.
+    let backlog = if which % 8 < 4 { 16 } else { 1 };
+    engine.listen(PORT, backlog).expect("the port is free");
     let mut now = Time::from_millis(1);
-    let (mut peer, mut sent, mut conns) = (Peer::default(), Frames::default(), Vec::new());
+    let mut sent = Wire {
+        cut: if which % 2 == 0 {
+            0
+        } else {
+            9000 * usize::from(which % 8 > 4)
+        },
+        ..Wire::default()
+    };
+    let (mut peer, mut conns) = (Peer::default(), Vec::new());
     let mut buffer = [0; 2048];
     while !script.0.is_empty() {
         let turn = script.byte();
@@ -125,7 +251,13 @@ pub fn tcp(data: &[u8]) {
                 .copied()
         };
         match (turn & 15, conn(&conns)) {
-            (0..=7, _) => input(&mut engine, now, &peer.segment(&mut script), &mut sent),
+            (0..=5, _) => input(&mut engine, now, &peer.segment(&mut script, 0), &mut sent),
+            (6, _) => input(&mut engine, now, &complaint(&peer, &mut script), &mut sent),
+            (7, _) => {
+                let marks = script.byte();
+                let segment = peer.segment(&mut script, marks);
+                input(&mut engine, now, &segment, &mut sent);
+            }
             (8, _) => {
                 let len = usize::from(script.byte());
                 input(&mut engine, now, script.bytes(len), &mut sent);
@@ -154,18 +286,27 @@ pub fn tcp(data: &[u8]) {
                 conns.push(event.conn);
             }
         }
-        for frame in sent.frames.drain(..) {
-            assert!(
-                frame.len() <= most,
-                "{} bytes on a link of {most}",
-                frame.len()
-            );
+        for (frame, hints) in sent.frames.drain(..) {
+            check(&frame, &hints, most);
             peer.hear(&frame);
         }
     }
+    for conn in conns {
+        engine.abort(conn, now, &mut sent);
+    }
+    // What is left ends by itself: half-open ones, quiet times.
+    let mut rounds = 0;
+    while let Some(next) = engine.next_deadline() {
+        now = now.max(next);
+        engine.poll_timers(now, &mut sent);
+        sent.frames.clear();
+        rounds += 1;
+        assert!(rounds < 100_000, "timers without end");
+    }
+    assert_eq!(engine.connections(), 0);
 }
 
-fn input(engine: &mut Engine, now: Time, frame: &[u8], out: &mut Frames) {
+fn input(engine: &mut Engine, now: Time, frame: &[u8], out: &mut Wire) {
     let meta = FrameMeta {
         checksum_ok: true,
         frame_no: 0,

@@ -8,6 +8,7 @@
 pub mod classify;
 pub mod coverage;
 pub mod estimate;
+pub mod explain;
 pub mod join;
 pub mod ledger;
 pub mod packs;

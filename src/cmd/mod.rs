@@ -2,6 +2,7 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod explain;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
@@ -36,6 +37,8 @@ enum Command {
     Ledger(ledger::Args),
     /// Requests on their way: what each stage took, work and waiting
     Spans(spans::Args),
+    /// What limits a recording: findings with their evidence, and what to try
+    Explain(explain::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// The rules that say whose cycles a function's are
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Spans(args) => spans::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -18,7 +18,8 @@ pub struct Options {
     /// Where to listen; by default 10.123.0.2:8080.
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddrV4>,
-    /// What is received from and sent to, as httpd has it; by default a TAP of its own.
+    /// What is received from and sent to: tap:NAME, packet:IF, xdp:IF or dpdk:VDEV, with options behind commas
+    /// (docs/reference/devices.md); by default a TAP of its own.
     #[arg(long, value_name = "KIND:NAME[,OPTION=VALUE]...")]
     pub dev: Option<DeviceSpec>,
     #[command(flatten)]

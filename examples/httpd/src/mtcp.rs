@@ -11,13 +11,13 @@ use bypassprof_probe as probe;
 use job::Job;
 use signal_hook::iterator::Signals;
 use stack_mtcp::{MtcpConfig, MtcpContext, Stack, Watch};
-use stack_netio::{AnyDevice, DeviceSpec, OpenError};
+use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError};
 use stack_tcp::TcpError;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddrV4;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const PREFIX: u8 = 24;
 /// What a send buffer may grow to, whatever the body.
 const SEND_BUFFER: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
 
-/// Why the server did not begin.
+/// Why the server did not begin, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device is not there or refuses.
@@ -34,6 +34,9 @@ pub enum Error {
     /// The stack does not listen.
     #[error(transparent)]
     Tcp(#[from] TcpError),
+    /// The device has gone under way.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The kernel refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -130,10 +133,18 @@ impl Server {
     pub fn run(self, mut signals: Signals) -> Result<(), Error> {
         let stop = AtomicBool::new(false);
         let seen: Vec<_> = self.cores.iter().map(Core::seen).collect();
+        let failure = Mutex::new(None);
         thread::scope(|scope| {
             let mut started = Ok(());
             for (core, threads) in self.cores.into_iter().enumerate() {
-                started = started.and_then(|()| threads.start(core, scope, &stop));
+                let (end, failure) = (signals.handle(), &failure);
+                let failed = move |error: DeviceError| {
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    failure.get_or_insert(error);
+                    // As if a signal had come.
+                    end.close();
+                };
+                started = started.and_then(|()| threads.start(core, scope, &stop, failed));
             }
             if started.is_ok() {
                 signals::wait_for_end(&mut signals, || totals(&seen));
@@ -141,7 +152,11 @@ impl Server {
             // A flag that carries no data: the loops see it a round and a sleep later at worst.
             stop.store(true, Ordering::Relaxed);
             started.map_err(Error::Thread)
-        })
+        })?;
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(Error::Device(error)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -156,6 +171,7 @@ impl Core {
         core: usize,
         scope: &'scope Scope<'scope, '_>,
         stop: &'scope AtomicBool,
+        failed: impl FnOnce(DeviceError) + Send + 'scope,
     ) -> std::io::Result<()> {
         let Core {
             mut stack,
@@ -173,7 +189,9 @@ impl Core {
         let stack_thread = thread::Builder::new().name(name.clone());
         stack_thread.spawn_scoped(scope, move || {
             begin(&name);
-            stack.run_main_loop(stop);
+            if let Err(error) = stack.run_main_loop(stop) {
+                failed(error);
+            }
         })?;
         let name = format!("mtcp-app-{core}");
         let application = thread::Builder::new().name(name.clone());

@@ -175,6 +175,16 @@ fn misdirected_flows_are_dispatched() {
         // About half of them came to the other's queue.
         let share = handed.len() as f64 / arrived.len() as f64;
         assert!((0.3..0.7).contains(&share), "{share}");
+        // None of those is taken for a frame of a burst of this queue.
+        let bursts = thread.at(points::RX_BURST);
+        let of_burst = |number: u32| {
+            let holds =
+                |e: &&bypassprof_wire::Event| number.wrapping_sub(e.args[0]) < e.flow.raw() & 0xfff;
+            bursts.iter().any(holds)
+        };
+        let received = arrived.iter().filter(|e| of_burst(e.args[0])).count();
+        assert!(received > 0 && arrived.len() - received <= handed.len());
+        assert!(received + handed.len() <= arrived.len() + 10);
         assert!(!thread.at(points::APP_END).is_empty());
     }
 }

@@ -12,6 +12,7 @@ use netlab::{Interface, Namespace};
 use server::{Server, sha256_of_letters};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 use veth::{
     GET, URL, bodies_come_whole, come_and_go, command, connect, dialogue, installed, joined, lab,
@@ -142,6 +143,26 @@ fn slow_and_half_closed_readers_get_all() {
     let reply = [header.as_bytes(), &[b'a'; BODY][..]].concat();
     assert!(out == reply.repeat(TIMES), "{} bytes", out.len());
     server.end();
+}
+
+/// A link that is cut ends the server, which says which one.
+#[test]
+fn a_link_that_is_cut_ends_the_server() {
+    let Some(lab) = lab() else { return };
+    let (_client, space) = joined(&lab);
+    let mut command = command(&space, "mtcp", &[&DEV[..], &["--threads", "2"]].concat());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut httpd = command.spawn().unwrap();
+    let mut ready = [0; 5];
+    let out = httpd.stdout.as_mut().unwrap();
+    out.read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready");
+    let cut = || Interface::named("http-s")?.down();
+    space.enter(cut).unwrap().unwrap();
+    let output = httpd.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("http-s was switched off"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 /// Where frames are lost, change places or are spoilt, what arrives is still what was sent.

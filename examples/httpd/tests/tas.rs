@@ -1,5 +1,5 @@
-//! The tas stack behind real devices, with the kernel's TCP as its clients, in network namespaces of the test's own: two
-//! processes, either of which may die. Needs root; says so and passes without.
+//! The tas stack behind real devices, with the kernel's TCP as its clients, in network namespaces of the test's own:
+//! two processes, either of which may die. Needs root; says so and passes without.
 
 mod events;
 mod server;
@@ -48,8 +48,8 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Over veth and AF_PACKET: 64 connections at 64 B, many more, large POSTs, megabytes with their digest, wrk where it is
-/// installed.
+/// Over veth and AF_PACKET: 64 connections at 64 B, many more, large POSTs, megabytes with their digest, wrk where it
+/// is installed.
 #[test]
 fn veth_carries_small_and_large() {
     let Some(lab) = lab() else { return };
@@ -79,7 +79,9 @@ fn veth_carries_small_and_large() {
 
     for rate in ["dctcp", "0"] {
         let large = start(&server, &["--body", "1048576", "--tas-rate", rate]);
-        plan.connections = 4;
+        // A megabyte each, on a machine that may be busy.
+        plan.duration = Duration::from_secs(3);
+        plan.connections = 2;
         (plan.body, plan.post) = (None, None);
         plan.digest = Some(sha256_of_letters(1 << 20));
         load(&client, &plan);
@@ -92,11 +94,11 @@ fn veth_carries_small_and_large() {
 fn published_rings_carry_large_bodies() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "1000000", "--tas-buffer", "8192"]);
+    let server = start(&server, &["--body", "100000", "--tas-buffer", "8192"]);
     let mut plan = Load::new(server.address);
-    plan.duration = Duration::from_millis(500);
+    plan.duration = Duration::from_secs(2);
     plan.connections = 4;
-    plan.digest = Some(sha256_of_letters(1_000_000));
+    plan.digest = Some(sha256_of_letters(100_000));
     load(&client, &plan);
     server.end();
 }
@@ -196,7 +198,7 @@ fn bodies_survive_a_bad_link() {
         let arguments = ["--dev", &dev, "--body", "200000"];
         let server = serve(&server, "tas", &arguments);
         let mut plan = Load::new(server.address);
-        plan.duration = Duration::from_millis(1000);
+        plan.duration = Duration::from_secs(2);
         plan.connections = 4;
         plan.digest = Some(sha256_of_letters(200_000));
         load(&client, &plan);
@@ -570,6 +572,40 @@ fn large_replies_pass_stages_of_which_none_is_full() {
         "T2: {request:.0} us a reply of 128 KiB; busy: {}; segments limited by nothing, application, peer, pace: {limits:?}",
         busy.join(", ")
     );
+}
+
+/// T5: a round that finds nothing looks at all contexts three times all the same, which is a good part of what it
+/// costs.
+#[test]
+fn empty_rounds_look_at_every_context() {
+    let Some(lab) = lab() else { return };
+    let (_client, server) = joined(&lab);
+    let arguments = [&DEV[..], &["--fp-no-ints"]].concat();
+    let threads = traced(&server, &arguments, |_| {
+        thread::sleep(Duration::from_secs(2))
+    });
+    let fast = named(&threads, "tas-fp-0");
+    let rounds = fast.at(points::LOOP);
+    let empty: Vec<_> = rounds
+        .iter()
+        .filter(|e| e.flow.raw() == 0 && e.args[0] > 0)
+        .collect();
+    assert!(
+        !empty.is_empty()
+            && empty
+                .iter()
+                .all(|e| e.args[2] > 0 && e.args[2] <= e.args[0])
+    );
+    let mut shares: Vec<_> = empty.iter().map(|e| 100 * e.args[2] / e.args[0]).collect();
+    shares.sort_unstable();
+    println!(
+        "T5: {} sampled rounds of {} were empty; queues of contexts and of the slow path took {} % of one (median)",
+        empty.len(),
+        rounds.len(),
+        shares[shares.len() / 2]
+    );
+    // It polls and does not sleep.
+    assert!(fast.at(points::SLEEP).is_empty());
 }
 
 /// Share of the time between a thread's first and last event in which it neither polled in vain nor slept.

@@ -126,6 +126,11 @@ impl Interface {
         Ok(())
     }
 
+    /// Gives it so many receive and transmit queues; a veth end can have as many as there are CPUs.
+    pub fn set_queues(&self, queues: u32) -> Result<(), LabError> {
+        sys::set_queues(&self.name, queues).map_err(|e| self.failed("queues", e))
+    }
+
     /// No IPv6 address of its own, so that the kernel sends nothing unasked.
     pub fn ipv6_off(&self) -> Result<(), LabError> {
         match netlink::no_ipv6_address(self.index()?) {

@@ -80,14 +80,34 @@ pub fn interface_name(index: u32) -> io::Result<String> {
 
 /// Switches one of the offloads that take a flag (`ETHTOOL_S...`).
 pub fn ethtool(name: &str, command: u32, value: u32) -> io::Result<()> {
+    // `struct ethtool_value`; the callers' commands are of the kind that read no more than that.
+    ethtool_words(name, &mut [command, value])
+}
+
+/// Sets how many receive and transmit queues an interface has.
+pub fn set_queues(name: &str, queues: u32) -> io::Result<()> {
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    const ETHTOOL_SCHANNELS: u32 = 0x3d;
+    // `struct ethtool_channels`: command, four maxima, then the counts in the same order: rx, tx, other, combined.
+    let mut channels = [0; 9];
+    channels[0] = ETHTOOL_GCHANNELS;
+    ethtool_words(name, &mut channels)?;
+    channels[0] = ETHTOOL_SCHANNELS;
+    let separate = channels[1] > 0;
+    let counts = if separate { 5..7 } else { 8..9 };
+    channels[counts].fill(queues);
+    ethtool_words(name, &mut channels)
+}
+
+/// A request whose structure is these words, the command first.
+fn ethtool_words(name: &str, words: &mut [u32]) -> io::Result<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    let mut flag = [command, value];
     let mut data = [0; 24];
-    data[..8].copy_from_slice(&(&raw mut flag as usize as u64).to_ne_bytes());
+    data[..8].copy_from_slice(&(words.as_mut_ptr() as usize as u64).to_ne_bytes());
     let mut argument = Request::new(name, data)?;
     let carrier = Request::carrier()?;
-    // SAFETY: the structure holds a pointer to `flag`, a `struct ethtool_value` that lives until after the call; the
-    // callers' commands are of the kind that read no more than that.
+    // SAFETY: the structure holds a pointer to words that live until after the call; the callers above give as many as
+    // their commands read and write.
     let done = unsafe { libc::ioctl(carrier.as_raw_fd(), SIOCETHTOOL, &raw mut argument) };
     if done < 0 {
         return Err(io::Error::last_os_error());

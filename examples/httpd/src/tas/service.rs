@@ -1,7 +1,7 @@
 //! The service's process: devices, threads, and its end.
 //!
-//! In: the plan of the application that started it, a socket that listens as standard input; out: exit status 0 once its
-//! last application has gone. A Ctrl-C at the terminal reaches both processes: it is the application's to end.
+//! In: the plan of the application that started it, a socket that listens as standard input; out: exit status 0 once
+//! its last application has gone. A Ctrl-C at the terminal reaches both processes: it is the application's to end.
 
 use super::{Error, Plan};
 use signal_hook::consts::SIGTERM;

@@ -299,7 +299,7 @@ impl<D: Device> Stack<D> {
                 burst.emit_with(points::HANDOFF, Flow::NONE, ring.from.into(), more);
                 let meta = FrameMeta {
                     checksum_ok: handed.checksum_ok,
-                    frame_no: 0,
+                    frame_no: self.port.no_frame(),
                     burst,
                 };
                 self.engine.input(now, &handed.frame, meta, &mut self.port);
@@ -329,6 +329,7 @@ impl<D: Device> Stack<D> {
                 frame_no: first.wrapping_add(index as u32),
                 burst,
             };
+            // The frame is lent by the device that the engine is to answer through, which cannot do both at once.
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
             self.engine.input(now, &self.frame, meta, &mut self.port);

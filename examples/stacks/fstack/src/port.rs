@@ -61,6 +61,12 @@ impl<D: Device> Port<D> {
         (frames, first, burst)
     }
 
+    /// A number that no frame of this queue has had lately or will have soon: for a frame that another queue received, so
+    /// that nobody takes one of this queue's bursts for its own.
+    pub fn no_frame(&self) -> u32 {
+        self.received.wrapping_sub(1 << 31)
+    }
+
     /// Frames that wait.
     pub fn queued(&self) -> usize {
         self.device.tx_queued()

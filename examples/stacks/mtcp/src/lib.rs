@@ -16,7 +16,7 @@
 //! tick of 1 ms, events handed over, calls taken, then the acknowledgement list before the data list. Its sleep too:
 //! after ten polls without a frame the stack waits for one up to 1 ms, and the application cannot wake it.
 //!
-//! What differs is in `docs/design/mtcp.md`. It refuses to know HTTP, how a device is made and which CPUs there are.
+//! What differs is in `docs/stacks/mtcp.md`. It refuses to know HTTP, how a device is made and which CPUs there are.
 
 mod calls;
 mod config;

@@ -12,12 +12,13 @@ use bypassprof_probe::{self as probe, Flow, Stage, points};
 use ringbuf::traits::Split;
 use ringbuf::{HeapProd, HeapRb};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
 use stack_tcp::{Config, ConnId, Engine, FrameMeta, ListenerId, TcpError, Time};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What the stack thread alone knows of a stream.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,9 @@ pub struct Stack<D> {
     quiet: u32,
     totals: Totals,
 }
+
+/// How often the device is asked whether it still carries frames: polling does not tell.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Looks at a core's totals from another thread.
 #[derive(Clone, Debug)]
@@ -122,17 +126,24 @@ impl<D: Device> Stack<D> {
         &self.port.device
     }
 
-    /// Runs rounds until `stop` is set; the application's waits end with it.
+    /// Runs rounds until `stop` is set or the device carries no more frames; the application's waits end with it.
     #[inline(never)]
-    pub fn run_main_loop(&mut self, stop: &AtomicBool) {
+    pub fn run_main_loop(&mut self, stop: &AtomicBool) -> Result<(), DeviceError> {
+        let mut next_check = Time::ZERO;
+        let mut device = Ok(());
         // A flag that carries no data; it is seen a round and a sleep later at worst.
-        while !stop.load(Ordering::Relaxed) {
+        while device.is_ok() && !stop.load(Ordering::Relaxed) {
             let now = Time::from_nanos(self.clock.delta_as_nanos(self.start, self.clock.raw()));
             self.round(now);
             self.select();
+            if now >= next_check {
+                next_check = now + CHECK_EVERY;
+                device = self.port.device.check();
+            }
         }
         self.port.tx_burst(Trigger::Round);
         self.shared.epoll.end();
+        device
     }
 
     /// One round at a moment of the caller's clock, which never goes back; whether it did something. For callers with a
@@ -238,7 +249,7 @@ impl<D: Device> Stack<D> {
             return;
         }
         if self.quiet <= self.config.idle_polls {
-            wait(&self.port.device, std::time::Duration::ZERO);
+            wait(&self.port.device, Duration::ZERO);
             return;
         }
         let longest = self.config.sleep;
@@ -256,7 +267,7 @@ impl<D: Device> Stack<D> {
 }
 
 /// Waits for a frame up to `longest`; whether there is one. A device that cannot tell is looked at again later.
-fn wait<D: Device>(device: &D, longest: std::time::Duration) -> bool {
+fn wait<D: Device>(device: &D, longest: Duration) -> bool {
     let Some(fd) = device.poll_fd() else {
         if !longest.is_zero() {
             std::thread::sleep(longest);

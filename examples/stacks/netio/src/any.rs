@@ -6,8 +6,8 @@
 use crate::Dpdk;
 use crate::spec::{DeviceSpec, Kind};
 use crate::{
-    Capture, Device, DeviceError, Faulty, Offloads, OpenError, Packet, PacketOptions, RxFrame, Tap,
-    TxOffload, Xdp,
+    Capture, Device, DeviceError, FaultCounts, Faulty, Offloads, OpenError, Packet, PacketOptions,
+    RxFrame, Tap, TxOffload, Xdp,
 };
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -213,6 +213,10 @@ impl Device for AnyDevice {
 
     fn tx_dropped(&mut self) -> u64 {
         either!(self, device => device.tx_dropped())
+    }
+
+    fn fault_counts(&self) -> Option<[FaultCounts; 2]> {
+        either!(self, device => device.fault_counts())
     }
 
     fn check(&mut self) -> Result<(), DeviceError> {

@@ -7,7 +7,7 @@
 use crate::offload::{Offloads, TxOffload};
 use crate::outbox::{ETHERNET, Outbox};
 use crate::watch::DeviceError;
-use crate::{Device, RxFrame};
+use crate::{Device, FaultCounts, RxFrame};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::BorrowedFd;
@@ -114,6 +114,10 @@ impl<D: Device> Device for Capture<D> {
 
     fn tx_dropped(&mut self) -> u64 {
         self.device.tx_dropped()
+    }
+
+    fn fault_counts(&self) -> Option<[FaultCounts; 2]> {
+        self.device.fault_counts()
     }
 
     fn check(&mut self) -> Result<(), DeviceError> {

@@ -124,7 +124,9 @@ fn xdp_fix(source: &io::Error) -> &'static str {
             "; run as root: programs in the kernel cannot be loaded in a user namespace; or use packet:IF"
         }
         Some(libc::EBUSY) => "; another program has the interface or the queue",
-        Some(libc::EINVAL) => "; it has fewer queues, or the kernel is older than 5.9",
+        Some(libc::EINVAL) => {
+            "; it has fewer queues (ethtool -L IF rx N tx N), or the kernel is older than 5.9"
+        }
         Some(libc::ENOBUFS | libc::ENOMEM) => {
             "; free some memory, or raise the limit: ulimit -l 32768"
         }

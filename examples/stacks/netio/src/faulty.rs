@@ -40,11 +40,6 @@ impl<D: Device> Faulty<D> {
         }
     }
 
-    /// What was done to received frames, and to sent ones.
-    pub fn counts(&self) -> [FaultCounts; 2] {
-        [self.incoming.counts(), self.outgoing.counts()]
-    }
-
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -139,6 +134,10 @@ impl<D: Device> Device for Faulty<D> {
 
     fn tx_dropped(&mut self) -> u64 {
         self.device.tx_dropped()
+    }
+
+    fn fault_counts(&self) -> Option<[FaultCounts; 2]> {
+        Some([self.incoming.counts(), self.outgoing.counts()])
     }
 
     fn check(&mut self) -> Result<(), DeviceError> {

@@ -100,6 +100,11 @@ pub trait Device {
         0
     }
 
+    /// What was done to received frames and to sent ones on purpose, where faults were asked for.
+    fn fault_counts(&self) -> Option<[FaultCounts; 2]> {
+        None
+    }
+
     /// Whether the device still can carry frames. Polling does not tell: a link that was cut looks like one that is
     /// silent. Costs a system call or two, so a stack asks a few times a second.
     fn check(&mut self) -> Result<(), DeviceError> {

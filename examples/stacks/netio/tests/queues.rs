@@ -117,7 +117,13 @@ fn any_queue_sends() {
 fn a_tap_answers_where_it_was_asked() {
     let Some(lab) = lab() else { return };
     let namespace = lab.namespace("a").unwrap();
-    let spec: DeviceSpec = "tap:netio-mq".parse().unwrap();
+    for options in ["", ",offload=both"] {
+        a_tap_answers_where_it_was_asked_with(&namespace, options);
+    }
+}
+
+fn a_tap_answers_where_it_was_asked_with(namespace: &netlab::Namespace, options: &str) {
+    let spec: DeviceSpec = format!("tap:netio-mq{options}").parse().unwrap();
     let opened = namespace.enter(|| open_queues(&spec, SERVER.into(), QUEUES));
     let mut queues = opened.unwrap().unwrap();
     let host = namespace.enter(|| Interface::named("netio-mq")?.mac());
@@ -165,6 +171,38 @@ fn absurd_numbers_are_refused() {
             text.contains("packet:eth0") && text.contains("1 to 256"),
             "{text}"
         );
+    }
+}
+
+/// AF_XDP sockets on both queues of an interface: each frame comes from one of them, and both send.
+#[test]
+fn each_xdp_queue_has_its_socket() {
+    let Some(lab) = lab() else { return };
+    let (a, b) = (lab.namespace("a").unwrap(), lab.namespace("b").unwrap());
+    lab.veth((&a, "netio-a"), (&b, "netio-b")).unwrap();
+    for (namespace, name) in [(&a, "netio-a"), (&b, "netio-b")] {
+        let set = namespace.enter(|| Interface::named(name)?.set_queues(2));
+        if let Err(error) = set.unwrap() {
+            eprintln!("skipped: {error}");
+            return;
+        }
+    }
+    let open = |namespace: &netlab::Namespace, words: &str, queues| {
+        let spec: DeviceSpec = words.parse().unwrap();
+        let opened = namespace.enter(|| open_queues(&spec, SERVER.into(), queues));
+        opened.unwrap().unwrap()
+    };
+    let mut client = open(&a, "packet:netio-a", 1);
+    let mut queues = open(&b, "xdp:netio-b", 2);
+    spread(&mut client[0], &mut queues);
+    let macs = [queues[0].mac(), client[0].mac()];
+    for (queue, port) in (0..2).zip(1000..) {
+        let frame = queues[queue].tx_frame(46).unwrap();
+        datagram(frame, macs, (SERVER, 80), (CLIENT, port));
+        flush(&mut queues[queue]);
+        assert_eq!(link::wait(&mut client[0], 8), 1);
+        assert_eq!(flow(client[0].rx_frame(0).bytes), port);
+        client[0].rx_release();
     }
 }
 

@@ -73,6 +73,23 @@ fn faults_happen_at_their_rates() {
                 }
             };
             assert!(is_one_percent(count), "{fault}, {words:?}: {count}");
+            let side = if receiving {
+                b.fault_counts()
+            } else {
+                a.fault_counts()
+            };
+            let [received, sent] = side.unwrap();
+            let counts = if receiving { received } else { sent };
+            assert_eq!(counts.frames, u64::from(FRAMES));
+            let counted = match fault {
+                "loss" => counts.lost,
+                "duplicate" => counts.duplicated,
+                "corrupt" => counts.corrupted,
+                // Two that are late side by side change places once.
+                _ => counts.reordered.min(count.into()),
+            };
+            // A wrong bit in a frame's number makes the rest of it wrong all the same.
+            assert_eq!(counted, u64::from(count), "{fault}");
             if fault != "corrupt" {
                 assert_eq!(wrong, 0, "{fault}");
             }
@@ -223,7 +240,7 @@ fn a_file_that_cannot_be_made_is_named() {
     }
 }
 
-/// A disk that is full ends the file, not the device, which says so.
+/// A disk that is full is found when the device is opened.
 #[test]
 fn a_full_disk_is_told() {
     let Some(lab) = lab() else { return };

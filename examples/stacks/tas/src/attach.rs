@@ -1,8 +1,8 @@
 //! How an application gets its contexts: one message each way over a Unix socket, descriptors with the answer.
 //!
-//! In: the sizes an application asks for; out: the sizes it gets, memory and doorbells. The socket stays open as long as
-//! the context lives: its end is how each side learns of the other's death. Messages may be anything: what does not fit
-//! is refused.
+//! In: the sizes an application asks for; out: the sizes it gets, memory and doorbells. The socket stays open as long
+//! as the context lives: its end is how each side learns of the other's death. Messages may be anything: what does not
+//! fit is refused.
 
 use crate::shm::Sizes;
 use rustix::io::Errno;

@@ -31,9 +31,9 @@ pub struct ServiceConfig {
     pub slow_path_spins: bool,
     /// Ends when the last application has gone, once there was one.
     pub ends_with_applications: bool,
-    /// Shortest time without an acknowledgement after which data is sent again. TAS has no floor: four control intervals
-    /// of two round trips each, which on a machine whose threads share CPUs is less than a turn of its scheduler, and less
-    /// than Linux may take to acknowledge (40 ms).
+    /// Shortest time without an acknowledgement after which data is sent again. TAS has no floor: four control
+    /// intervals of two round trips each, which on a machine whose threads share CPUs is less than a turn of its
+    /// scheduler, and less than Linux may take to acknowledge (40 ms).
     pub min_rto: Duration,
     /// Retransmissions in a row before a peer is given up.
     pub retries: u32,

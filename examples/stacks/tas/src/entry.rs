@@ -1,8 +1,8 @@
 //! Entries of the queues, with the meaning TAS gave them.
 //!
-//! In: words from shared memory, which may be anything; out: values, or `None` for words that mean nothing. An ARX entry
-//! tells the application how far received data and acknowledgements have come, an ATX entry tells the fast path how far
-//! the application has read and written. It refuses to know whether the numbers fit.
+//! In: words from shared memory, which may be anything; out: values, or `None` for words that mean nothing. An ARX
+//! entry tells the application how far received data and acknowledgements have come, an ATX entry tells the fast path
+//! how far the application has read and written. It refuses to know whether the numbers fit.
 
 /// The name an application gave a flow: an index, and a generation so that a name is not taken for its successor's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

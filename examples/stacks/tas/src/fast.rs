@@ -2,8 +2,8 @@
 //!
 //! In: frames, bumps of applications, what the slow path asks for; out: frames, news for applications, detours to the
 //! slow path. The order of a round and its sizes are TAS's: 16 frames, ARX, transmit, 64 forwarded frames, 16 segments
-//! of the queue manager, all 16 contexts looked at three times, 8 entries of the slow path, transmit. It refuses to know
-//! handshakes, retransmission timeouts and teardown.
+//! of the queue manager, all 16 contexts looked at three times, 8 entries of the slow path, transmit. It refuses to
+//! know handshakes, retransmission timeouts and teardown.
 
 mod context;
 mod port;
@@ -406,10 +406,10 @@ impl<D: Device> FastPath<D> {
         };
         let sent = self.port.flow_tx_segment(flow, &outgoing, limit, now);
         if sent {
-            self.qman.charge(index, outgoing.len, now);
+            self.qman.charge(index, outgoing.len);
         }
         if !sent || flow.sendable(false).0.is_some() {
-            self.qman.qman_set(index, flow.tx_rate, now);
+            self.qman.qman_set_again(index, flow.tx_rate, now);
         }
         sent
     }

@@ -596,7 +596,6 @@ mod tests {
                 timestamps: Some((1, 1)),
                 ..Options::default()
             },
-            from: [0; 6],
             marked: false,
             payload,
         }

@@ -1,8 +1,8 @@
 //! All flows of a service: by place, and by what is in a segment's header.
 //!
 //! In: keys; out: places. The slow path alone adds and removes; fast-path threads look up without a lock and check the
-//! record they find under its own. Keys are hashed with a secret, so that strangers cannot choose collisions; a bucket is
-//! a cache line of eight, and a flow whose bucket is full is refused, as TAS refuses it.
+//! record they find under its own. Keys are hashed with a secret, so that strangers cannot choose collisions; a bucket
+//! is a cache line of eight, and a flow whose bucket is full is refused, as TAS refuses it.
 
 use crate::flow::{Flow, Key};
 use bypassprof_probe::{self as probe, Flow as Label, points};

@@ -79,6 +79,8 @@ pub(crate) struct Conn {
     pub peer: (u32, u16),
     /// The peer's Ethernet address, or the router's; `None` until ARP has told.
     pub mac: Option<[u8; 6]>,
+    /// Where its last frame came from.
+    pub came_from: [u8; 6],
     /// It hears when ARP tells about its next hop.
     pub awaits_neighbour: bool,
     /// The network has said since the last progress that it cannot reach the peer (RFC 1122 4.2.3.9).
@@ -188,6 +190,7 @@ impl Conn {
             local_port,
             peer,
             mac: None,
+            came_from: [0; 6],
             awaits_neighbour: false,
             unreachable: false,
             flow,

@@ -180,13 +180,13 @@ impl Engine {
             Err(why) => return self.reject(why),
         };
         segment.marked = packet.marked;
-        segment.from = from;
         self.core.counters.marks_in += u64::from(packet.marked);
         let key = Key::new(packet.source, segment.source_port, segment.destination_port);
         let mut behind = None;
         if let Some(id) = self.table.find(key) {
             self.core.counters.segments_in += 1;
             let after = self.with(id, |core, conn| {
+                conn.came_from = from;
                 core.tcp_input(id, conn, &segment, meta, now, out)
             });
             match after {
@@ -295,6 +295,7 @@ impl Engine {
         let peer = (stranger.packet.source, stranger.segment.source_port);
         let mut conn = self.new_conn(State::SynReceived, port, peer, now);
         conn.mac = Some(stranger.from);
+        conn.came_from = stranger.from;
         conn.listener = Some(port);
         if let Some(listener) = self.listeners.get_mut(&port) {
             listener.half_open += 1;

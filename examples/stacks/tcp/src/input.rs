@@ -189,7 +189,7 @@ impl Core {
         }
         if conn.state == State::SynReceived {
             // Where a half-open connection's answers go is only known from what came.
-            conn.mac = Some(segment.from);
+            conn.mac = Some(conn.came_from);
         }
         let syn = segment.flags & (flags::SYN | flags::ACK | flags::RST);
         if conn.state == State::SynReceived && segment.seq == conn.irs {
@@ -279,7 +279,7 @@ impl Core {
             self.time_wait(id, conn, now);
         }
         // Whoever repeats what we have may not hear us: the answer goes back the way this came.
-        conn.mac = Some(segment.from);
+        conn.mac = Some(conn.came_from);
         // What does not fit into a closed window may still acknowledge and open the peer's.
         let closed = conn.rcv_edge == conn.rcv_next && segment.seq == conn.rcv_next;
         if closed && conn.state.is_synchronized() && self.is_ack_of_ours(conn, segment) {

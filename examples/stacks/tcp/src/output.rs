@@ -228,7 +228,7 @@ impl Core {
         }
     }
 
-    /// One byte beyond the window, so that the peer tells its window again.
+    /// A byte beyond the window, or what a small window takes, so that the peer tells its window again.
     pub fn probe_window(
         &mut self,
         id: ConnId,
@@ -236,7 +236,10 @@ impl Core {
         now: Time,
         out: &mut impl FrameSink,
     ) {
-        let len = conn.unsent().min(1);
+        // Beyond a closed window a byte; into one that is open, but was held for too small, what it takes: its time to grow
+        // is over (RFC 9293 3.8.6.2.1, the override timeout).
+        let room = conn.una.plus(conn.peer_window).since(conn.next);
+        let len = conn.unsent().min(room.clamp(1, conn.mss));
         let fin = len == 0 && conn.fin_due();
         let carries = Carries {
             seq: conn.next,

@@ -28,7 +28,7 @@ fn halves_never_miss_each_other() {
         let stop = AtomicBool::new(false);
         let start = Instant::now();
         thread::scope(|scope| {
-            scope.spawn(|| stack.run_main_loop(&stop));
+            scope.spawn(|| stack.run_main_loop(&stop).unwrap());
             scope.spawn(|| while app.wait(&mut mtcp) {});
             for _ in 0..STREAMS {
                 client.connect(Time::ZERO);

@@ -28,6 +28,10 @@ const EVENTS: usize = 16;
 /// How often the service's socket is looked at while polling, in ns.
 const SOCKET: u64 = 1_000_000;
 
+/// What `deliver` says that it delivered.
+const DATA: u32 = 0;
+const CONNECTION: u32 = 2;
+
 /// What a context is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct ContextConfig {
@@ -463,8 +467,9 @@ impl Context {
                         accepted: true,
                         ..conn.update(&early)?
                     };
+                    probe::emit_with(points::DELIVER, label, 0, [0, 0, CONNECTION]);
                     if early.rx_bump > 0 && probe::enabled() {
-                        let more = [0, age(probe::now().raw(), early.received), 0];
+                        let more = [0, age(probe::now().raw(), early.received), DATA];
                         probe::emit_with(points::DELIVER, label, early.rx_bump, more);
                     }
                     place.is = Is::Open(conn);
@@ -567,7 +572,8 @@ impl Context {
             let queue = queues::ARX | core as u32;
             probe::emit_with(points::HANDOFF, conn.label, queue, waited);
             if news.readable || news.ended {
-                let more = [depth, age(now, arx.received), 0];
+                let what = if news.readable { DATA } else { CONNECTION };
+                let more = [depth, age(now, arx.received), what];
                 probe::emit_with(points::DELIVER, conn.label, arx.rx_bump, more);
             }
         }

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 const LEVELS: usize = 4;
 const NONE: u32 = u32::MAX;
+/// How far a flow that always had something to send may catch up, in ns: its core was late, not the flow.
+const CREDIT: u64 = 10_000_000;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,16 @@ impl Qman {
     /// The flow has something to send, at most at `rate` bytes per second, 0: as fast as it goes.
     #[inline(never)]
     pub fn qman_set(&mut self, flow: u32, rate: u64, now: u64) {
+        // A flow that was silent gets no credit for it.
+        self.set_impl(flow, rate, now, now);
+    }
+
+    /// The same for a flow that has just had its turn and has more to send: virtual time goes on where it was.
+    pub fn qman_set_again(&mut self, flow: u32, rate: u64, now: u64) {
+        self.set_impl(flow, rate, now, now.saturating_sub(CREDIT));
+    }
+
+    fn set_impl(&mut self, flow: u32, rate: u64, now: u64, earliest: u64) {
         let at = flow as usize;
         if self.entries.len() <= at {
             self.entries.resize(at + 1, EMPTY);
@@ -72,18 +84,17 @@ impl Qman {
         if rate == 0 {
             self.nolimit.push_back((flow, now));
         } else {
-            // A flow that was silent gets no credit for it.
-            self.entries[at].due = self.entries[at].due.max(now);
+            self.entries[at].due = self.entries[at].due.max(earliest);
             self.queue_activate_skiplist(flow);
         }
     }
 
     /// A segment of `bytes` was sent: the next one is due when the rate has had time for it.
-    pub fn charge(&mut self, flow: u32, bytes: u32, now: u64) {
+    pub fn charge(&mut self, flow: u32, bytes: u32) {
         if let Some(entry) = self.entries.get_mut(flow as usize)
             && let Some(gap) = (u64::from(bytes) * 1_000_000_000).checked_div(entry.rate)
         {
-            entry.due = entry.due.max(now) + gap;
+            entry.due += gap;
         }
     }
 
@@ -205,10 +216,34 @@ mod tests {
             qman.qman_set(1, 1_000_000, now);
             if qman.qman_poll(now).is_some() {
                 sent.push(now);
-                qman.charge(1, 1000, now);
+                qman.charge(1, 1000);
             }
         }
         assert_eq!(sent, [0, 1_000_000, 2_000_000, 3_000_000, 4_000_000]);
+    }
+
+    /// A core that comes late lets a flow catch up, but not by more than its credit; a flow that was silent gets none.
+    #[test]
+    fn late_cores_catch_up() {
+        let mut qman = Qman::default();
+        let burst = |qman: &mut Qman, now| {
+            let mut sent = 0;
+            while qman.qman_poll(now).is_some() {
+                sent += 1;
+                qman.charge(1, 1000);
+                qman.qman_set_again(1, 1_000_000, now);
+            }
+            sent
+        };
+        qman.qman_set(1, 1_000_000, 1_000_000);
+        assert_eq!(burst(&mut qman, 6_000_000), 6);
+        assert_eq!(burst(&mut qman, 1_000_000_000), 11 + 1);
+        let mut qman = Qman::default();
+        qman.qman_set(1, 1_000_000, 0);
+        assert!(qman.qman_poll(0).is_some());
+        qman.charge(1, 1000);
+        qman.qman_set(1, 1_000_000, 500_000_000);
+        assert_eq!(burst(&mut qman, 500_000_000), 1);
     }
 
     proptest! {

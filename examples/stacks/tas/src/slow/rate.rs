@@ -31,6 +31,8 @@ pub struct Seen {
 /// One flow's rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
+    /// What was seen since the rate was set last: a slow flow may have nothing acknowledged between two looks.
+    since: Seen,
     control: RateControl,
     rate: u64,
     slow_start: bool,
@@ -45,6 +47,7 @@ impl Rate {
             RateControl::Constant(rate) => rate,
         };
         Rate {
+            since: Seen::default(),
             control,
             rate,
             slow_start: true,
@@ -62,6 +65,17 @@ impl Rate {
         if matches!(self.control, RateControl::Constant(_)) {
             return;
         }
+        let seen = Seen {
+            acked: self.since.acked + seen.acked,
+            marked: self.since.marked + seen.marked,
+            elapsed: self.since.elapsed.saturating_add(seen.elapsed),
+            ..seen
+        };
+        if seen.acked == 0 && seen.drops == 0 && seen.limited {
+            self.since = seen;
+            return;
+        }
+        self.since = Seen::default();
         if seen.acked > 0 {
             let share = seen.marked as f64 / seen.acked as f64;
             self.marked += WEIGHT * (share.min(1.0) - self.marked);
@@ -110,6 +124,22 @@ mod tests {
         assert_eq!(rate.bytes_per_second(), 2 * STEP);
         rate.dctcp_rate_update(seen(1250, 0));
         assert_eq!(rate.bytes_per_second(), 3 * STEP);
+    }
+
+    /// A flow that is looked at more often than it has a segment acknowledged grows all the same.
+    #[test]
+    fn slow_flows_grow() {
+        let mut rate = Rate::new(RateControl::Dctcp);
+        let often = |acked| Seen {
+            elapsed: 100_000,
+            ..seen(acked, 0)
+        };
+        for _ in 0..23 {
+            rate.dctcp_rate_update(often(0));
+        }
+        assert_eq!(rate.bytes_per_second(), STEP);
+        rate.dctcp_rate_update(often(2896));
+        assert_eq!(rate.bytes_per_second(), 2 * STEP);
     }
 
     /// All bytes marked for long halve the rate at each look; a flow that had nothing to send keeps its rate.

@@ -1,7 +1,7 @@
 //! How connections end: both sides' FINs, resets either way, applications that go, addresses that rest a while.
 //!
-//! In: what the fast path, the peer, the application or a timer says; out: resets, places and rings that are free again.
-//! A ring is given to another flow only when its application has closed the flow: until then it may write to it.
+//! In: what the fast path, the peer, the application or a timer says; out: resets, places and rings that are free
+//! again. A ring is given to another flow only when its application has closed the flow: until then it may write to it.
 
 use super::conn::State;
 use super::timers::Kind;

@@ -61,8 +61,6 @@ pub struct Segment<'a> {
     pub options: Options,
     /// The packet that brought it was marked by a congested router.
     pub marked: bool,
-    /// Ethernet address that it came from.
-    pub from: [u8; 6],
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -91,7 +89,6 @@ impl<'a> Segment<'a> {
             window: be16(bytes, 14),
             options: options(&bytes[HEADER..header]),
             marked: false,
-            from: [0; 6],
             payload: &bytes[header..],
         })
     }

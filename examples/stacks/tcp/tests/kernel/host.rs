@@ -27,9 +27,12 @@ pub fn pattern(at: usize, len: usize) -> Vec<u8> {
 
 /// A sum in which every byte's place counts.
 pub fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(7, |sum: u64, &b| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(b))
-    })
+    sum_on(7, bytes)
+}
+
+fn sum_on(sum: u64, bytes: &[u8]) -> u64 {
+    let add = |sum: u64, &b: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(b));
+    bytes.iter().fold(sum, add)
 }
 
 /// How a host stands.
@@ -230,64 +233,77 @@ impl Loop {
 
 /// Does what can be done now; whether the connection is to be closed.
 fn serve(engine: &mut Engine, out: &mut Out, conn: ConnId, job: &mut Job, now: Time) -> bool {
-    let mut buf = [0; 16 * 1024];
+    // What is read may be owed back, and only what has gone back makes room to read on.
     loop {
-        // Whoever has much to send back reads no more until it is gone.
-        if job.back.len() > 1 << 17 {
+        let read = job.read(engine, out, conn, now);
+        let Some(all) = job.write(engine, conn) else {
+            return true;
+        };
+        engine.output(conn, now, out);
+        if !all {
+            return false;
+        }
+        if read == 0 {
             break;
         }
-        let n = engine.read(conn, &mut buf, now, out);
-        if n == 0 {
-            break;
-        }
-        let mut bytes = &buf[..n];
-        let missing = 9 - job.head.len().min(9);
-        let (head, rest) = bytes.split_at(missing.min(n));
-        job.head.extend(head);
-        bytes = rest;
-        if job.head.len() == 9 && missing > 0 && job.head[0] == b'D' {
-            job.owed = u64::from_be_bytes(job.head[1..9].try_into().unwrap()) as usize;
-        }
-        match job.head[0] {
-            b'E' => job.back.extend(bytes),
-            _ => {
-                if job.came == 0 {
-                    job.sum = 7;
-                }
-                job.came += bytes.len() as u64;
-                let add = |sum: u64, &b: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(b));
-                job.sum = bytes.iter().fold(job.sum, add);
+    }
+    match job.head.first() {
+        Some(b'D') => job.head.len() == HEAD && job.sent == job.owed,
+        _ => job.peer_closed,
+    }
+}
+
+/// Bytes of a question: what, and how much.
+const HEAD: usize = 9;
+/// Who owes so much back reads no more.
+const OWED: usize = 1 << 17;
+
+impl Job {
+    /// Reads what there is; how many bytes.
+    fn read(&mut self, engine: &mut Engine, out: &mut Out, conn: ConnId, now: Time) -> usize {
+        let mut buf = [0; 16 * 1024];
+        let mut read = 0;
+        while self.back.len() <= OWED {
+            let n = engine.read(conn, &mut buf, now, out);
+            if n == 0 {
+                break;
+            }
+            read += n;
+            let missing = HEAD - self.head.len();
+            let (head, rest) = buf[..n].split_at(missing.min(n));
+            self.head.extend(head);
+            if missing > 0 && self.head.len() == HEAD && self.head[0] == b'D' {
+                self.owed = u64::from_be_bytes(self.head[1..].try_into().unwrap()) as usize;
+            }
+            if self.head[0] == b'E' {
+                self.back.extend(rest);
+            } else {
+                self.sum = sum_on(if self.came == 0 { 7 } else { self.sum }, rest);
+                self.came += rest.len() as u64;
             }
         }
+        if self.head.first() == Some(&b'U') && self.peer_closed && !self.replied {
+            self.replied = true;
+            self.back.extend(self.came.to_be_bytes());
+            self.back.extend(self.sum.to_be_bytes());
+        }
+        read
     }
-    let what = job.head.first().copied();
-    if what == Some(b'U') && job.peer_closed && !job.replied {
-        job.replied = true;
-        job.back.extend(job.came.to_be_bytes());
-        job.back.extend(job.sum.to_be_bytes());
-    }
-    let mut full = false;
-    while !full && job.sent < job.owed {
-        let piece = pattern(job.sent, (job.owed - job.sent).min(16 * 1024));
-        let Ok(n) = engine.write(conn, &piece) else {
-            return true;
-        };
-        job.sent += n;
-        full = n < piece.len();
-    }
-    if !job.back.is_empty() {
-        let Ok(n) = engine.write(conn, &job.back) else {
-            return true;
-        };
-        job.back.drain(..n);
-        full = !job.back.is_empty();
-    }
-    engine.output(conn, now, out);
-    if full {
-        return false;
-    }
-    match what {
-        Some(b'D') => job.head.len() == 9 && job.sent == job.owed,
-        _ => job.peer_closed,
+
+    /// Writes what is owed: whether all of it was taken; `None` if the connection takes nothing more.
+    fn write(&mut self, engine: &mut Engine, conn: ConnId) -> Option<bool> {
+        while self.sent < self.owed {
+            let piece = pattern(self.sent, (self.owed - self.sent).min(16 * 1024));
+            let n = engine.write(conn, &piece).ok()?;
+            self.sent += n;
+            if n < piece.len() {
+                return Some(false);
+            }
+        }
+        if !self.back.is_empty() {
+            let n = engine.write(conn, &self.back).ok()?;
+            self.back.drain(..n);
+        }
+        Some(self.back.is_empty())
     }
 }

@@ -37,6 +37,25 @@ fn zero_window_is_probed() {
     assert_eq!(counters.retransmits, 1);
 }
 
+/// A window that stays small, though it was large once, is used when the timer runs: a peer whose buffer shrank gets its
+/// data in pieces, not byte by byte (RFC 9293 3.8.6.2.1, the override timeout).
+#[test]
+fn small_windows_are_used_in_the_end() {
+    let mut peer = Peer::new(plain());
+    let conn = peer.accepted(options::MSS_1000);
+    window(&mut peer, 1, 0);
+    peer.writes(conn, 3000);
+    window(&mut peer, 1, 600);
+    assert_eq!(peer.sent(), [""; 0]);
+    assert_eq!(peer.waits().1, [". 1:601 ack 1"]);
+    window(&mut peer, 601, 600);
+    assert_eq!(peer.sent(), [""; 0]);
+    assert_eq!(peer.waits().1, [". 601:1201 ack 1"]);
+    window(&mut peer, 1201, 5000);
+    assert_eq!(peer.sent(), [". 1201:2201 ack 1", "P. 2201:3001 ack 1"]);
+    assert_eq!(peer.counters().retransmits, 0);
+}
+
 /// A probe's byte that was taken is not sent again.
 #[test]
 fn probe_may_be_accepted() {

@@ -1,0 +1,150 @@
+//! What rules look at: plain numbers, so that a rule can be tried with any.
+//!
+//! In: a profile, its ledger, its spans; out: shares by phase, role and function, and stages of requests.
+
+use crate::analyse::ledger::{Account, Ledger, Level};
+use crate::analyse::packs::glob::{Glob, plain};
+use crate::analyse::profile::{Grouping, Profile};
+use crate::analyse::spans::{STAGES, Spans};
+use std::collections::BTreeMap;
+
+/// A function's share of all samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Function {
+    /// Ended in it.
+    pub own: f64,
+    /// Ended in it or in what it called.
+    pub total: f64,
+}
+
+/// A role's part.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Role {
+    /// Its part of all threads' time.
+    pub share: f64,
+    /// Share of its time that is work.
+    pub busy: f64,
+    /// Shares of its time by phase.
+    pub phases: BTreeMap<String, f64>,
+}
+
+/// What is known of a recording, in shares of 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The stack: the first pack.
+    pub stack: String,
+    /// Whether empty polling is an estimate.
+    pub estimated: bool,
+    /// Work's share of the time of all threads, foreign ones left out.
+    pub busy: f64,
+    /// Shares of all threads' time by phase.
+    pub phases: BTreeMap<String, f64>,
+    /// By role.
+    pub roles: BTreeMap<String, Role>,
+    /// By function.
+    pub functions: BTreeMap<String, Function>,
+    /// All threads' time, off CPU included, in ns for each request; `None` without requests.
+    pub ns_per_request: Option<f64>,
+    /// Mean length of each stage of requests in ns, and how many requests had it.
+    pub stages: BTreeMap<&'static str, (f64, u64)>,
+    /// Requests told from beginning to end.
+    pub requests: u64,
+    /// Segments with nothing but an ACK, for each request.
+    pub acks_per_request: f64,
+}
+
+impl Facts {
+    /// From a profile and what was made of it.
+    pub fn of(profile: &Profile, ledger: &Ledger, spans: Option<&Spans>) -> Facts {
+        let program = ledger.program();
+        let shares = |account: &Account| {
+            let entries = account.entries.iter();
+            entries
+                .map(|e| (e.phase.to_owned(), account.share(e).value))
+                .collect()
+        };
+        // Where there are no times, a thread that is never seen polling is busy in all of its samples, which says nothing.
+        let tells = |a: &&Account| a.level == Level::Role && (ledger.timed || a.estimate.is_some());
+        let roles = ledger.accounts.iter().filter(tells).map(|account| {
+            let role = Role {
+                share: account.cycles / program.cycles.max(f64::MIN_POSITIVE),
+                busy: account.busy().unwrap_or(0.0),
+                phases: shares(account),
+            };
+            (account.name.clone(), role)
+        });
+        let functions = profile.rows(Grouping::Symbol).into_iter().map(|row| {
+            let function = Function {
+                own: row.own,
+                total: row.total,
+            };
+            (plain(&row.name).to_owned(), function)
+        });
+        let mut facts = Facts {
+            stack: ledger.packs.first().cloned().unwrap_or_default(),
+            estimated: program.estimate.is_some(),
+            busy: program.busy().unwrap_or(0.0),
+            phases: shares(program),
+            roles: roles.collect(),
+            functions: functions.collect(),
+            ns_per_request: ledger
+                .ns_per_cycle
+                .filter(|_| ledger.work.requests > 0)
+                .map(|ns| program.cycles * ns / ledger.work.requests as f64),
+            ..Facts::default()
+        };
+        if let Some(spans) = spans.filter(|s| s.counts.complete > 0) {
+            facts.requests = spans.counts.complete;
+            facts.acks_per_request = spans.counts.acks as f64 / spans.counts.complete as f64;
+            for (stage, histogram) in STAGES.iter().zip(&spans.stages) {
+                if !histogram.is_empty() {
+                    facts
+                        .stages
+                        .insert(stage.name, (histogram.mean(), histogram.len()));
+                }
+            }
+        }
+        facts
+    }
+
+    /// The share of a phase; 0 if there is none.
+    pub fn phase(&self, phase: &str) -> f64 {
+        self.phases.get(phase).copied().unwrap_or(0.0)
+    }
+
+    /// The shares of several phases together.
+    pub fn phases(&self, phases: &[&str]) -> f64 {
+        phases.iter().map(|p| self.phase(p)).sum()
+    }
+
+    /// The share of samples that ended in functions of these patterns.
+    pub fn own(&self, patterns: &[&str]) -> f64 {
+        let globs: Vec<_> = patterns.iter().map(|p| Glob::new(p)).collect();
+        let fits = |name: &str| globs.iter().any(|g| g.fits(name));
+        let named = self.functions.iter().filter(|(name, _)| fits(name));
+        named.map(|(_, f)| f.own).sum()
+    }
+
+    /// The share of samples that passed through the function of a pattern with most of them.
+    pub fn below(&self, pattern: &str) -> f64 {
+        let glob = Glob::new(pattern);
+        let named = self.functions.iter().filter(|(name, _)| glob.fits(name));
+        named.map(|(_, f)| f.total).fold(0.0, f64::max)
+    }
+
+    /// Share of the time with nothing to do: polling or idle, off CPU left out.
+    pub fn nothing(&self) -> f64 {
+        self.phases(&["empty_poll", "poll.side", "idle"])
+    }
+
+    /// A stage's mean as a share of the mean whole way, and in ns.
+    pub fn stage(&self, name: &str) -> Option<(f64, f64)> {
+        let (mean, count) = self.stages.get(name)?;
+        let (total, all) = self.stages.get("total")?;
+        let sum = mean * *count as f64;
+        Some((
+            sum / (total * *all as f64).max(1.0),
+            sum / (*all).max(1) as f64,
+        ))
+    }
+}

@@ -1,0 +1,94 @@
+//! What limits a recording: a table of rules, each a small function of analysed [`Facts`].
+//!
+//! In: a profile, its ledger, its spans where there are probes; out: [`Finding`]s, the largest first. A rule claims no
+//! more than its evidence carries: what is read from a stack's sources and only fits the profile is *suspected*, and
+//! says what to record to be sure. It refuses to know names of recordings and files.
+
+pub mod facts;
+pub mod rules;
+
+pub use facts::Facts;
+
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// The profile fits the cause, which is known from the stack's sources; nothing in the recording proves it.
+    Suspected,
+    /// Samples show it; empty polling is estimated.
+    Estimated,
+    /// Samples show it.
+    Sampled,
+    /// Probes bound it.
+    Measured,
+}
+
+impl Confidence {
+    /// The name in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Confidence::Suspected => "suspected",
+            Confidence::Estimated => "estimated",
+            Confidence::Sampled => "sampled",
+            Confidence::Measured => "measured",
+        }
+    }
+}
+
+/// What a rule found in the facts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// Share of the time (of requests' time for spans) that the finding is about.
+    pub share: f64,
+    /// The same in ns of one request, where requests are counted.
+    pub ns_per_request: Option<f64>,
+    /// How sure.
+    pub confidence: Confidence,
+    /// What it rests on, a line each.
+    pub lines: Vec<String>,
+}
+
+/// A rule: what to look at, and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its name in outputs: as in design/stacks.md section 10 where it is one of those.
+    pub id: &'static str,
+    /// Packs of stacks that it is about; empty: any.
+    pub stacks: &'static [&'static str],
+    /// The finding in a sentence.
+    pub title: &'static str,
+    /// What to try, or what to record to be sure.
+    pub advice: &'static str,
+    /// Whether the facts show it.
+    pub check: fn(&Facts) -> Option<Evidence>,
+}
+
+/// A rule that the facts show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The rule's name.
+    pub id: &'static str,
+    /// The finding.
+    pub title: &'static str,
+    /// What to try.
+    pub advice: &'static str,
+    /// What it rests on.
+    pub evidence: Evidence,
+}
+
+/// All findings, the largest first; equal ones in the order of the table.
+pub fn explain(facts: &Facts) -> Vec<Finding> {
+    let about =
+        |rule: &&Rule| rule.stacks.is_empty() || rule.stacks.contains(&facts.stack.as_str());
+    let mut findings: Vec<Finding> = (rules::RULES.iter().filter(about))
+        .filter_map(|rule| {
+            Some(Finding {
+                id: rule.id,
+                title: rule.title,
+                advice: rule.advice,
+                evidence: (rule.check)(facts)?,
+            })
+        })
+        .collect();
+    findings.sort_by(|a, b| b.evidence.share.total_cmp(&a.evidence.share));
+    findings
+}

@@ -1,0 +1,51 @@
+//! `bypassprof explain`: what limits a recording, from a table of rules.
+
+use super::packs::PackArgs;
+use super::{Failure, load};
+use crate::analyse::Ledger;
+use crate::analyse::estimate::Idle;
+use crate::analyse::explain::{Facts, explain};
+use crate::analyse::spans::Filter;
+use crate::present::explain as present;
+use crate::present::style::Style;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Recording to read
+    #[arg(default_value = load::DEFAULT_FILE)]
+    file: PathBuf,
+    /// Recording of the same program with nothing to do, as for `ledger`
+    #[arg(long, value_name = "FILE")]
+    idle: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    packs: PackArgs,
+}
+
+/// Explains.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let packs = args.packs.load()?;
+    let idle = match &args.idle {
+        Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
+        None => None,
+    };
+    let (spans, _) = load::spans(&args.file, &packs, Filter::default(), 0)?;
+    let profile = load::profile(&args.file, packs)?;
+    let ledger = Ledger::of(&profile, idle.as_ref());
+    let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
+    let text = if args.json {
+        present::json(&profile, &findings).map_err(Failure::failed)? + "\n"
+    } else {
+        present::text(&profile, &findings, spans.rings > 0, Style::of_stdout())
+    };
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,93 @@
+//! Findings as text, and as JSON (`bypassprof.explain/1`, documented in `docs/reference/explain.md`).
+
+use super::style::{Style, percent, printable};
+use super::table::headline;
+use crate::analyse::explain::Finding;
+use crate::analyse::{Profile, Trust};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// Name and version of the schema. Keys may be added within a version, none changes its meaning.
+pub const EXPLAIN_SCHEMA: &str = "bypassprof.explain/1";
+
+/// Findings, the largest first. `events` says whether there are any: without them most causes can only be suspected.
+pub fn text(profile: &Profile, findings: &[Finding], events: bool, style: Style) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", style.bold(&style.fit(&headline(profile))));
+    for finding in findings {
+        let evidence = &finding.evidence;
+        let mut size = format!("{} %", percent(Some(evidence.share)));
+        if let Some(ns) = evidence.ns_per_request {
+            let _ = write!(size, ", {ns:.0} ns/request");
+        }
+        let title = format!(
+            "{}: {} ({size}; {})",
+            finding.id,
+            finding.title,
+            evidence.confidence.name()
+        );
+        let _ = writeln!(text, "\n{}", style.bold(&title));
+        for line in &evidence.lines {
+            let _ = writeln!(text, "  {}", printable(line));
+        }
+        let _ = writeln!(text, "  try: {}", finding.advice);
+    }
+    if findings.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nno rule speaks about this recording; `ledger` has its parts"
+        );
+    }
+    if !events {
+        let _ = writeln!(
+            text,
+            "\nno events: record a program with probes to see where requests wait, and to be sure of what is suspected"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\n{}",
+        style.dim(&style.fit(&format!("packs: {}", profile.packs.join(", "))))
+    );
+    let _ = writeln!(text, "{}", style.dim(&profile.trust.line()));
+    text
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    packs: &'a [String],
+    findings: Vec<Item<'a>>,
+    trust: &'a Trust,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    id: &'static str,
+    title: &'static str,
+    size_share: f64,
+    size_ns_per_request: Option<f64>,
+    confidence: &'static str,
+    evidence: &'a [String],
+    #[serde(rename = "try")]
+    advice: &'static str,
+}
+
+/// The same as JSON.
+pub fn json(profile: &Profile, findings: &[Finding]) -> serde_json::Result<String> {
+    let items = findings.iter().map(|finding| Item {
+        id: finding.id,
+        title: finding.title,
+        size_share: finding.evidence.share,
+        size_ns_per_request: finding.evidence.ns_per_request,
+        confidence: finding.evidence.confidence.name(),
+        evidence: &finding.evidence.lines,
+        advice: finding.advice,
+    });
+    serde_json::to_string_pretty(&Document {
+        schema: EXPLAIN_SCHEMA,
+        packs: &profile.packs,
+        findings: items.collect(),
+        trust: &profile.trust,
+    })
+}
