@@ -154,7 +154,7 @@ pub fn choose(
     }
     let mut scores: Vec<(u64, usize)> = Vec::new();
     for (place, pack) in packs.all().iter().enumerate() {
-        if packs.is_always(place) {
+        if packs.is_named(place) {
             continue;
         }
         let shows = |frame: &Frame| {

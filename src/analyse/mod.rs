@@ -1,7 +1,8 @@
 //! Frames and events into answers: whose time it was, and whether it was useful.
 //!
 //! In: a recording's records, samples, switches and ring slots in the order of the file; out: a [`Profile`]. Every
-//! sample is joined by the CPU's counter to what its thread's polling loop was doing then ([`pollstate`], [`timeline`]).
+//! sample is joined by the CPU's counter to what its thread's polling loop was doing then ([`pollstate`],
+//! [`timeline`]).
 //! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
 //! to know how answers are printed.
 

@@ -22,7 +22,7 @@ use place::Place;
 use signal_hook::iterator::Signals;
 use signals::Totals;
 use stack_demikernel::{DemikernelConfig, DemikernelError, Stack, Wait};
-use stack_netio::OpenError;
+use stack_netio::{DeviceError, OpenError};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,8 @@ enum Failure {
     Use(String),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Demikernel(#[from] DemikernelError),
     #[error("signals cannot be waited for: {0}")]
@@ -89,6 +91,7 @@ fn run<D: stack_netio::Device + 'static>(
 ) -> Result<(), Failure> {
     let stop = AtomicBool::new(false);
     let (tally, requests) = (stack.tally(), job.requests());
+    let handle = signals.handle();
     let totals = || Totals {
         requests: requests.load(Ordering::Relaxed),
         working_ns: Some(tally.working_ns()),
@@ -104,7 +107,9 @@ fn run<D: stack_netio::Device + 'static>(
     thread::scope(|scope| {
         let name = thread::Builder::new().name("httpd-signals".into());
         name.spawn_scoped(scope, wait).map_err(Failure::Thread)?;
-        stack.main_loop(job, &stop);
-        Ok(())
+        let ended = stack.main_loop(job, &stop);
+        // A device that has gone ends the whole server.
+        handle.close();
+        Ok(ended?)
     })
 }

@@ -5,6 +5,7 @@
 
 mod job;
 
+use crate::cpus;
 use crate::signals::{self, Totals};
 use bypassprof_probe as probe;
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use job::Job;
 use signal_hook::iterator::Signals;
 use signal_hook::iterator::backend::Handle;
 use stack_ix::{IxConfig, Meter, SidePoll, Stack, TokenState};
-use stack_netio::{AnyDevice, DeviceSpec, OpenError};
+use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError};
 use stack_tcp::TcpError;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -65,12 +66,15 @@ pub enum SideChoice {
     Shared,
 }
 
-/// Why the server did not begin.
+/// Why the server did not begin or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device is not there or refuses.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The device has gone.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The stack does not listen.
     #[error(transparent)]
     Tcp(#[from] TcpError),
@@ -159,31 +163,49 @@ impl Server {
                 empty_rounds: loops.iter().map(|t| t.empty_rounds).sum(),
             }
         };
+        let several = self.cores.len() > 1;
+        let (stop, closer) = (&stop, signals.handle());
         thread::scope(|scope| {
-            let started = self
-                .cores
-                .into_iter()
-                .enumerate()
-                .try_for_each(|(index, core)| {
-                    let (stop, ends) = (&stop, EndsWaiting(signals.handle()));
-                    let name = format!("ix-{index}");
-                    let run = move || {
-                        // A thread that panics ends the whole server.
-                        let _ends = ends;
-                        let Core { mut stack, mut job } = core;
-                        probe::name_thread(&format!("ix-{index}"));
-                        stack.ixev_wait(&mut job, stop);
-                    };
-                    let thread = thread::Builder::new().name(name);
-                    thread.spawn_scoped(scope, run).map(|_| ())
-                });
-            if started.is_ok() {
+            let mut threads = Vec::new();
+            let mut refused = None;
+            for (number, core) in self.cores.into_iter().enumerate() {
+                let ends = EndsWaiting(closer.clone());
+                let run = move || {
+                    // A thread that ends, however it does, ends the whole server.
+                    let _ends = ends;
+                    core.run(number, several, stop)
+                };
+                let thread = thread::Builder::new().name(format!("ix-{number}"));
+                match thread.spawn_scoped(scope, run) {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => refused = Some(Error::Thread(error)),
+                }
+            }
+            if refused.is_none() {
                 signals::wait_for_end(&mut signals, totals);
             }
             // A flag that carries no data: the loops see it a round later at worst.
             stop.store(true, Ordering::Relaxed);
-            started.map_err(Error::Thread)
+            for thread in threads {
+                match thread.join() {
+                    Ok(result) => result?,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            refused.map_or(Ok(()), Err)
         })
+    }
+}
+
+impl Core {
+    fn run(mut self, number: usize, several: bool, stop: &AtomicBool) -> Result<(), DeviceError> {
+        let name = format!("ix-{number}");
+        probe::name_thread(&name);
+        // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
+        if several && let Err(e) = cpus::pin(number) {
+            eprintln!("httpd: {name} is not kept on one CPU: {e}");
+        }
+        self.stack.ixev_wait(&mut self.job, stop)
     }
 }
 

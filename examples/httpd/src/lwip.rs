@@ -8,7 +8,7 @@ use crate::signals::{self, Totals};
 use bypassprof_probe as probe;
 use signal_hook::iterator::Signals;
 use stack_lwip::{LwipConfig, LwipError, Stack};
-use stack_netio::{AnyDevice, OpenError};
+use stack_netio::{AnyDevice, DeviceError, OpenError};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,9 @@ pub enum Error {
     /// There is no lwIP.
     #[error("--stack lwip: {0}")]
     Lwip(#[from] LwipError),
+    /// The device went away.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The kernel refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -66,6 +69,7 @@ impl Server {
     pub fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         let stop = AtomicBool::new(false);
         let (tally, requests) = (self.stack.tally(), self.job.requests());
+        let handle = signals.handle();
         let totals = || Totals {
             requests: requests.load(Ordering::Relaxed),
             working_ns: Some(tally.working_ns()),
@@ -81,8 +85,10 @@ impl Server {
         thread::scope(|scope| {
             let name = thread::Builder::new().name("httpd-signals".into());
             name.spawn_scoped(scope, wait).map_err(Error::Thread)?;
-            self.stack.main_loop(&mut self.job, &stop);
-            Ok(())
+            let ended = self.stack.main_loop(&mut self.job, &stop);
+            // A device that has gone ends the whole server.
+            handle.close();
+            Ok(ended?)
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::signals::{self, Totals};
 use bypassprof_probe as probe;
 use signal_hook::iterator::Signals;
-use stack_netio::{AnyDevice, OpenError};
+use stack_netio::{AnyDevice, DeviceError, OpenError};
 use stack_smoltcp::{SmoltcpConfig, Stack};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -37,6 +37,9 @@ pub enum Error {
     /// The device is not there or refuses.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The device went away.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The kernel refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -71,6 +74,7 @@ impl Server {
     pub fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         let stop = AtomicBool::new(false);
         let (tally, requests) = (self.stack.tally(), self.job.requests());
+        let handle = signals.handle();
         let totals = || Totals {
             requests: requests.load(Ordering::Relaxed),
             working_ns: Some(tally.working_ns()),
@@ -86,8 +90,10 @@ impl Server {
         thread::scope(|scope| {
             let name = thread::Builder::new().name("httpd-signals".into());
             name.spawn_scoped(scope, wait).map_err(Error::Thread)?;
-            self.stack.main_loop(&mut self.job, &stop);
-            Ok(())
+            let ended = self.stack.main_loop(&mut self.job, &stop);
+            // A device that has gone ends the whole server.
+            handle.close();
+            Ok(ended?)
         })
     }
 }

@@ -11,7 +11,7 @@ use netlab::{Interface, Lab, LabError, Namespace};
 use server::{Server, sha256_of_letters};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
@@ -325,6 +325,42 @@ fn two_threads_serve_two_queues() {
     let (a, b) = (flows(&threads[0]), flows(&threads[1]));
     assert!(a.len() + b.len() >= 64 && a.is_disjoint(&b));
     server.end();
+}
+
+/// Over a bad link, and through sockets that sum checksums, every body arrives intact all the same.
+#[test]
+fn bad_links_harm_no_body() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    for dev in [
+        "packet:ix-s,loss=1%,reorder=1%,corrupt=0.1%,seed=7",
+        "xdp:ix-s,loss=1%,seed=8",
+        "packet:ix-s,offload=tx",
+    ] {
+        let arguments = ["--dev", dev, "--body", "131072"];
+        let server = Server::spawn(command(&server, &arguments));
+        load(&client, &plan(4, 131_072));
+        server.end();
+    }
+}
+
+/// A server whose interface is removed ends, with what happened.
+#[test]
+fn a_device_that_goes_ends_the_server() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let mut httpd = command(&server, &DEV);
+    httpd.args(["--threads", "2"]).stderr(Stdio::piped());
+    let mut child = httpd.stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 5];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
+    // Both ends go with the namespace of one.
+    drop(client);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("interface ix-s has gone"), "{said}");
 }
 
 /// What cannot be served is refused with the fix.

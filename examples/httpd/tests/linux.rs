@@ -69,7 +69,7 @@ fn slow_readers_get_all() {
 fn load_is_served_whole() {
     let server = Server::linux(&["--threads", "2"]);
     let mut load = Load::new(server.address);
-    load.duration = Duration::from_millis(300);
+    load.duration = Duration::from_secs(1);
     (load.connections, load.threads, load.body) = (64, 2, Some(64));
     let report = loadgen::run(&load, &AtomicBool::new(false)).unwrap();
     assert!(report.requests > 0);
@@ -80,7 +80,7 @@ fn load_is_served_whole() {
 
     let server = Server::linux(&["--body", "1048576"]);
     let mut load = Load::new(server.address);
-    load.duration = Duration::from_millis(300);
+    load.duration = Duration::from_secs(1);
     load.digest = Some(sha256_of_letters(1 << 20));
     load.post = Some(100_000);
     let report = loadgen::run(&load, &AtomicBool::new(false)).unwrap();

@@ -63,7 +63,8 @@ impl Facts {
                 .map(|e| (e.phase.to_owned(), account.share(e).value))
                 .collect()
         };
-        // Where there are no times, a thread that is never seen polling is busy in all of its samples, which says nothing.
+        // Where there are no times, a thread that is never seen polling is busy in all of its samples, which says
+        // nothing.
         let tells = |a: &&Account| a.level == Level::Role && (ledger.timed || a.estimate.is_some());
         let roles = ledger.accounts.iter().filter(tells).map(|account| {
             let role = Role {

@@ -1,4 +1,5 @@
-//! The rules. Those with an id of design/stacks.md section 10 say what is written there, with the thresholds at which the
+//! The rules. Those with an id of design/stacks.md section 10 say what is written there, with the thresholds at which
+//! the
 //! paper's own profiles show it; `S` rules read requests, `H` rules how much room is left.
 
 use super::Confidence::{Estimated, Measured, Sampled, Suspected};

@@ -68,7 +68,8 @@ const CLONES: &[&str] = &[
     ".ipa-",
 ];
 
-/// A name without marks of clones (`f.isra.0`, `f.cold`), symbol versions (`f@@GLIBC_2.2.5`), offsets (`f+0x1c`) and the
+/// A name without marks of clones (`f.isra.0`, `f.cold`), symbol versions (`f@@GLIBC_2.2.5`), offsets (`f+0x1c`) and
+/// the
 /// hash of old Rust names.
 pub fn plain(name: &str) -> &str {
     let mut name = name.trim();

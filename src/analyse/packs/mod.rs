@@ -94,9 +94,9 @@ impl Packs {
         self.packs.iter().find(|p| p.name == name)
     }
 
-    /// Whether a pack is in effect for every recording.
-    pub fn is_always(&self, place: usize) -> bool {
-        place < self.named || self.packs[place].base
+    /// Whether a user named a pack: it is in effect for every recording, and comes first.
+    pub fn is_named(&self, place: usize) -> bool {
+        place < self.named
     }
 
     /// The rules for a recording in which the packs at `recognised` were found, the likeliest first.

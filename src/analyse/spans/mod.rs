@@ -564,25 +564,32 @@ fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analyse::packs::Pack;
+    use crate::trace::record::OwnPoint;
     use bypassprof_wire::Flow;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
 
     const HEAD: fn(u64, Point, u32, u32) -> Slot =
         |tsc, point, flow, arg| Slot::head(Tsc::from_raw(tsc), point, Flow::from_raw(flow), arg);
 
+    static PACKS: LazyLock<Packs> = LazyLock::new(|| {
+        let mut packs = Packs::built_in();
+        let pack = "name = \"x\"\nabout = \"\"\n[[point]]\nname = \"my_*\"\nmeans = \"wake\"";
+        packs.add(Pack::parse("x.toml", pack).unwrap()).unwrap();
+        packs
+    });
+
     fn pass() -> Pass {
         let ring = Ring {
             base_tsc: 1,
-            points: vec![crate::trace::record::OwnPoint {
+            points: vec![OwnPoint {
                 id: points::FIRST_OWN,
                 name: "my_wake".into(),
             }],
             ..Ring::default()
         };
-        let mut packs = Packs::built_in();
-        let pack = "name = \"x\"\nabout = \"\"\n[[point]]\nname = \"my_*\"\nmeans = \"wake\"";
-        let pack = crate::analyse::packs::Pack::parse("x.toml", pack).unwrap();
-        packs.add(pack).unwrap();
-        Pass::new(&[Meta::Ring(ring)], &packs, Filter::default(), 1)
+        Pass::new(&[Meta::Ring(ring)], &PACKS, Filter::default(), 1)
     }
 
     /// The slots of a request of flow `flow` from `tsc` on, 4 of them.
@@ -626,5 +633,35 @@ mod tests {
         let counts = pass.finish().counts;
         let left_out = (counts.torn, counts.headless, counts.unfinished);
         assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
+    }
+
+    proptest! {
+        /// Whatever rings say, nothing fails, every request is in one count, and stages add up to the whole way.
+        #[test]
+        fn any_events(
+            events in proptest::collection::vec((0u64..4000, 1u16..22, 0u32..3, 0u32..3, 0u32..3), 0..200),
+            cut in 0usize..200,
+        ) {
+            let mut pass = Pass { show: 1000, ..pass() };
+            let starts = events.iter().filter(|e| e.1 == points::APP_START.id()).count() as u64;
+            let slots = events.iter().flat_map(|&(tsc, point, flow, a, b)| {
+                // A burst of up to two frames, segments of up to two bytes.
+                let field = if point <= points::TX_BURST.id() { flow << 12 | a } else { flow };
+                [HEAD(tsc, Point::from_id(point), field, a), Slot::cont(b, 0, 0)]
+            });
+            let slots: Vec<_> = slots.collect();
+            let cut = cut.min(slots.len());
+            pass.slots(0, 0, &slots[..cut]);
+            pass.slots(0, cut as u64 + u64::from(cut % 3 == 0), &slots[cut..]);
+            let spans = pass.finish();
+            let counts = spans.counts;
+            let known = counts.complete + counts.torn + counts.unfinished + counts.headless;
+            prop_assert!(known <= starts, "{counts:?} of {starts}");
+            prop_assert_eq!(spans.slowest.len() as u64, counts.complete);
+            for request in &spans.slowest {
+                prop_assert_eq!(request.stages.iter().flatten().sum::<u64>(), request.total);
+            }
+            prop_assert!(spans.slowest.is_sorted_by(|a, b| a.total >= b.total));
+        }
     }
 }

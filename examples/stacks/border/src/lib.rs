@@ -15,7 +15,7 @@ mod tally;
 mod watch;
 
 pub use app::{App, Connection};
-pub use port::{Port, Trigger};
+pub use port::{CHECK_EVERY_NS, Port, Trigger};
 pub use segment::{Segment, flags};
 pub use tally::Tally;
 pub use watch::{Kind, Sent, Watch};

@@ -5,7 +5,10 @@
 use crate::segment::{Segment, flags};
 use crate::watch::{Kind, Watch};
 use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
+
+/// How often a loop asks whether its device is still there, in ns.
+pub const CHECK_EVERY_NS: u64 = 250_000_000;
 
 /// What made a burst leave: the codes of `tx_burst`'s trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,11 @@ impl<D: Device> Port<D> {
     /// Frames that the device received and could not keep.
     pub fn rx_dropped(&mut self) -> u64 {
         self.device.rx_dropped()
+    }
+
+    /// Whether the device is still there: to be asked once in [`CHECK_EVERY_NS`].
+    pub fn check(&mut self) -> Result<(), DeviceError> {
+        self.device.check()
     }
 
     /// Looks for frames and holds at most `max` of them; how many.

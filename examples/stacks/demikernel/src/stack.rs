@@ -16,8 +16,8 @@ use demikernel::runtime::SharedDemiRuntime;
 use demikernel::runtime::fail::Fail;
 use demikernel::runtime::types::{demi_opcode_t, demi_qresult_t};
 use demikernel::{LibOS, QDesc, QToken, SocketOption};
-use stack_border::{App, Port, Tally};
-use stack_netio::Device;
+use stack_border::{App, CHECK_EVERY_NS, Port, Tally};
+use stack_netio::{Device, DeviceError};
 use std::cell::RefCell;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
@@ -158,10 +158,11 @@ impl<D: Device + 'static> Stack<D> {
         self.tally.clone()
     }
 
-    /// Runs rounds until `stop` is set.
+    /// Runs rounds until `stop` is set, or the device has gone.
     #[inline(never)]
-    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let working_since = self.round(app, now);
@@ -169,7 +170,12 @@ impl<D: Device + 'static> Stack<D> {
             let took = next - working_since.unwrap_or(next);
             self.tally.round(working_since.is_some(), took);
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY_NS;
+                self.border.borrow_mut().port.check()?;
+            }
         }
+        Ok(())
     }
 
     /// In ns since the stack was made.

@@ -13,12 +13,16 @@ use crate::pcbs::Pcbs;
 use crate::port::{Port, Trigger};
 use crate::side::{Scheduler, TokenState};
 use bypassprof_probe::{self as probe, Flow, Stage, Tsc, points};
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
 use stack_tcp::{
     Closing, Config, ConnId, Engine, Event, EventKind, FrameMeta, ListenerId, TcpError, Time,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the device is asked whether it is still there, which polling does not tell.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Room for pieces that a connection keeps for its next call.
 const MOST_PIECES_KEPT: usize = 16;
@@ -60,8 +64,9 @@ impl<D: Device> Stack<D> {
         let mut engine = Config::new(device.mac(), config.ip, config.prefix_len);
         engine.mtu = device.mtu();
         engine.policy = config.policy;
-        // IX leaves both to its NIC; these devices sum nothing and verify nothing.
-        engine.policy.offload_checksums = false;
+        // IX leaves both to its NIC. A device here may sum what is sent; where it does not say that what was received is
+        // right, TCP looks.
+        engine.policy.offload_checksums = device.offloads().checksum;
         engine.policy.verify_checksums = true;
         engine.max_connections = config.pcbs;
         engine.buffer_memory = config.buffer_memory;
@@ -104,18 +109,24 @@ impl<D: Device> Stack<D> {
         &self.port.device
     }
 
-    /// Runs rounds until `stop` is set, then hands over what still waits.
+    /// Runs rounds until `stop` is set, then hands over what still waits; or until the device has gone.
     #[inline(never)]
-    pub fn ixev_wait(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn ixev_wait(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.timer_now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
             let next = self.timer_now();
             self.meter.round(worked.then(|| next.since(now)));
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY;
+                self.port.device.check()?;
+            }
         }
         self.port.eth_process_send(Trigger::Round);
+        Ok(())
     }
 
     fn timer_now(&self) -> Time {

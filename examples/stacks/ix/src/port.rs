@@ -4,7 +4,7 @@
 //! when a round ends.
 
 use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
-use stack_netio::Device;
+use stack_netio::{Device, TxOffload};
 use stack_tcp::{FrameSink, TxFrame, TxHints};
 
 /// What made a burst leave: the codes of `tx_burst`'s trigger.
@@ -92,7 +92,7 @@ impl<D: Device> Port<D> {
 }
 
 impl<D: Device> FrameSink for Port<D> {
-    fn frame(&mut self, len: usize, _hints: TxHints) -> Option<TxFrame<'_>> {
+    fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>> {
         if self.device.tx_queued() >= self.tx_buffer {
             self.eth_process_send(Trigger::Full);
         }
@@ -100,7 +100,12 @@ impl<D: Device> FrameSink for Port<D> {
             self.oldest = probe::now().raw();
         }
         let waiting = self.device.tx_queued();
-        let Some(bytes) = self.device.tx_frame(len) else {
+        // No frame is to be cut: IX has no segmentation offload, and this sink does not offer it.
+        let offload = TxOffload {
+            checksum: hints.checksum,
+            segment: None,
+        };
+        let Some(bytes) = self.device.tx_frame_with(len, offload) else {
             self.refused = true;
             probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
             return None;

@@ -2,7 +2,7 @@
 
 use crate::{LwipConfig, LwipError};
 use stack_border::{App, Tally};
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -26,7 +26,11 @@ impl<D: Device> Stack<D> {
     }
 
     /// Cannot be called.
-    pub fn main_loop(&mut self, _app: &mut impl App, _stop: &AtomicBool) {
+    pub fn main_loop(
+        &mut self,
+        _app: &mut impl App,
+        _stop: &AtomicBool,
+    ) -> Result<(), DeviceError> {
         match self.never {}
     }
 }

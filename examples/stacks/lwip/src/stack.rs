@@ -7,8 +7,10 @@
 use crate::ffi::{self, ShimConn};
 use crate::{LwipConfig, LwipError};
 use bypassprof_probe::{self as probe, Flow, Stage, points};
-use stack_border::{App, Connection, Port, Segment, Tally, Trigger, checksum, flags};
-use stack_netio::Device;
+use stack_border::{
+    App, CHECK_EVERY_NS, Connection, Port, Segment, Tally, Trigger, checksum, flags,
+};
+use stack_netio::{Device, DeviceError};
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -96,18 +98,24 @@ impl<D: Device> Stack<D> {
         unsafe { self.port.as_mut() }
     }
 
-    /// Runs rounds until `stop` is set, then hands over what still waits.
+    /// Runs rounds until `stop` is set, then hands over what still waits; or until the device has gone.
     #[inline(never)]
-    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
             let next = self.now();
             self.tally.round(worked, next - now);
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY_NS;
+                self.port().check()?;
+            }
         }
         self.port().tx_burst(Trigger::Round);
+        Ok(())
     }
 
     /// In ns since the stack was made.

@@ -10,8 +10,8 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
-use stack_border::{App, Kind, Port, Segment, Tally, Trigger, flags};
-use stack_netio::Device;
+use stack_border::{App, CHECK_EVERY_NS, Kind, Port, Segment, Tally, Trigger, flags};
+use stack_netio::{Device, DeviceError};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,18 +98,24 @@ impl<D: Device> Stack<D> {
         self.conns.len()
     }
 
-    /// Runs rounds until `stop` is set, then hands over what still waits.
+    /// Runs rounds until `stop` is set, then hands over what still waits; or until the device has gone.
     #[inline(never)]
-    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) {
+    pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
+        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, Instant::from_micros((now / 1000) as i64));
             let next = self.now();
             self.tally.round(worked, next - now);
             now = next;
+            if now >= next_check {
+                next_check = now + CHECK_EVERY_NS;
+                self.phy.port.check()?;
+            }
         }
         self.phy.port.tx_burst(Trigger::Round);
+        Ok(())
     }
 
     /// In ns since the stack was made.
