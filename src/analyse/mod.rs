@@ -1,8 +1,8 @@
 //! Frames and events into answers: whose time it was, and whether it was useful.
 //!
-//! In: a recording's records, samples, switches and ring slots in the order of the file; out: a [`Profile`]. Every
-//! sample is joined by the CPU's counter to what its thread's polling loop was doing then ([`pollstate`],
-//! [`timeline`]).
+//! In: a recording's records, samples, switches and ring slots in the order of the file; out: a [`Profile`] and what is
+//! made of it ([`ledger`], [`explain`]), and requests ([`spans`]). Every sample is joined by the CPU's counter to what its
+//! thread's polling loop was doing then ([`pollstate`], [`timeline`]), and gets its phase from [`packs`] ([`classify`]).
 //! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
 //! to know how answers are printed.
 

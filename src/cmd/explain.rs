@@ -35,14 +35,19 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
         None => None,
     };
-    let (spans, _) = load::spans(&args.file, &packs, Filter::default(), 0)?;
+    let spans = load::spans(&args.file, &packs, Filter::default(), 0)?;
     let profile = load::profile(&args.file, packs)?;
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     let text = if args.json {
         present::json(&profile, &findings).map_err(Failure::failed)? + "\n"
     } else {
-        present::text(&profile, &findings, spans.rings > 0, Style::of_stdout())
+        present::text(
+            &profile,
+            &findings,
+            spans.trust.rings > 0,
+            Style::of_stdout(),
+        )
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -26,13 +26,8 @@ pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
     Ok(join.finish(damage(&reader)))
 }
 
-/// Reads a recording's events and joins them into requests; with it what is wrong with the file, if anything.
-pub fn spans(
-    path: &Path,
-    packs: &Packs,
-    filter: Filter,
-    show: usize,
-) -> Result<(Spans, Option<String>), Failure> {
+/// Reads a recording's events and joins them into requests.
+pub fn spans(path: &Path, packs: &Packs, filter: Filter, show: usize) -> Result<Spans, Failure> {
     let (reader, metas) = open(path)?;
     let mut pass = Pass::new(&metas, packs, filter, show);
     each(path, &reader, |record| {
@@ -40,7 +35,7 @@ pub fn spans(
             pass.slots(ring, block.first, &block.slots);
         }
     })?;
-    Ok((pass.finish(), damage(&reader)))
+    Ok(pass.finish(damage(&reader)))
 }
 
 fn damage(reader: &Reader) -> Option<String> {

@@ -77,8 +77,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         window: args.window,
     };
     let show = usize::from(args.show);
-    let (mut spans, mut damage) = load::spans(&args.file, &packs, filter, show)?;
-    if spans.rings == 0 {
+    let mut spans = load::spans(&args.file, &packs, filter, show)?;
+    if spans.trust.rings == 0 {
         return Err(Failure::failed(format!(
             "{} holds no events: requests are told from probes",
             args.file.display()
@@ -98,13 +98,13 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             total.len(),
             duration(least)
         );
-        (spans, damage) = load::spans(&args.file, &packs, filter, show)?;
+        spans = load::spans(&args.file, &packs, filter, show)?;
     }
     let text = if args.json {
         let threshold = filter.at_least.map(Nanos::ns);
-        present::json::spans(&spans, threshold, damage.as_deref()).map_err(Failure::failed)? + "\n"
+        present::json::spans(&spans, threshold).map_err(Failure::failed)? + "\n"
     } else {
-        present::table::spans(&spans, &what, damage.as_deref(), Style::of_stdout())
+        present::table::spans(&spans, &what, Style::of_stdout())
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

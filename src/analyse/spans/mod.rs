@@ -154,8 +154,27 @@ pub struct Spans {
     pub bursts: [Histogram<u64>; 2],
     /// The slowest requests, slowest first.
     pub slowest: Vec<Timeline>,
+    /// How far to trust it: what was recorded of events. Nothing here rests on samples.
+    pub trust: EventTrust,
+}
+
+/// What was recorded of events and what is missing. `None` is "not known".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventTrust {
     /// Rings with events.
     pub rings: usize,
+    /// Events read.
+    pub events: u64,
+    /// Slots that did not fit into rings, or were overwritten before they were read.
+    pub dropped: u64,
+    /// Rings that the recorder could not reach.
+    pub unreached: u64,
+    /// How far apart the two clocks may be.
+    pub clock_error_ns: Option<u64>,
+    /// CPU time of the recorder for each second of recording, in CPUs.
+    pub observer_share: Option<f64>,
+    /// What is wrong with the file, if it was cut short or damaged.
+    pub damage: Option<String>,
 }
 
 struct RingState {
@@ -171,6 +190,10 @@ struct RingState {
     /// It tells when the device takes frames.
     drains: bool,
     newest: u64,
+    /// Slots that its writer dropped, by the writer's own count.
+    dropped: u64,
+    /// Slots that are missing in the file.
+    missing: u64,
     /// When events were lost, from the last one before to the first one after; the newest losses.
     losses: VecDeque<(u64, u64)>,
 }
@@ -201,6 +224,8 @@ impl Pass {
         let mut names: HashMap<(Pid, Tid), String> = HashMap::new();
         let mut started = Nanos::default();
         let mut rings = Vec::new();
+        let mut dropped = HashMap::new();
+        let mut trust = EventTrust::default();
         for meta in metas {
             match meta {
                 Meta::Session(session) => started = session.started,
@@ -209,10 +234,20 @@ impl Pass {
                     names.insert((t.pid, t.tid), t.name.clone());
                 }
                 Meta::Ring(ring) => rings.push(ring),
+                Meta::RingTotals(totals) => {
+                    dropped.insert(totals.ring, totals.dropped_slots);
+                }
+                Meta::End(end) => {
+                    trust.unreached = end.rings_unreached;
+                    let wall = end.time.since(started).ns();
+                    let share = end.recorder_cpu_ns as f64 / wall.max(1) as f64;
+                    trust.observer_share = (wall > 0).then_some(share);
+                }
                 _ => {}
             }
         }
         let clock = ClockMap::fit(&pairs);
+        trust.clock_error_ns = clock.map(|c| c.error().ns());
         let ticks = |length: Nanos| {
             let per_ns = clock.map_or(1.0, |c| 1.0 / c.ns_per_tick());
             (length.ns() as f64 * per_ns) as u64
@@ -231,7 +266,7 @@ impl Pass {
                 stages: STAGES.iter().map(|_| histogram()).collect(),
                 bursts: [histogram(), histogram()],
                 slowest: Vec::new(),
-                rings: 0,
+                trust,
             },
         };
         // Points mean the same whatever stack is recognised: every pack may translate.
@@ -240,6 +275,11 @@ impl Pass {
         for ring in rings {
             let name = names.get(&(ring.pid, ring.tid)).cloned();
             pass.add_ring(ring, name.unwrap_or_else(|| ring.name.clone()), &rules);
+            if let (Some(state), Some(&slots)) =
+                (pass.rings.get_mut(&ring.ring), dropped.get(&ring.ring))
+            {
+                state.dropped = slots;
+            }
         }
         pass
     }
@@ -259,6 +299,8 @@ impl Pass {
                 wake: None,
                 drains: false,
                 newest: 0,
+                dropped: 0,
+                missing: 0,
                 losses: VecDeque::new(),
             },
         );
@@ -271,6 +313,7 @@ impl Pass {
         };
         let mut gap = first > state.next_slot;
         if gap {
+            state.missing = state.missing.saturating_add(first - state.next_slot);
             state.decoder.gap();
         }
         state.next_slot = first.saturating_add(slots.len() as u64);
@@ -521,8 +564,8 @@ impl Pass {
         self.spans.slowest.truncate(self.show);
     }
 
-    /// Ends the pass.
-    pub fn finish(mut self) -> Spans {
+    /// Ends the pass. `damage` says what is wrong with the file, if anything.
+    pub fn finish(mut self, damage: Option<String>) -> Spans {
         let rings: Vec<u32> = self.rings.keys().copied().collect();
         for number in rings {
             let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
@@ -538,11 +581,16 @@ impl Pass {
         let flows: Vec<u32> = self.flows.keys().copied().collect();
         flows.into_iter().for_each(|flow| self.close(flow));
         self.spans.counts.late = self.order.late();
-        self.spans.rings = self
-            .rings
-            .values()
-            .filter(|r| r.decoder.counts().events > 0)
-            .count();
+        let trust = &mut self.spans.trust;
+        trust.damage = damage;
+        for ring in self.rings.values() {
+            let counts = ring.decoder.counts();
+            trust.rings += usize::from(counts.events > 0);
+            trust.events += counts.events;
+            // The writer's own count and what is missing in the file overlap: the larger one is the loss.
+            let seen = counts.lost_slots.saturating_add(ring.missing);
+            trust.dropped = trust.dropped.saturating_add(seen.max(ring.dropped));
+        }
         self.spans
     }
 }
@@ -608,7 +656,7 @@ mod tests {
     fn own_points() {
         let mut pass = pass();
         pass.slots(0, 0, &request(1000, 5));
-        let spans = pass.finish();
+        let spans = pass.finish(None);
         assert_eq!(spans.counts.complete, 1);
         assert_eq!(
             spans.slowest[0].stages,
@@ -630,7 +678,7 @@ mod tests {
         pass.slots(0, 20, &request(3000, 5)[2..]);
         pass.slots(0, 22, &request(4000, 5));
         pass.slots(0, 26, &request(5000, 6)[..3]);
-        let counts = pass.finish().counts;
+        let counts = pass.finish(None).counts;
         let left_out = (counts.torn, counts.headless, counts.unfinished);
         assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
     }
@@ -653,7 +701,7 @@ mod tests {
             let cut = cut.min(slots.len());
             pass.slots(0, 0, &slots[..cut]);
             pass.slots(0, cut as u64 + u64::from(cut % 3 == 0), &slots[cut..]);
-            let spans = pass.finish();
+            let spans = pass.finish(None);
             let counts = spans.counts;
             let known = counts.complete + counts.torn + counts.unfinished + counts.headless;
             prop_assert!(known <= starts, "{counts:?} of {starts}");

@@ -63,16 +63,16 @@ struct Request<'a> {
 #[derive(Serialize)]
 struct Trust<'a> {
     rings: usize,
-    torn: u64,
+    events: u64,
+    events_dropped: u64,
+    rings_unreached: u64,
+    clock_error_ns: Option<u64>,
+    observer_share: Option<f64>,
     damage: Option<&'a str>,
 }
 
 /// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
-pub fn spans(
-    spans: &Spans,
-    threshold_ns: Option<u64>,
-    damage: Option<&str>,
-) -> serde_json::Result<String> {
+pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<String> {
     let counts = &spans.counts;
     let document = Document {
         schema: SPANS_SCHEMA,
@@ -98,9 +98,13 @@ pub fn spans(
             .collect(),
         slowest: spans.slowest.iter().map(request).collect(),
         trust: Trust {
-            rings: spans.rings,
-            torn: counts.torn,
-            damage,
+            rings: spans.trust.rings,
+            events: spans.trust.events,
+            events_dropped: spans.trust.dropped,
+            rings_unreached: spans.trust.unreached,
+            clock_error_ns: spans.trust.clock_error_ns,
+            observer_share: spans.trust.observer_share,
+            damage: spans.trust.damage.as_deref(),
         },
     };
     serde_json::to_string_pretty(&document)

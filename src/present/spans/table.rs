@@ -1,6 +1,6 @@
 //! Stages of requests as a table, and single requests as timelines.
 
-use crate::analyse::spans::{Counts, Kind, STAGES, Spans, Timeline};
+use crate::analyse::spans::{Counts, EventTrust, Kind, STAGES, Spans, Timeline};
 use crate::present::style::{Style, duration, percent, printable};
 use crate::present::table::lines;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 const BAR: usize = 40;
 
 /// The table of stages, what is left out of it, and the slowest requests. `what` names the requests in it.
-pub fn spans(spans: &Spans, what: &str, damage: Option<&str>, style: Style) -> String {
+pub fn spans(spans: &Spans, what: &str, style: Style) -> String {
     let mut text = String::new();
     let counts = &spans.counts;
     let _ = writeln!(
@@ -26,10 +26,32 @@ pub fn spans(spans: &Spans, what: &str, damage: Option<&str>, style: Style) -> S
         text.push('\n');
         one(timeline, style, &mut text);
     }
-    if let Some(damage) = damage {
-        let _ = writeln!(text, "file damaged: {}", printable(damage));
-    }
+    let _ = writeln!(text, "\n{}", style.dim(&printable(&trust(&spans.trust))));
     text
+}
+
+/// The line of trust of an answer that rests on events alone.
+fn trust(trust: &EventTrust) -> String {
+    let mut line = format!(
+        "trust: {} events of {} rings, {} slots dropped; clock +-{}; recorder {}",
+        trust.events,
+        trust.rings,
+        trust.dropped,
+        trust
+            .clock_error_ns
+            .map_or("unknown".into(), |ns| format!("{ns} ns")),
+        trust.observer_share.map_or("unknown".into(), |s| format!(
+            "{} % of a CPU",
+            percent(Some(s))
+        )),
+    );
+    if trust.unreached > 0 {
+        let _ = write!(line, "; {} rings not reached", trust.unreached);
+    }
+    if let Some(damage) = &trust.damage {
+        let _ = write!(line, "; file damaged: {damage}");
+    }
+    line
 }
 
 fn stages(spans: &Spans, style: Style, text: &mut String) {
