@@ -121,7 +121,7 @@
  * arg 0: bytes
  * arg 1: depth of the queue it joined
  * arg 2: ticks since its rx_burst
- * arg 3: 0
+ * arg 3: what: 0 data, 1 acknowledged bytes, 2 connection
  */
 #define BYPASSPROF_DELIVER 8
 
