@@ -21,14 +21,32 @@ pub fn tree(profile: &Profile) -> Tree {
     tree
 }
 
-/// Draws the flame graph. The subtitle is the line of trust.
-pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
-    let mut phases: BTreeMap<String, String> = BTreeMap::new();
-    for &(_, _, node) in profile.weights.keys() {
+/// Each function's phase. One that works for several, as a clock does, has that in which it was sampled most.
+fn colours(profile: &Profile) -> BTreeMap<String, String> {
+    let mut weights: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (&(_, _, node), weight) in &profile.weights {
         for (frame, phase) in profile.stacks.own_phases(node) {
-            phases.insert(profile.stacks.get(frame).name.clone(), phase.to_owned());
+            let name = profile.stacks.get(frame).name.as_str();
+            let sum = weights.entry((name, phase)).or_default();
+            *sum = sum.saturating_add(weight.weight);
         }
     }
+    let mut heaviest: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    for ((name, phase), weight) in weights {
+        let best = heaviest.entry(name).or_insert((weight, phase));
+        if weight > best.0 {
+            *best = (weight, phase);
+        }
+    }
+    let owned = heaviest.into_iter();
+    owned
+        .map(|(name, (_, phase))| (name.to_owned(), phase.to_owned()))
+        .collect()
+}
+
+/// Draws the flame graph. The subtitle is the line of trust.
+pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
+    let mut phases = colours(profile);
     for root in [Root::EmptyPolling, Root::EmptyPollingEstimated] {
         phases.insert(root.name().to_owned(), "poll".to_owned());
     }
