@@ -21,10 +21,16 @@ pub fn tree(profile: &Profile) -> Tree {
     tree
 }
 
-/// Each function's phase. One that works for several, as a clock does, has that in which it was sampled most.
+/// Each function's phase. One that works for several, as a clock does, has that in which it was sampled most, or none
+/// if that was mostly in no phase of its own.
 fn colours(profile: &Profile) -> BTreeMap<String, String> {
     let mut weights: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut all: BTreeMap<&str, u64> = BTreeMap::new();
     for (&(_, _, node), weight) in &profile.weights {
+        for frame in profile.stacks.innermost_first(node) {
+            let sum = all.entry(&profile.stacks.get(frame).name).or_default();
+            *sum = sum.saturating_add(weight.weight);
+        }
         for (frame, phase) in profile.stacks.own_phases(node) {
             let name = profile.stacks.get(frame).name.as_str();
             let sum = weights.entry((name, phase)).or_default();
@@ -40,6 +46,7 @@ fn colours(profile: &Profile) -> BTreeMap<String, String> {
     }
     let owned = heaviest.into_iter();
     owned
+        .filter(|(name, (weight, _))| *weight >= all[name] / 2)
         .map(|(name, (_, phase))| (name.to_owned(), phase.to_owned()))
         .collect()
 }
