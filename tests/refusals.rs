@@ -50,6 +50,17 @@ fn missing_things() {
     refused(&record(&["-o", "data", "--", "true"]), 1, "not a recording");
     refused(&place.run(&["report"]), 1, "bypassprof.mcap");
     refused(&place.run(&["flamegraph", "."]), 1, "not a regular file");
+    let fifo = place.path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    refused(&place.run(&["report", "fifo"]), 1, "not a regular file");
+    fs::remove_file(fifo).unwrap();
     assert_eq!(place.names(), ["data"]);
     assert_eq!(fs::read(place.path("data")).unwrap(), b"not a program");
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a recording cannot be read.
@@ -237,7 +237,10 @@ impl Reader {
             path: path.to_path_buf(),
             source,
         };
-        let file = File::open(path).map_err(io)?;
+        // Opening a FIFO would wait for its writer; files of other kinds do not mind.
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         let not = |why: &str| ReadError::NotRecording {
             path: path.to_path_buf(),
