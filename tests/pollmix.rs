@@ -1,7 +1,7 @@
 //! A program whose share of empty polling is known, because it measures it with its own clock: the report must say the
 //! same, to a point in a hundred. The program is this very test binary, started again as [`program`].
 
-use crate::support::{Place, Run, names_in, row};
+use crate::support::{Place, Run, measured_in_peace, names_in, row};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -258,98 +258,112 @@ fn agrees(mix: &str, truth: f64, report: &Value) {
 /// Little, much and nearly nothing but polling.
 #[test]
 fn known_shares() {
-    for mix in ["30", "70", "95"] {
-        let (truth, report) = measured(&Place::new(), &[], mix);
-        agrees(mix, truth, &report);
-    }
+    measured_in_peace(|| {
+        for mix in ["30", "70", "95"] {
+            let (truth, report) = measured(&Place::new(), &[], mix);
+            agrees(mix, truth, &report);
+        }
+    });
 }
 
 /// Time that another thread took in the middle of polls and of work is neither.
 #[test]
 fn preempted_in_the_middle() {
-    let (truth, report) = measured(&Place::new(), &[], "70 preempted");
-    agrees("70 preempted", truth, &report);
-    assert!(
-        number(&poller(&report)["off_cpu_share"]) > 0.1,
-        "{report:#}"
-    );
+    measured_in_peace(|| {
+        let (truth, report) = measured(&Place::new(), &[], "70 preempted");
+        agrees("70 preempted", truth, &report);
+        assert!(
+            number(&poller(&report)["off_cpu_share"]) > 0.1,
+            "{report:#}"
+        );
+    });
 }
 
 /// A program that was started long before is switched on and found.
 #[test]
 fn joined_while_it_runs() {
-    let place = Place::new();
-    let program = command("70").stdout(Stdio::piped()).spawn().unwrap();
-    let pid = program.id().to_string();
-    let run = place.run(&["record", "-p", &pid]);
-    assert_eq!(run.code, Some(0), "{}", run.err);
-    let out = Run::from(program.wait_with_output().unwrap()).out;
-    let report = place.report();
-    agrees("70", true_share(&out), &report);
-    sweep(rustix::process::geteuid().as_raw(), &report);
+    measured_in_peace(|| {
+        let place = Place::new();
+        let program = command("70").stdout(Stdio::piped()).spawn().unwrap();
+        let pid = program.id().to_string();
+        let run = place.run(&["record", "-p", &pid]);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let out = Run::from(program.wait_with_output().unwrap()).out;
+        let report = place.report();
+        agrees("70", true_share(&out), &report);
+        sweep(rustix::process::geteuid().as_raw(), &report);
+    });
 }
 
 /// In a PID namespace of its own the program calls itself by other numbers; its samples and its ring are one thread.
 #[test]
 fn in_a_pid_namespace() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: only root makes PID namespaces here");
-        return;
-    }
-    let inside = ["unshare", "--pid", "--fork", "--kill-child"];
-    let (truth, report) = measured(&Place::new(), &inside, "70");
-    agrees("70", truth, &report);
+    measured_in_peace(|| {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("left out: only root makes PID namespaces here");
+            return;
+        }
+        let inside = ["unshare", "--pid", "--fork", "--kill-child"];
+        let (truth, report) = measured(&Place::new(), &inside, "70");
+        agrees("70", truth, &report);
+    });
 }
 
 /// Another user's program, which cannot enter the session directory of root's recorder, is found in its own.
 #[test]
 fn another_user() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: only root runs programs as someone else");
-        return;
-    }
-    let place = Place::new();
-    // Nobody must reach the program.
-    let program = std::env::current_exe().unwrap();
-    std::fs::copy(program, place.path("program")).unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(place.path(""), open).unwrap();
-    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    let mut record = place.bypassprof(&["record", "--", "setpriv"]);
-    record.args(nobody).arg(place.path("program"));
-    let run = Run::of(record.args(command("70").get_args()).env(MIX, "70"));
-    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
-    let report = place.report();
-    agrees("70", true_share(&run.out), &report);
-    sweep(65_534, &report);
+    measured_in_peace(|| {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("left out: only root runs programs as someone else");
+            return;
+        }
+        let place = Place::new();
+        // Nobody must reach the program.
+        let program = std::env::current_exe().unwrap();
+        std::fs::copy(program, place.path("program")).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(place.path(""), open).unwrap();
+        let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        let mut record = place.bypassprof(&["record", "--", "setpriv"]);
+        record.args(nobody).arg(place.path("program"));
+        let run = Run::of(record.args(command("70").get_args()).env(MIX, "70"));
+        assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+        let report = place.report();
+        agrees("70", true_share(&run.out), &report);
+        sweep(65_534, &report);
+    });
 }
 
 /// A program that gives root's privileges away after its first probe is recorded all the same.
 #[test]
 fn gives_privileges_away() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: only root has privileges to give away");
-        return;
-    }
-    let (truth, report) = measured(&Place::new(), &[], "70 unprivileged");
-    agrees("70", truth, &report);
+    measured_in_peace(|| {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("left out: only root has privileges to give away");
+            return;
+        }
+        let (truth, report) = measured(&Place::new(), &[], "70 unprivileged");
+        agrees("70", truth, &report);
+    });
 }
 
 /// Where rings drop, what is claimed is true, and the rest is called unknown.
 #[test]
 fn dropping_rings() {
-    let (truth, report) = measured(&Place::new(), &[], "70 flooding");
-    let thread = poller(&report);
-    let on_cpu = number(&thread["on_cpu_share"]);
-    let empty = number(&thread["empty_poll_share"]) / on_cpu;
-    let unknown = number(&thread["unknown_share"]) / on_cpu;
-    assert!(
-        number(&report["trust"]["events_dropped"]) > 0.0,
-        "{report:#}"
-    );
-    assert!(
-        empty < truth + 0.01 && empty + unknown > truth - 0.01,
-        "{truth} is not between {empty} and {}",
-        empty + unknown
-    );
+    measured_in_peace(|| {
+        let (truth, report) = measured(&Place::new(), &[], "70 flooding");
+        let thread = poller(&report);
+        let on_cpu = number(&thread["on_cpu_share"]);
+        let empty = number(&thread["empty_poll_share"]) / on_cpu;
+        let unknown = number(&thread["unknown_share"]) / on_cpu;
+        assert!(
+            number(&report["trust"]["events_dropped"]) > 0.0,
+            "{report:#}"
+        );
+        assert!(
+            empty < truth + 0.01 && empty + unknown > truth - 0.01,
+            "{truth} is not between {empty} and {}",
+            empty + unknown
+        );
+    });
 }

@@ -3,7 +3,7 @@
 //! find the parts to 2 points in 100, the spans their lengths to 5 %. The program is this test binary, started again as
 //! [`program`].
 
-use crate::support::{Place, Run};
+use crate::support::{Place, Run, measured_in_peace};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -407,40 +407,44 @@ fn stages_agree(place: &Place, out: &str, requests: f64) {
 /// One thread: phases and stages, and what can be asked of the requests.
 #[test]
 fn known_pipeline() {
-    let (place, out) = recorded("1");
-    let requests = parts_agree(&place, &out);
-    stages_agree(&place, &out, requests);
-    // The slowest 1 %: one in a hundred, none faster than the threshold, five of them as timelines that add up.
-    let slow = json(
-        &place,
-        &["spans", "--json", "--slowest", "1%", "--show", "5"],
-    );
-    let few = slow["requests"].as_f64().unwrap() / requests;
-    assert!((0.005..0.02).contains(&few), "{few}");
-    let shown = slow["slowest"].as_array().unwrap();
-    assert_eq!(shown.len(), 5);
-    for request in shown {
-        let total = request["total_ns"].as_u64().unwrap();
-        assert!(Some(total) >= slow["threshold_ns"].as_u64());
-        let stages = request["stages"].as_array().unwrap().iter();
-        let sum: u64 = stages.map(|s| s[1].as_u64().unwrap()).sum();
-        assert!(sum.abs_diff(total) <= 8, "{request:#}");
-    }
-    let text = place.run(&["spans", "--slowest", "1%", "--show", "2"]).out;
-    assert!(
-        text.contains("the slowest 1 % of") && text.contains("wait_drain"),
-        "{text}"
-    );
-    let one = json(&place, &["spans", "--json", "--flow", "7"]);
-    assert_eq!(one["requests"].as_f64(), Some(requests / 2.0));
-    let none = json(&place, &["spans", "--json", "--window", "900..901"]);
-    assert_eq!(none["requests"], 0);
+    measured_in_peace(|| {
+        let (place, out) = recorded("1");
+        let requests = parts_agree(&place, &out);
+        stages_agree(&place, &out, requests);
+        // The slowest 1 %: one in a hundred, none faster than the threshold, five of them as timelines that add up.
+        let slow = json(
+            &place,
+            &["spans", "--json", "--slowest", "1%", "--show", "5"],
+        );
+        let few = slow["requests"].as_f64().unwrap() / requests;
+        assert!((0.005..0.02).contains(&few), "{few}");
+        let shown = slow["slowest"].as_array().unwrap();
+        assert_eq!(shown.len(), 5);
+        for request in shown {
+            let total = request["total_ns"].as_u64().unwrap();
+            assert!(Some(total) >= slow["threshold_ns"].as_u64());
+            let stages = request["stages"].as_array().unwrap().iter();
+            let sum: u64 = stages.map(|s| s[1].as_u64().unwrap()).sum();
+            assert!(sum.abs_diff(total) <= 8, "{request:#}");
+        }
+        let text = place.run(&["spans", "--slowest", "1%", "--show", "2"]).out;
+        assert!(
+            text.contains("the slowest 1 % of") && text.contains("wait_drain"),
+            "{text}"
+        );
+        let one = json(&place, &["spans", "--json", "--flow", "7"]);
+        assert_eq!(one["requests"].as_f64(), Some(requests / 2.0));
+        let none = json(&place, &["spans", "--json", "--window", "900..901"]);
+        assert_eq!(none["requests"], 0);
+    });
 }
 
 /// The application on a thread of its own: the same, and the time until it wakes up is told apart.
 #[test]
 fn known_pipeline_of_two_threads() {
-    let (place, out) = recorded("2");
-    let requests = parts_agree(&place, &out);
-    stages_agree(&place, &out, requests);
+    measured_in_peace(|| {
+        let (place, out) = recorded("2");
+        let requests = parts_agree(&place, &out);
+        stages_agree(&place, &out, requests);
+    });
 }
