@@ -184,7 +184,14 @@ fn misdirected_flows_are_dispatched() {
         };
         let received = arrived.iter().filter(|e| of_burst(e.args[0])).count();
         assert!(received > 0 && arrived.len() - received <= handed.len());
-        assert!(received + handed.len() <= arrived.len() + 10);
+        // ARP and segments that no connection waits for are handed over too, and do not enter TCP.
+        let (all, others) = (received + handed.len(), arrived.len() / 50 + 10);
+        assert!(
+            all <= arrived.len() + others,
+            "{received} and {} of {}",
+            handed.len(),
+            arrived.len()
+        );
         assert!(!thread.at(points::APP_END).is_empty());
     }
 }
