@@ -1,7 +1,7 @@
 //! Packs: which functions, threads and points of a stack mean what, as data.
 //!
 //! In: the files of this directory, built in, and those a user names; out: [`Packs`], and the [`Rules`] of those that fit
-//! a recording. One file describes one stack; [`file`] says how. It refuses to know samples and weights.
+//! a recording. One file describes one stack; [`mod@file`] says how. It refuses to know samples and weights.
 
 pub mod file;
 pub mod glob;
