@@ -1,7 +1,7 @@
 //! A server under test: started, waited for, ended by a signal and looked at afterwards.
 
 // Each test program uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader};

@@ -3,7 +3,7 @@
 //! Used by `httpd`'s tests and, by path, by those of `httpd-demikernel`. Needs root; says so and passes without.
 
 // Each test program uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod points;
 pub mod recorded;

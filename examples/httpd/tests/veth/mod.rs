@@ -1,7 +1,7 @@
 //! A client and a server in network namespaces of a test's own, joined by a veth pair. Needs root; says so without.
 
 // Each test program uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use crate::server::{Server, sha256_of_letters};
 use loadgen::{Load, Report};
