@@ -49,7 +49,7 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     };
     let waiter = thread::Builder::new().name("httpd-signals".into());
     waiter.spawn(wait).map_err(failed)?;
-    let outcome = service.run().map_err(failed);
+    let outcome = service.run();
     end.close();
-    outcome
+    Ok(outcome?)
 }

@@ -29,7 +29,8 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 use ringbuf::{HeapCons, HeapProd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
+use stack_tcp::Time;
 use stack_tcp::wire::tcp::{Segment, flags};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -120,9 +121,9 @@ impl<D: Device> FastPath<D> {
         }
     }
 
-    /// Runs rounds until the service ends.
+    /// Runs rounds until the service ends, or the device has gone.
     #[inline(never)]
-    pub fn dataplane_loop(&mut self) {
+    pub fn dataplane_loop(&mut self) -> Result<(), DeviceError> {
         let spin = self.config.spin.as_nanos() as u64;
         let mut now = self.clock.now();
         let mut last_work = now;
@@ -144,6 +145,7 @@ impl<D: Device> FastPath<D> {
                 now = self.clock.now();
                 last_work = now;
             }
+            self.port.queue.check(Time::from_nanos(now))?;
         }
         // What the slow path said at the end: resets.
         while let Some(message) = self.links.from_slow.try_pop() {
@@ -152,6 +154,7 @@ impl<D: Device> FastPath<D> {
             }
         }
         self.port.tx_flush();
+        Ok(())
     }
 
     fn round(&mut self, now: u64) -> bool {
