@@ -7,10 +7,11 @@
 pub mod flow;
 pub mod order;
 
+use super::filter::Filter;
 use super::packs::Packs;
-use crate::trace::record::{Meta, Pid, Ring, Tid};
+use crate::trace::record::{Meta, Pid, Ring, Sample, Switch, SwitchKind, Tid};
 use crate::units::{ClockMap, Cycles, Nanos};
-use bypassprof_wire::{Decoder, Point, Slot, Tsc, points};
+use bypassprof_wire::{Decoder, Event, Flow, Point, Slot, Tsc, event, points};
 use flow::{FlowState, Request};
 use hdrhistogram::Histogram;
 use order::{Order, Stamped};
@@ -27,6 +28,10 @@ const MOST_BURSTS: usize = 256;
 const MOST_FRAMES: usize = 1 << 16;
 /// Losses of a ring that are remembered: a request that ended is looked at when the next one comes.
 const MOST_LOSSES: usize = 256;
+/// Moves of a thread from CPU to CPU that are remembered, likewise.
+const MOST_MOVES: usize = 256;
+/// A thread was seen on a CPU. No event has this number.
+const PLACE: Point = points::EPOCH;
 
 /// Whether time in a stage is spent or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +96,6 @@ pub const STAGES: &[Stage] = &[
         what: "all of the above",
     },
 ];
-
-/// Which requests count.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filter {
-    /// Only those that took at least so long.
-    pub at_least: Option<Nanos>,
-    /// Only those of one flow.
-    pub flow: Option<u32>,
-    /// Only those that began in this part of the recording, from its start.
-    pub window: Option<(Nanos, Nanos)>,
-}
 
 /// How many requests, and of what kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,10 +169,16 @@ pub struct EventTrust {
     pub observer_share: Option<f64>,
     /// What is wrong with the file, if it was cut short or damaged.
     pub damage: Option<String>,
+    /// Which part of the recording all this is of; `None` is all of it.
+    pub filtered: Option<String>,
 }
 
 struct RingState {
     name: String,
+    /// Whether its thread passes the filter.
+    wanted: bool,
+    /// From when on its thread ran on which CPU; only kept if CPUs are asked for.
+    ran_on: VecDeque<(u64, u32)>,
     decoder: Decoder,
     next_slot: u64,
     own: HashMap<u16, Point>,
@@ -203,6 +203,10 @@ pub struct Pass {
     clock: Option<ClockMap>,
     started: Nanos,
     filter: Filter,
+    /// Counter values of the filter's window.
+    span: (u64, u64),
+    /// Rings of a thread; only kept if CPUs are asked for.
+    rings_of: HashMap<(Pid, Tid), Vec<u32>>,
     show: usize,
     rings: BTreeMap<u32, RingState>,
     order: Order,
@@ -248,6 +252,14 @@ impl Pass {
         }
         let clock = ClockMap::fit(&pairs);
         trust.clock_error_ns = clock.map(|c| c.error().ns());
+        trust.filtered = filter.line();
+        let (from, to) = filter.span(started);
+        let edge = |time: Nanos| match clock {
+            _ if time == Nanos::from_ns(u64::MAX) => u64::MAX,
+            Some(clock) => clock.tsc(time).raw(),
+            None => time.ns(),
+        };
+        let span = (edge(from), edge(to));
         let ticks = |length: Nanos| {
             let per_ns = clock.map_or(1.0, |c| 1.0 / c.ns_per_tick());
             (length.ns() as f64 * per_ns) as u64
@@ -257,6 +269,8 @@ impl Pass {
             clock,
             started,
             filter,
+            span,
+            rings_of: HashMap::new(),
             show,
             rings: BTreeMap::new(),
             flows: HashMap::new(),
@@ -286,10 +300,16 @@ impl Pass {
 
     fn add_ring(&mut self, ring: &Ring, name: String, rules: &super::packs::Rules) {
         self.order.ring(ring.ring);
+        if !self.filter.cpus.is_empty() {
+            let rings = self.rings_of.entry((ring.pid, ring.tid));
+            rings.or_default().push(ring.ring);
+        }
         let meaning = |p: &crate::trace::record::OwnPoint| Some((p.id, rules.meaning(&p.name)?));
         self.rings.insert(
             ring.ring,
             RingState {
+                wanted: self.filter.has_thread(ring.tid, &name),
+                ran_on: VecDeque::new(),
                 name,
                 decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
                 next_slot: ring.first_slot,
@@ -330,6 +350,37 @@ impl Pass {
         self.settle(false);
     }
 
+    /// A sample of the file: it tells where its thread runs.
+    pub fn sample(&mut self, sample: &Sample) {
+        self.place(sample.time, (sample.pid, sample.tid), sample.cpu);
+    }
+
+    /// A switch of the file, likewise.
+    pub fn switch(&mut self, switch: &Switch) {
+        if switch.kind == SwitchKind::In {
+            self.place(switch.time, (switch.pid, switch.tid), switch.cpu);
+        }
+    }
+
+    fn place(&mut self, time: Nanos, thread: (Pid, Tid), cpu: u32) {
+        let (Some(clock), Some(rings)) = (&self.clock, self.rings_of.get(&thread)) else {
+            return;
+        };
+        let mut args = [0; event::MAX_ARGS];
+        for &ring in rings {
+            args[0] = ring;
+            let event = Event {
+                tsc: clock.tsc(time),
+                point: PLACE,
+                flow: Flow::from_raw(cpu),
+                args,
+                arg_count: 1,
+            };
+            // Each CPU's records lie in order; they are waited for like a ring's.
+            self.order.push(u32::MAX - cpu, &event, PLACE);
+        }
+    }
+
     fn settle(&mut self, all: bool) {
         let mut settled = Vec::new();
         let mut take = |event| settled.push(event);
@@ -347,6 +398,14 @@ impl Pass {
     }
 
     fn event(&mut self, e: Stamped) {
+        if e.point == PLACE {
+            if let Some(ring) = self.rings.get_mut(&e.args[0])
+                && ring.ran_on.back().is_none_or(|last| last.1 != e.flow)
+            {
+                push(&mut ring.ran_on, (e.tsc, e.flow), MOST_MOVES);
+            }
+            return;
+        }
         let Some(ring) = self.rings.get_mut(&e.ring) else {
             return;
         };
@@ -356,21 +415,27 @@ impl Pass {
             self.last_loss = self.last_loss.max(e.tsc);
         }
         ring.newest = e.tsc;
+        let counts = ring.wanted && (self.span.0..self.span.1).contains(&e.tsc);
         let mut done = Vec::new();
         let mut out = |request| done.push(request);
         match e.point {
             points::RX_BURST => {
                 let frames = e.flow & 0xfff;
-                record(&mut self.spans.bursts[0], u64::from(frames));
+                if counts {
+                    record(&mut self.spans.bursts[0], u64::from(frames));
+                }
                 push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
             }
             points::TX_BURST => {
                 ring.drains = true;
-                record(&mut self.spans.bursts[1], u64::from((e.flow >> 12) & 0xfff));
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
+                if counts {
+                    record(&mut self.spans.bursts[1], u64::from(accepted));
+                }
                 self.burst_taken(e.ring, first, accepted, e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
+            _ if !self.filter.has_flow(e.flow) => {}
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let rx = ring.received.iter().rev();
                 let rx = rx.filter(|(first, n, _)| e.args[0].wrapping_sub(*first) < *n);
@@ -384,7 +449,7 @@ impl Pass {
                     .app_start(e.flow, e.tsc, wake, e.ring, &mut out);
             }
             points::APP_END => self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out),
-            points::TCP_OUT => self.segment_out(&e),
+            points::TCP_OUT => self.segment_out(&e, counts),
             _ => {}
         }
         done.into_iter().for_each(|request| self.done(&request));
@@ -410,7 +475,7 @@ impl Pass {
         }
     }
 
-    fn segment_out(&mut self, e: &Stamped) {
+    fn segment_out(&mut self, e: &Stamped, counts: bool) {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
         match kind {
             0 if len > 0 => {
@@ -421,7 +486,7 @@ impl Pass {
                 }
             }
             1 => {
-                self.spans.counts.acks += 1;
+                self.spans.counts.acks += u64::from(counts);
                 self.flow(e.flow).ack_out();
             }
             _ => {}
@@ -461,8 +526,43 @@ impl Pass {
         }
     }
 
+    /// Whether a request passes the filter, its length left aside.
+    fn wants(&self, request: &Request) -> bool {
+        if self.filter.is_open() {
+            return true;
+        }
+        let rings = [
+            Some(request.app_ring),
+            Some(request.arrival.ring),
+            request.out_ring,
+        ];
+        let mut rings = rings.iter().flatten().filter_map(|r| self.rings.get(r));
+        (self.span.0..self.span.1).contains(&request.start())
+            && self.filter.has_flow(request.flow)
+            && self.ran_on_wanted_cpu(request)
+            && rings.any(|ring| ring.wanted)
+    }
+
+    fn ran_on_wanted_cpu(&self, request: &Request) -> bool {
+        if self.filter.cpus.is_empty() {
+            return true;
+        }
+        let places = self.rings.get(&request.app_ring).map(|r| &r.ran_on);
+        let before = places.and_then(|p| {
+            p.iter()
+                .rev()
+                .find(|(since, _)| *since <= request.app_start)
+        });
+        // A thread that was not seen before ran where it was seen first.
+        let place = before.or(places.and_then(VecDeque::front));
+        place.is_some_and(|(_, cpu)| self.filter.has_cpu(*cpu))
+    }
+
     fn done(&mut self, request: &Request) {
         let start = request.start();
+        if !self.wants(request) {
+            return;
+        }
         let (Some(_), Some(app_end)) = (
             request.arrival.deliver.or(request.arrival.tcp_in),
             request.app_end,
@@ -489,12 +589,6 @@ impl Pass {
             return;
         }
         let began = self.since_start(start);
-        let inside = |(from, to): (Nanos, Nanos)| (from..to).contains(&began);
-        if self.filter.flow.is_some_and(|f| f != request.flow)
-            || !self.filter.window.is_none_or(inside)
-        {
-            return;
-        }
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the application
         // is done with it.
         let ends = [
