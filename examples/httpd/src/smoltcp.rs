@@ -19,6 +19,9 @@ pub struct SmoltcpOptions {
     /// smoltcp: most connections at once, those in TIME-WAIT with them; each that was ever needed keeps its buffers.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub smoltcp_sockets: u32,
+    /// smoltcp: most handshakes under way at once; the oldest gives way to one more.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub smoltcp_half_open: u32,
     /// smoltcp: bytes of a connection's send buffer.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024, value_parser = clap::value_parser!(u32).range(4096..=64 * 1024 * 1024))]
     pub smoltcp_send_buffer: u32,
@@ -38,6 +41,7 @@ impl Server {
             listen: place.listen,
             prefix_len: PREFIX,
             sockets: options.smoltcp_sockets as usize,
+            half_open: options.smoltcp_half_open as usize,
             receive_buffer: RECEIVE_BUFFER,
             send_buffer: options.smoltcp_send_buffer as usize,
             seed: server::secret(),
