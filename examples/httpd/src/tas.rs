@@ -157,6 +157,7 @@ pub struct Plan {
     buffer: Option<u32>,
     spin: Duration,
     slow_path_spins: bool,
+    tso: bool,
     serve: bool,
 }
 
@@ -193,6 +194,7 @@ impl Plan {
             buffer: own.tas_buffer,
             spin,
             slow_path_spins: spin >= SPIN,
+            tso: options.tso,
             serve: own.tas_serve,
         })
     }

@@ -37,6 +37,7 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     config.rate = plan.rate;
     config.spin = plan.spin;
     config.no_ints = plan.no_ints;
+    config.segmentation_offload = plan.tso;
     config.slow_path_spins = plan.slow_path_spins;
     config.ends_with_applications = true;
     config.seed = secret();

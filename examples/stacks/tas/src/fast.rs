@@ -103,7 +103,7 @@ impl<D: Device> FastPath<D> {
     ) -> FastPath<D> {
         FastPath {
             index,
-            port: Port::new(index, device, shared.clone()),
+            port: Port::new(index, device, shared.clone(), config.segmentation_offload),
             shared,
             config,
             clock,
@@ -405,14 +405,14 @@ impl<D: Device> FastPath<D> {
     /// Sends one segment of a flow; `false` while the device takes none.
     #[inline(never)]
     fn fast_flows_qman(&mut self, flow: &mut Flow, index: u32, now: u64) -> bool {
-        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0) else {
+        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0, self.port.most(flow)) else {
             return true;
         };
         let sent = self.port.flow_tx_segment(flow, &outgoing, limit, now);
         if sent {
             self.qman.charge(index, outgoing.len);
         }
-        if !sent || flow.sendable(false).0.is_some() {
+        if !sent || flow.sendable(false, flow.mss).0.is_some() {
             self.qman.qman_set_again(index, flow.tx_rate, now);
         }
         sent
@@ -509,7 +509,7 @@ impl<D: Device> FastPath<D> {
                 if tell {
                     self.port.flow_tx_ack(&mut flow, now);
                 }
-                if flow.sendable(false).0.is_some() {
+                if flow.sendable(false, flow.mss).0.is_some() {
                     self.qman.qman_set(atx.flow.index, flow.tx_rate, now);
                 }
             }
