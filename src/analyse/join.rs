@@ -2,7 +2,8 @@
 //!
 //! In: first all records of low rate, then samples, switches and slots as they lie in the file, each written at most
 //! [`WINDOW`] after it happened; out: a [`Profile`]. Nothing but [`super::timeline`]'s queues waits, so memory is bounded
-//! by what happens within the window.
+//! by what happens within the window, and by [`MOST_WAITING`]: where more happens the window is shorter, and what comes
+//! too late for it is counted.
 
 use super::classify;
 use super::counted::Counted;
@@ -23,6 +24,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// How long after it happened a record may be written and still be put in its place.
 pub const WINDOW: Nanos = Nanos::from_ns(5_000_000_000);
+/// Changes of polling loops that wait at most, all threads together: 64 MiB.
+pub const MOST_WAITING: usize = 1 << 22;
 /// How often time is settled.
 const STEP: Nanos = Nanos::from_ns(500_000_000);
 
@@ -91,6 +94,9 @@ pub struct Join {
     weight_unknown: u64,
     newest: Nanos,
     settled: Nanos,
+    /// Changes that wait, and how many may.
+    waiting: usize,
+    most: usize,
     sampled_event: u16,
 }
 
@@ -113,6 +119,8 @@ impl Join {
             weight_seen: 0,
             weight_truncated: 0,
             weight_unknown: 0,
+            waiting: 0,
+            most: MOST_WAITING,
             newest: facts.session.started,
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
@@ -292,6 +300,7 @@ impl Join {
             return;
         };
         let timeline = &mut thread.timeline;
+        let before = timeline.waiting();
         if first > ring.next_slot {
             ring.lost = ring.lost.saturating_add(first - ring.next_slot);
             ring.decoder.gap();
@@ -310,6 +319,7 @@ impl Join {
                 }
             });
         }
+        self.waiting += timeline.waiting() - before;
         if let (Some(newest), Some(clock)) = (newest, &self.facts.clock) {
             let time = clock.time(newest);
             self.passed(time);
@@ -321,8 +331,11 @@ impl Join {
         // A stamp from a hostile or torn ring must not settle time that has not come yet.
         let limit = self.facts.end.map_or(time, |end| time.min(end));
         self.newest = self.newest.max(limit);
-        let until = Nanos::from_ns(self.newest.ns().saturating_sub(WINDOW.ns()));
-        if until.since(self.settled) < STEP {
+        let mut until = Nanos::from_ns(self.newest.ns().saturating_sub(WINDOW.ns()));
+        if self.waiting > self.most {
+            let half = self.newest.since(self.settled).ns().div_ceil(2);
+            until = until.max(Nanos::from_ns(self.settled.ns() + half));
+        } else if until.since(self.settled) < STEP {
             return;
         }
         self.settled = until;
@@ -330,6 +343,7 @@ impl Join {
         for thread in self.threads.values_mut() {
             thread.settle(until);
         }
+        self.waiting = self.waiting();
     }
 
     /// How many samples, switches and transitions wait to be settled, all threads together.
@@ -581,5 +595,44 @@ impl Facts {
                 life.2 = name;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bypassprof_wire::{Flow, points};
+
+    /// However many changes there are within the window, memory has an end, and the sums are the same.
+    #[test]
+    fn many_changes() {
+        const AT: fn(u64) -> Nanos = Nanos::from_ns;
+        let clock = |time| {
+            Meta::Clock(crate::units::ClockPair {
+                tsc_before: time,
+                time: AT(time),
+                tsc_after: time,
+            })
+        };
+        let ring = Ring {
+            base_tsc: 1,
+            ..Ring::default()
+        };
+        let end = record::End {
+            time: AT(20_000),
+            ..record::End::default()
+        };
+        let metas = [clock(1), clock(20_000), Meta::Ring(ring), Meta::End(end)];
+        let mut join = Join::new(&metas, Packs::built_in());
+        join.most = 100;
+        for (at, time) in (0u64..).zip((10..20_000).step_by(10)) {
+            let point = [points::IDLE_BEGIN, points::IDLE_END][at as usize % 2];
+            let slot = Slot::head(Tsc::from_raw(time), point, Flow::NONE, 0);
+            join.slots(0, at, &[slot]);
+            assert!(join.waiting() <= 101);
+        }
+        let profile = join.finish(None);
+        assert_eq!(profile.trust.late_records, 0);
+        assert_eq!(profile.threads[0].shares.on[1], 10_000);
     }
 }

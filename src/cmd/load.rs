@@ -12,6 +12,8 @@ use crate::trace::{Damage, ReadError, Reader, Record};
 use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The file that is read when none is named.
@@ -167,21 +169,55 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     Ok((reader, metas))
 }
 
-/// Reads all records of high rate, in the order of the file.
+/// Reads all records of high rate, in the order of the file: a thread takes the file apart while this one analyses.
 fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let mut progress = Progress::new(path, total);
-    for record in reader.records() {
-        let record = record.map_err(|e| unreadable(&e))?;
-        let records = match &record {
-            Record::Slots(_, block) => block.slots.len() as u64,
-            Record::Sample(_) | Record::Switch(_) => 1,
-        };
-        take(&record);
-        progress.passed(records);
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(BATCHES);
+        scope.spawn(move || {
+            let mut records = reader.records();
+            // Whoever listens may stop at an error; then so does this.
+            while let Some(batch) = batch(&mut records)
+                && send.send(batch).is_ok()
+            {}
+        });
+        for batch in receive {
+            for record in batch {
+                let record = record.map_err(|e| unreadable(&e))?;
+                take(&record);
+                progress.passed(weight(&record));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Batches that wait between the two threads, and records in one: a few megabytes each at most.
+const BATCHES: usize = 4;
+const BATCH: u64 = 1 << 14;
+
+/// The next records, of about [`BATCH`]; `None` after the last.
+fn batch(
+    records: &mut impl Iterator<Item = Result<Record, ReadError>>,
+) -> Option<Vec<Result<Record, ReadError>>> {
+    let mut batch = Vec::new();
+    let mut size = 0;
+    while size < BATCH
+        && let Some(record) = records.next()
+    {
+        size += record.as_ref().map_or(1, weight);
+        batch.push(record);
     }
-    Ok(())
+    (!batch.is_empty()).then_some(batch)
+}
+
+fn weight(record: &Record) -> u64 {
+    match record {
+        Record::Slots(_, block) => block.slots.len() as u64,
+        Record::Sample(_) | Record::Switch(_) => 1,
+    }
 }
 
 fn unreadable(error: &ReadError) -> Failure {

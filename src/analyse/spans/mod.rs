@@ -5,6 +5,7 @@
 //! at every hand-over. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
 
 pub mod flow;
+mod label;
 pub mod order;
 pub mod turns;
 pub mod way;
@@ -16,6 +17,7 @@ use crate::units::{ClockMap, Cycles, Nanos};
 use bypassprof_wire::{Decoder, Event, Flow, Point, Slot, Tsc, event, points};
 use flow::{FlowState, Request};
 use hdrhistogram::Histogram;
+use label::LabelHash;
 use order::{Order, Stamped};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use turns::Turns;
@@ -25,8 +27,10 @@ use way::Way;
 pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
 /// Events of one ring are at most so far out of order: a round that handles a full burst.
 const SLACK: Nanos = Nanos::from_ns(20_000_000);
-/// Flows followed at a time; the one that was silent longest makes room.
-const MOST_FLOWS: usize = 1 << 20;
+/// Flows followed at a time.
+const MOST_FLOWS: usize = 1 << 18;
+/// A flow with nothing on its way is forgotten when it was silent so long: its connection may be gone.
+const QUIET: Nanos = Nanos::from_ns(2_000_000_000);
 /// Bursts of a ring that segments can still name, and frames that wait for one.
 const MOST_BURSTS: usize = 256;
 const MOST_FRAMES: usize = 1 << 16;
@@ -267,7 +271,12 @@ pub struct Pass {
     show: usize,
     rings: BTreeMap<u32, RingState>,
     order: Order,
-    flows: HashMap<u32, FlowState>,
+    flows: HashMap<u32, FlowState, LabelHash>,
+    /// Length of [`QUIET`], and when quiet flows are looked for next.
+    quiet: (u64, u64),
+    /// Requests told just now: kept for its memory.
+    told: Vec<Request>,
+    now: u64,
     /// End of the newest loss in any ring.
     last_loss: u64,
     spans: Spans,
@@ -333,7 +342,10 @@ impl Pass {
             rings_of: HashMap::new(),
             show,
             rings: BTreeMap::new(),
-            flows: HashMap::new(),
+            flows: HashMap::default(),
+            quiet: (ticks(QUIET), 0),
+            told: Vec::new(),
+            now: 0,
             last_loss: 0,
             tell_ways: false,
             ways: Vec::new(),
@@ -402,14 +414,13 @@ impl Pass {
             state.decoder.gap();
         }
         state.next_slot = first.saturating_add(slots.len() as u64);
-        let (order, own) = (&mut self.order, &state.own);
+        let (mut inlet, own) = (self.order.inlet(ring), &state.own);
         for &slot in slots {
             state.decoder.push(slot, &mut |event| {
                 if std::mem::take(&mut gap) {
-                    order.push(ring, &event, points::LOST);
+                    inlet.push(&event, points::LOST);
                 }
-                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
-                order.push(ring, &event, point);
+                inlet.push(&event, meaning(own, event.point));
             });
         }
         self.settle(false);
@@ -453,19 +464,19 @@ impl Pass {
                 arg_count: 1,
             };
             // Each CPU's records lie in order; they are waited for like a ring's.
-            self.order.push(u32::MAX - cpu, &event, PLACE);
+            self.order.inlet(u32::MAX - cpu).push(&event, PLACE);
         }
     }
 
     fn settle(&mut self, all: bool) {
-        let mut settled = Vec::new();
-        let mut take = |event| settled.push(event);
+        let mut order = std::mem::replace(&mut self.order, Order::new(0, 0));
+        let mut take = |event| self.event(event);
         if all {
-            self.order.finish(&mut take);
+            order.finish(&mut take);
         } else {
-            self.order.settle(&mut take);
+            order.settle(&mut take);
         }
-        settled.into_iter().for_each(|event| self.event(event));
+        self.order = order;
     }
 
     /// Events that wait to be put in order.
@@ -492,8 +503,9 @@ impl Pass {
         }
         ring.newest = e.tsc;
         let counts = ring.wanted && (self.span.0..self.span.1).contains(&e.tsc);
-        let mut done = Vec::new();
-        let mut out = |request| done.push(request);
+        self.now = e.tsc;
+        let mut told = std::mem::take(&mut self.told);
+        let mut out = |request| told.push(request);
         match e.point {
             points::RX_BURST => {
                 let frames = e.flow & 0xfff;
@@ -539,7 +551,28 @@ impl Pass {
             points::TCP_OUT => self.segment_out(&e, counts),
             _ => {}
         }
-        done.into_iter().for_each(|request| self.done(&request));
+        told.drain(..).for_each(|request| self.done(&request));
+        self.told = told;
+        if self.now >= self.quiet.1 {
+            self.forget_quiet(self.now.saturating_sub(self.quiet.0));
+            self.quiet.1 = self.now.saturating_add(self.quiet.0 / 2);
+        }
+    }
+
+    /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
+    fn forget_quiet(&mut self, tsc: u64) {
+        let mut told = Vec::new();
+        let counts = &mut self.spans.counts;
+        self.flows.retain(|_, state| {
+            if state.heard >= tsc || !state.is_quiet() {
+                return true;
+            }
+            counts.unfinished += state.finish(&mut |r| told.push(r)) + state.overrun;
+            false
+        });
+        // In an order that does not depend on the map's.
+        told.sort_unstable_by_key(|r| (r.start(), r.flow));
+        told.iter().for_each(|request| self.done(request));
     }
 
     fn flow(&mut self, flow: u32) -> &mut FlowState {
@@ -550,6 +583,7 @@ impl Pass {
             }
         }
         let state = self.flows.entry(flow).or_default();
+        state.heard = self.now;
         self.spans.counts.torn += state.forget_before(self.last_loss);
         state
     }
@@ -779,14 +813,13 @@ impl Pass {
             let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
                 continue;
             };
-            let own = &ring.own;
-            ring.decoder.flush(&mut |event| {
-                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
-                order.push(number, &event, point);
-            });
+            let (mut inlet, own) = (order.inlet(number), &ring.own);
+            ring.decoder
+                .flush(&mut |event| inlet.push(&event, meaning(own, event.point)));
         }
         self.settle(true);
-        let flows: Vec<u32> = self.flows.keys().copied().collect();
+        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
+        flows.sort_unstable();
         flows.into_iter().for_each(|flow| self.close(flow));
     }
 
@@ -806,6 +839,14 @@ impl Pass {
         }
         self.spans
     }
+}
+
+/// What a point means: a program's own one what packs say, all others themselves.
+fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
+    if point.id() < points::FIRST_OWN {
+        return point;
+    }
+    own.get(&point.id()).copied().unwrap_or(point)
 }
 
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
