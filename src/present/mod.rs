@@ -6,6 +6,7 @@
 pub mod explain;
 pub mod flame;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod spans;
