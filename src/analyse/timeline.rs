@@ -31,8 +31,8 @@ impl Shares {
         self.on.iter().chain(&self.off).sum()
     }
 
-    /// What came since `before`.
-    fn since(&self, before: &Shares) -> Shares {
+    /// What is left without a part of it, or what came since it.
+    pub fn since(&self, before: &Shares) -> Shares {
         let less = |now: [u64; 3], before: [u64; 3]| {
             std::array::from_fn(|at| now[at].saturating_sub(before[at]))
         };

@@ -99,6 +99,12 @@ impl Counts {
         self.0[what as usize] += by;
     }
 
+    /// Takes away those of a part of the time.
+    pub fn take(&mut self, part: &Counts) {
+        let both = self.0.iter_mut().zip(part.0);
+        both.for_each(|(sum, count)| *sum -= count);
+    }
+
     /// Adds those of another time.
     pub fn add(&mut self, other: &Counts) {
         let both = self.0.iter_mut().zip(other.0);

@@ -18,7 +18,7 @@ struct Document<'a> {
     pair: Pair<'a>,
     /// Further recordings with the first.
     others: Vec<Pair<'a>>,
-    trust: &'a Trust,
+    trust: Trust,
 }
 
 #[derive(Serialize)]
@@ -124,7 +124,7 @@ pub fn compare(pairs: &Pairs) -> serde_json::Result<String> {
     let documents: Vec<_> = (all.into_iter())
         .map(|pair| Document {
             schema: COMPARE_SCHEMA,
-            trust: pair.b.trust,
+            trust: pair.a.trust.with(pair.b.trust),
             pair,
             others: Vec::new(),
         })
