@@ -1,11 +1,11 @@
 //! `bypassprof explain`: what limits a recording, or why one is slower than another, from tables of rules.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, compare, load};
 use crate::analyse::estimate::Idle;
 use crate::analyse::explain::{Facts, explain};
-use crate::analyse::spans::Filter;
-use crate::analyse::{Ledger, Packs};
+use crate::analyse::{Filter, Ledger, Packs};
 use crate::present::explain as present;
 use crate::present::style::Style;
 use std::io::{self, Write};
@@ -28,6 +28,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
 }
 
@@ -36,8 +38,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
     let text = match args.recordings.as_slice() {
         [file] => one(&args, file, packs)?,
-        _ if args.idle.is_some() => {
-            return Err(Failure::wrong_use("--idle is for one recording"));
+        _ if args.idle.is_some() || !args.filter.filter().is_open() => {
+            let why = "--idle and filters are for one recording";
+            return Err(Failure::wrong_use(why).hint("`explain FILE` for each"));
         }
         files => several(files, &packs, args.anyway, args.json)?,
     };
@@ -60,12 +63,16 @@ fn several(files: &[PathBuf], packs: &Packs, anyway: bool, json: bool) -> Result
 
 /// What limits one recording.
 fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
+    let filter = args.filter.of_samples()?;
     let idle = match &args.idle {
-        Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
+        Some(file) => Some(Idle::of(&load::profile(
+            file,
+            packs.clone(),
+            &Filter::default(),
+        )?)),
         None => None,
     };
-    let spans = load::spans(file, &packs, Filter::default(), 0)?;
-    let profile = load::profile(file, packs)?;
+    let (profile, spans) = load::both(file, packs, &filter)?;
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     if args.json {

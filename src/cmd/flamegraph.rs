@@ -1,5 +1,6 @@
 //! `bypassprof flamegraph`: a recording as a picture.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::analyse::compare::workload::remarks;
@@ -24,6 +25,8 @@ pub struct Args {
     #[arg(long, value_name = "OTHER", conflicts_with = "busy")]
     diff: Option<PathBuf>,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
 }
 
@@ -45,6 +48,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut svg = Vec::new();
     let nothing = |e| Failure::failed(format!("{}: {e}", args.file.display()));
     let trust = match &args.diff {
+        Some(_) if !args.filter.filter().is_open() => {
+            let why =
+                "--diff compares the loaded parts of whole recordings: no filter goes with it";
+            return Err(Failure::wrong_use(why));
+        }
         Some(other) => {
             let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
             for remark in remarks(&before, &after) {
@@ -54,7 +62,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             after.profile.trust.with(&before.profile.trust).line()
         }
         None => {
-            let mut profile = load::profile(&args.file, packs)?;
+            let mut profile = load::profile(&args.file, packs, &args.filter.of_samples()?)?;
             if args.busy {
                 profile.only_busy();
             }

@@ -4,7 +4,7 @@ use super::EXPLAIN_SCHEMA;
 use crate::analyse::Ledger;
 use crate::analyse::Trust;
 use crate::analyse::compare::{Change, Comparison, Side, Unit};
-use crate::analyse::explain::across::{Cause, Causes, Of, Pair, across};
+use crate::analyse::explain::across::{Cause, Causes, Of, Pair, across, stack_of};
 use crate::analyse::explain::{Facts, Finding, explain};
 use crate::present::compare::Pairs;
 use crate::present::style::{Style, printable};
@@ -14,8 +14,7 @@ use std::fmt::Write as _;
 
 /// The causes of each pair's gap.
 fn causes(first: &Side, comparison: &Comparison, other: &Side) -> Vec<Causes> {
-    let stack = |side: &Side| side.profile.packs.first().cloned().unwrap_or_default();
-    let (a, b) = (stack(first), stack(other));
+    let (a, b) = (stack_of(&first.profile), stack_of(&other.profile));
     across(&Pair {
         comparison,
         stacks: [&a, &b],
