@@ -104,6 +104,7 @@ fn part(cause: &Cause, gap: &Change) -> Option<f64> {
 
 fn size(value: f64, unit: Unit, signed: bool) -> String {
     match (unit, signed) {
+        (Unit::PerRequest, true) if value.abs() < 0.5 => "0 ns".to_owned(),
         (Unit::PerRequest, true) => format!("{value:+.0} ns"),
         (Unit::PerRequest, false) => format!("{value:.0} ns"),
         (Unit::Share, true) => format!("{:+.1} %", 100.0 * value),
