@@ -3,6 +3,7 @@
 use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
+use crate::analyse::compare::workload::remarks;
 use crate::present::{flame, latency};
 use flamegraphs::DrawError;
 use std::fs;
@@ -27,6 +28,9 @@ pub struct Args {
     /// Only the slowest part of the requests, for example 1%
     #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
     slowest: Option<f64>,
+    /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["busy", "latency", "slowest"])]
+    diff: Option<PathBuf>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -39,16 +43,20 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .output
         .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    if is_same(&output, &args.file) {
-        return Err(Failure::wrong_use(format!(
-            "{} is the recording; the picture needs a file of its own",
-            output.display()
-        ))
-        .hint("-o with another name"));
+    for recording in [Some(&args.file), args.diff.as_ref()].into_iter().flatten() {
+        if is_same(&output, recording) {
+            return Err(Failure::wrong_use(format!(
+                "{} is the recording; the picture needs a file of its own",
+                output.display()
+            ))
+            .hint("-o with another name"));
+        }
     }
     let mut svg = Vec::new();
     let trust = if args.latency {
         draw_latency(&args, &mut svg)?
+    } else if let Some(other) = &args.diff {
+        draw_difference(&args, other, &mut svg)?
     } else {
         let filter = args.filter.of_samples()?;
         let mut profile = load::profile(&args.file, args.packs.load()?, &filter)?;
@@ -84,6 +92,22 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
         svg,
     )
     .map_err(|e| nothing(&args.file, &e))
+}
+
+/// Draws what a request costs more and less than in another recording; gives the line of trust of both.
+fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    if !args.filter.filter().is_open() {
+        return Err(Failure::wrong_use(
+            "--diff compares the loaded parts of whole recordings: no filter goes with it",
+        ));
+    }
+    let packs = args.packs.load()?;
+    let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
+    for remark in remarks(&before, &after) {
+        eprintln!("note: {}", remark.text);
+    }
+    flame::draw_difference(&before, &after, svg).map_err(|e| nothing(&args.file, &e))?;
+    Ok(after.profile.trust.with(&before.profile.trust).line())
 }
 
 fn nothing(file: &Path, error: &DrawError) -> Failure {

@@ -4,6 +4,7 @@
 
 use super::Failure;
 use super::filter::There;
+use crate::analyse::compare::{Side, side, tally};
 use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::spans::{Pass, Spans};
 use crate::analyse::{Filter, Join, Packs, Profile};
@@ -25,7 +26,7 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut join = Join::only(&metas, packs, filter.clone());
-    each(path, &reader, |record| to_join(&mut join, &record))?;
+    each(path, &reader, |record| to_join(&mut join, record))?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok(profile)
@@ -37,7 +38,7 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut pass = Pass::new(&metas, packs, filter.clone(), show);
-    each(path, &reader, |record| to_pass(&mut pass, &record))?;
+    each(path, &reader, |record| to_pass(&mut pass, record))?;
     let spans = pass.finish(damage(&reader));
     there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
     Ok(spans)
@@ -51,8 +52,8 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
     let mut join = Join::only(&metas, packs, filter.clone());
     each(path, &reader, |record| {
-        to_pass(&mut pass, &record);
-        to_join(&mut join, &record);
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
     })?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
@@ -148,6 +149,27 @@ fn to_pass(pass: &mut Pass, record: &Record) {
         Record::Switch(switch) => pass.switch(switch),
         Record::Slots(ring, block) => pass.slots(*ring, block.first, &block.slots),
     }
+}
+
+/// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
+pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
+    let (reader, metas) = open(path)?;
+    let edges = side::edges(&metas);
+    let mut join = Join::only(&metas, packs.clone(), Filter::default()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
+    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    each(path, &reader, |record| {
+        match record {
+            Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
+            Record::Switch(switch) => tally.switch(switch),
+            Record::Sample(_) => {}
+        }
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let name = path.display().to_string();
+    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 
 fn damage(reader: &Reader) -> Option<String> {
