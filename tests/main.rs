@@ -5,6 +5,7 @@ mod foreign;
 mod ledger;
 mod names;
 mod paper;
+mod pipeline;
 mod pollmix;
 mod python;
 mod record;
