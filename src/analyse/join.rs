@@ -7,9 +7,9 @@
 use super::classify;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, ThreadRow, Weight, Work};
+use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
-use super::timeline::Timeline;
+use super::timeline::{Shares, Timeline};
 use super::trust::Trust;
 use crate::resolve::Names;
 use crate::trace::record::{
@@ -35,8 +35,12 @@ struct Thread {
     probes: bool,
     seen_running: bool,
     timeline: Timeline<Pending>,
-    weights: BTreeMap<(Root, NodeId), Weight>,
+    weights: Weights,
+    /// Weights of each slice that is over.
+    slices: Vec<Weights>,
 }
+
+type Weights = BTreeMap<(Root, NodeId), Weight>;
 
 struct RingState {
     owner: (Pid, Tid),
@@ -81,6 +85,8 @@ pub struct Join {
     newest: Nanos,
     settled: Nanos,
     sampled_event: u16,
+    /// Ends of slices.
+    edges: Vec<u64>,
 }
 
 impl Join {
@@ -100,6 +106,7 @@ impl Join {
             newest: facts.session.started,
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
+            edges: Vec::new(),
             facts,
             packs,
         };
@@ -111,6 +118,16 @@ impl Join {
             join.add_ring(ring);
         }
         join
+    }
+
+    /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
+    #[must_use]
+    pub fn sliced(mut self, edges: &[Nanos]) -> Join {
+        // Without both clocks events are not placed in time.
+        if self.facts.clock.is_some() {
+            self.edges = edges.iter().map(|&edge| self.ticks(edge)).collect();
+        }
+        self
     }
 
     fn add_ring(&mut self, ring: Ring) {
@@ -196,6 +213,7 @@ impl Join {
             seen_running: false,
             timeline: Timeline::new(start, end, PollState::Unknown),
             weights: BTreeMap::new(),
+            slices: Vec::new(),
         })
     }
 
@@ -276,7 +294,7 @@ impl Join {
         self.settled = until;
         let until = self.ticks(until);
         for thread in self.threads.values_mut() {
-            thread.settle(until);
+            thread.settle(until, &self.edges);
         }
     }
 
@@ -304,20 +322,22 @@ impl Join {
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
         let mut weights = BTreeMap::new();
+        let mut slices = vec![Slice::default(); self.edges.len()];
         for ((pid, tid), thread) in self.threads {
             let place = threads.len();
             self.trust.late_records += thread.timeline.late();
-            let (row, of_thread) = thread.finish(pid, tid, end_ticks);
+            let (row, of_thread, of_slices) = thread.finish(pid, tid, end_ticks, &self.edges);
             // A thread that neither ran nor has probes has nothing to show.
             if row.samples == 0 && !row.probes && row.on_cpu() == 0.0 {
                 continue;
             }
             threads.push(row);
-            weights.extend(
-                of_thread
-                    .into_iter()
-                    .map(|((root, node), w)| ((place, root, node), w)),
-            );
+            let placed = |((root, node), w)| ((place, root, node), w);
+            weights.extend(of_thread.into_iter().map(placed));
+            for (slice, (shares, weights)) in slices.iter_mut().zip(of_slices) {
+                slice.shares.push(shares);
+                slice.weights.extend(weights.into_iter().map(placed));
+            }
         }
         let event = self
             .facts
@@ -336,6 +356,7 @@ impl Join {
             threads,
             stacks: self.stacks,
             weights,
+            slices,
             trust: self.trust,
         };
         classify::classify(&mut profile, &self.packs);
@@ -371,8 +392,14 @@ impl Join {
 }
 
 impl Thread {
-    fn settle(&mut self, until: u64) {
+    fn settle(&mut self, until: u64, edges: &[u64]) {
         let (probes, weights) = (self.probes, &mut self.weights);
+        while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
+            self.timeline.cut(edge, &mut |state, pending| {
+                add(weights, probes, state, pending)
+            });
+            self.slices.push(std::mem::take(weights));
+        }
         self.timeline.sweep(until, &mut |state, pending| {
             add(weights, probes, state, pending)
         });
@@ -383,13 +410,17 @@ impl Thread {
         pid: Pid,
         tid: Tid,
         end: u64,
-    ) -> (ThreadRow, BTreeMap<(Root, NodeId), Weight>) {
-        self.settle(end);
+        edges: &[u64],
+    ) -> (ThreadRow, Weights, Vec<(Shares, Weights)>) {
+        self.settle(end, edges);
         let (probes, mut weights) = (self.probes, self.weights);
         let timeline = self.timeline.ending(end);
-        let shares = timeline.finish(self.seen_running, &mut |state, pending| {
+        let (shares, of_slices) = timeline.finish_cut(self.seen_running, &mut |state, pending| {
             add(&mut weights, probes, state, pending);
         });
+        for (key, weight) in self.slices.iter().flatten() {
+            weights.entry(*key).or_default().add(weight);
+        }
         let row = ThreadRow {
             pid,
             tid,
@@ -401,16 +432,15 @@ impl Thread {
             shares,
             samples: weights.values().map(|w| w.samples).sum(),
         };
-        (row, weights)
+        (
+            row,
+            weights,
+            of_slices.into_iter().zip(self.slices).collect(),
+        )
     }
 }
 
-fn add(
-    weights: &mut BTreeMap<(Root, NodeId), Weight>,
-    probes: bool,
-    state: PollState,
-    pending: Pending,
-) {
+fn add(weights: &mut Weights, probes: bool, state: PollState, pending: Pending) {
     let root = match (probes, state) {
         (false, _) => Root::NoProbes,
         (true, PollState::Working) => Root::Useful,

@@ -3,6 +3,7 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
+use crate::analyse::compare::{Side, side, tally};
 use crate::analyse::spans::{Filter, Pass, Spans};
 use crate::analyse::{Join, Packs, Profile};
 use crate::trace::record::Meta;
@@ -36,6 +37,30 @@ pub fn spans(path: &Path, packs: &Packs, filter: Filter, show: usize) -> Result<
         }
     })?;
     Ok(pass.finish(damage(&reader)))
+}
+
+/// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
+pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
+    let (reader, metas) = open(path)?;
+    let edges = side::edges(&metas);
+    let mut join = Join::new(&metas, packs.clone()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
+    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    each(path, &reader, |record| match record {
+        Record::Sample(sample) => join.sample(&sample),
+        Record::Switch(switch) => {
+            join.switch(&switch);
+            tally.switch(&switch);
+        }
+        Record::Slots(ring, block) => {
+            join.slots(ring, block.first, &block.slots);
+            pass.slots(ring, block.first, &block.slots);
+            tally.slots(ring, block.first, &block.slots);
+        }
+    })?;
+    let name = path.display().to_string();
+    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 
 fn damage(reader: &Reader) -> Option<String> {
