@@ -2,6 +2,7 @@
 
 mod counters;
 mod foreign;
+mod heldout;
 mod ledger;
 mod names;
 mod paper;
