@@ -7,6 +7,7 @@ mod ledger;
 mod names;
 mod paper;
 mod pipeline;
+mod planted;
 mod pollmix;
 mod python;
 mod record;

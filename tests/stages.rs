@@ -94,7 +94,7 @@ fn stages_agree(place: &Place, out: &str, requests: f64) {
 #[test]
 fn known_pipeline() {
     measured_in_peace(|| {
-        let (place, out) = recorded(Shape::One, "nothing");
+        let (place, out) = recorded(Shape::One);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
         // The slowest 1 %: one in a hundred, none faster than the threshold, five of them as timelines that add up.
@@ -129,7 +129,7 @@ fn known_pipeline() {
 #[test]
 fn known_pipeline_of_two_threads() {
     measured_in_peace(|| {
-        let (place, out) = recorded(Shape::Two, "nothing");
+        let (place, out) = recorded(Shape::Two);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
     });
@@ -140,7 +140,7 @@ fn known_pipeline_of_two_threads() {
 #[test]
 fn known_pipeline_of_three_threads() {
     measured_in_peace(|| {
-        let (place, out) = recorded(Shape::Three, "nothing");
+        let (place, out) = recorded(Shape::Three);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
         let spans = json(&place, &["spans", "--json", "--show", "1"]);
@@ -154,7 +154,7 @@ fn known_pipeline_of_three_threads() {
 #[test]
 fn known_pipeline_of_two_processes() {
     measured_in_peace(|| {
-        let (place, out) = recorded(Shape::Processes, "nothing");
+        let (place, out) = recorded(Shape::Processes);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
         let report = place.report();
