@@ -3,7 +3,8 @@
 //! and for the drain of the transmit queue; on one thread, on two, on three, or in two processes.
 //!
 //! In: a [`Plan`] in the environment; out: lines on stdout (`part PHASE SHARE`, `requests all N`, `count`, `p50` and
-//! `p90 STAGE NS`, and what a planted slowdown took of a request: `planted cpu NS`, `planted wall NS`). It is this very test binary, started again as [`program`].
+//! `p90 STAGE NS`, and what a planted slowdown took of a request: CPU time, wall time, and CPU time of the
+//! thread beside it, `planted cpu NS` and so on). It is this very test binary, started again as [`program`].
 
 use crate::support::{Place, Run};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
@@ -628,9 +629,10 @@ fn program() {
     }
     println!("requests all {}", program.lengths.requests());
     let requests = program.lengths.requests() as f64;
-    let [cpu, wall] = program.planted.end().map(|ns| ns as f64 / requests);
+    let [cpu, wall, beside] = program.planted.end().map(|ns| ns as f64 / requests);
     println!("planted cpu {cpu}");
     println!("planted wall {wall}");
+    println!("planted beside {beside}");
     program.lengths.print();
 }
 
@@ -651,9 +653,12 @@ fn application_process() {
     );
 }
 
-/// Before others, where that is allowed: what they take is in no part, but between two readings of the clock.
+/// Before others, where that is allowed: what they take is in no part, but between two readings of the clock. Where
+/// sessions share the CPUs first (sched(7), autogroup), as a session of its own.
 fn before_others() {
     let _ = rustix::process::setpriority_process(None, -20);
+    let _ = rustix::process::setsid();
+    let _ = std::fs::write("/proc/self/autogroup", "-20");
 }
 
 /// This test binary as another program.

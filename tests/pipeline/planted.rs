@@ -24,7 +24,7 @@ pub struct Planted {
     turns_per_us: u64,
     /// CPU time and wall time of it.
     spent: [u64; 2],
-    beside: Option<JoinHandle<()>>,
+    beside: Option<JoinHandle<u64>>,
 }
 
 enum What {
@@ -176,17 +176,16 @@ impl Planted {
         self.spent[1] += times * (now() - wall);
     }
 
-    /// Ends what runs beside; gives CPU time and wall time of what was planted.
-    pub fn end(self) -> [u64; 2] {
+    /// Ends what runs beside; gives CPU time and wall time of what was planted, and CPU time of what ran beside.
+    pub fn end(self) -> [u64; 3] {
         // A flag that carries no data; it is seen at the next turn.
         if let What::Lock(_, end) = &self.what {
             end.store(true, Ordering::Relaxed);
         }
         drop(self.what);
-        if let Some(thread) = self.beside {
-            thread.join().unwrap();
-        }
-        self.spent
+        let beside = self.beside.map(|thread| thread.join().unwrap());
+        let [cpu, wall] = self.spent;
+        [cpu, wall, beside.unwrap_or(0)]
     }
 }
 
@@ -201,18 +200,19 @@ fn take(lock: &Mutex<()>, turns_per_us: u64, flow: Flow) {
     probe::emit(points::LOCK_WAIT, flow, waited as u32);
 }
 
-/// Holds a lock most of the time, asleep.
-fn hold(lock: &Mutex<()>, end: &AtomicBool) {
+/// Holds a lock most of the time, asleep; gives what CPU time that takes.
+fn hold(lock: &Mutex<()>, end: &AtomicBool) -> u64 {
     while !end.load(Ordering::Relaxed) {
         let held = lock.lock();
         std::thread::sleep(Duration::from_micros(200));
         drop(held);
         std::thread::sleep(Duration::from_micros(50));
     }
+    cpu_ns()
 }
 
-/// Another core, which receives what is not for it.
-fn other_core(turns: u64, asked: &mpsc::Receiver<u32>, hand: &mpsc::Sender<[u64; 3]>) {
+/// Another core, which receives what is not for it; gives its CPU time.
+fn other_core(turns: u64, asked: &mpsc::Receiver<u32>, hand: &mpsc::Sender<[u64; 3]>) -> u64 {
     probe::name_thread("other core");
     let mut rounds = PollLoop::new();
     let mut frame = 0;
@@ -224,9 +224,10 @@ fn other_core(turns: u64, asked: &mpsc::Receiver<u32>, hand: &mpsc::Sender<[u64;
         frame += burst;
         for _ in 0..burst {
             if hand.send([begun, now(), probe::now().raw()]).is_err() {
-                return;
+                break;
             }
         }
         rounds.end();
     }
+    cpu_ns()
 }
