@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per question.
 
 mod counters;
+mod filters;
 mod foreign;
 mod ledger;
 mod names;
@@ -14,3 +15,5 @@ mod rings;
 mod stages;
 mod support;
 mod tidy;
+#[path = "../benches/traffic.rs"]
+mod traffic;

@@ -7,9 +7,11 @@
 //! to know how answers are printed.
 
 pub mod classify;
+pub mod counted;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
+pub mod filter;
 pub mod join;
 pub mod ledger;
 pub mod packs;
@@ -21,6 +23,7 @@ pub mod stacks;
 pub mod timeline;
 pub mod trust;
 
+pub use filter::{Filter, Who};
 pub use join::Join;
 pub use ledger::Ledger;
 pub use packs::Packs;

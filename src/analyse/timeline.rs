@@ -9,11 +9,15 @@ use std::collections::VecDeque;
 
 /// Whether the thread was on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cpu {
+pub enum Cpu {
+    /// On one that counts.
     On = 0,
+    /// On none.
     Off = 1,
-    /// Before the first switch: the other of what it switches to.
-    Undecided = 2,
+    /// Where its time does not count.
+    Elsewhere = 2,
+    /// Not known before the first switch, which tells.
+    Undecided = 3,
 }
 
 /// Ticks of one thread by what it did.
@@ -36,13 +40,14 @@ impl Shares {
 #[derive(Clone, Debug)]
 pub struct Timeline<S> {
     poll: VecDeque<Transition>,
-    switches: VecDeque<(u64, bool)>,
+    /// When, where it was before, where it is from then on.
+    switches: VecDeque<(u64, Cpu, Cpu)>,
     samples: VecDeque<(u64, S)>,
     swept: u64,
     end: u64,
     poll_now: PollState,
     cpu_now: Cpu,
-    ticks: [[u64; 3]; 3],
+    ticks: [[u64; 3]; 4],
     late: u64,
 }
 
@@ -65,7 +70,7 @@ impl<S> Timeline<S> {
             end: end.max(start),
             poll_now: before,
             cpu_now: Cpu::Undecided,
-            ticks: [[0; 3]; 3],
+            ticks: [[0; 3]; 4],
             late: 0,
         }
     }
@@ -77,10 +82,10 @@ impl<S> Timeline<S> {
         insert(&mut self.poll, transition, |t| t.tsc);
     }
 
-    /// The thread went on (`true`) or off a CPU.
-    pub fn switch(&mut self, tsc: u64, on: bool) {
+    /// The thread went from where it `was` to where it is `now`.
+    pub fn switch(&mut self, tsc: u64, was: Cpu, now: Cpu) {
         self.late += u64::from(tsc < self.swept && !self.is_fresh());
-        insert(&mut self.switches, (tsc, on), |s| s.0);
+        insert(&mut self.switches, (tsc, was, now), |s| s.0);
     }
 
     /// A sample of the thread.
@@ -100,7 +105,7 @@ impl<S> Timeline<S> {
     }
 
     fn is_fresh(&self) -> bool {
-        self.ticks == [[0; 3]; 3]
+        self.ticks == [[0; 3]; 4]
     }
 
     /// Settles all time before `until`: adds it up by state and gives out the samples in it with their poll state.
@@ -120,8 +125,11 @@ impl<S> Timeline<S> {
                     self.poll_now = transition.state;
                 }
             } else if switch == next {
-                if let Some((_, on)) = self.switches.pop_front() {
-                    self.switch_to(on);
+                if let Some((_, was, now)) = self.switches.pop_front() {
+                    if self.cpu_now == Cpu::Undecided {
+                        self.decide(was);
+                    }
+                    self.cpu_now = now;
                 }
             } else if let Some((_, sample)) = self.samples.pop_front() {
                 out(self.poll_now, sample);
@@ -138,15 +146,6 @@ impl<S> Timeline<S> {
         }
     }
 
-    fn switch_to(&mut self, on: bool) {
-        if self.cpu_now == Cpu::Undecided {
-            // What goes off was on, and the other way round.
-            let was = if on { Cpu::Off } else { Cpu::On };
-            self.decide(was);
-        }
-        self.cpu_now = if on { Cpu::On } else { Cpu::Off };
-    }
-
     fn decide(&mut self, was: Cpu) {
         let undecided = std::mem::take(&mut self.ticks[Cpu::Undecided as usize]);
         for (sum, ticks) in self.ticks[was as usize].iter_mut().zip(undecided) {
@@ -160,13 +159,12 @@ impl<S> Timeline<S> {
         self
     }
 
-    /// Settles everything and gives the sums. A thread that never switched was on its CPU all the time if `ran`, else
-    /// never.
-    pub fn finish(mut self, ran: bool, out: &mut impl FnMut(PollState, S)) -> Shares {
+    /// Settles everything and gives the sums. A thread that never switched was all the time where it `was`.
+    pub fn finish(mut self, was: Cpu, out: &mut impl FnMut(PollState, S)) -> Shares {
         self.sweep(u64::MAX, out);
         let samples: Vec<_> = self.samples.drain(..).collect();
         samples.into_iter().for_each(|(_, s)| out(self.poll_now, s));
-        self.decide(if ran { Cpu::On } else { Cpu::Off });
+        self.decide(was);
         Shares {
             on: self.ticks[Cpu::On as usize],
             off: self.ticks[Cpu::Off as usize],
@@ -177,6 +175,7 @@ impl<S> Timeline<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Cpu::{Elsewhere, Off, On};
     use PollState::{EmptyPolling, Unknown, Working};
     use proptest::prelude::*;
 
@@ -190,13 +189,13 @@ mod tests {
         let mut line = Timeline::new(0, 100, Working);
         line.transition(at(10, EmptyPolling));
         line.transition(at(90, Working));
-        line.switch(30, false);
-        line.switch(70, true);
+        line.switch(30, On, Off);
+        line.switch(70, Off, On);
         line.sample(20, 'a');
         line.sample(95, 'b');
         line.sample(90, 'c');
         let mut seen = Vec::new();
-        let shares = line.finish(true, &mut |s, x| seen.push((s, x)));
+        let shares = line.finish(On, &mut |s, x| seen.push((s, x)));
         assert_eq!(shares.on, [20, 40, 0]);
         assert_eq!(shares.off, [0, 40, 0]);
         assert_eq!(seen, [(EmptyPolling, 'a'), (Working, 'c'), (Working, 'b')]);
@@ -206,11 +205,21 @@ mod tests {
     #[test]
     fn before_the_first_switch() {
         let mut line: Timeline<()> = Timeline::new(0, 10, Working);
-        line.switch(4, true);
-        assert_eq!(line.finish(true, &mut |_, ()| {}).off, [4, 0, 0]);
+        line.switch(4, Off, On);
+        assert_eq!(line.finish(On, &mut |_, ()| {}).off, [4, 0, 0]);
         let line: Timeline<()> = Timeline::new(0, 10, Unknown);
-        assert_eq!(line.clone().finish(true, &mut |_, ()| {}).on, [0, 0, 10]);
-        assert_eq!(line.finish(false, &mut |_, ()| {}).off, [0, 0, 10]);
+        assert_eq!(line.clone().finish(On, &mut |_, ()| {}).on, [0, 0, 10]);
+        assert_eq!(line.finish(Off, &mut |_, ()| {}).off, [0, 0, 10]);
+    }
+
+    /// Time where it does not count is in neither sum, before the first switch too.
+    #[test]
+    fn elsewhere() {
+        let mut line: Timeline<()> = Timeline::new(0, 100, Working);
+        line.switch(30, Elsewhere, On);
+        line.switch(50, On, Elsewhere);
+        let shares = line.finish(Off, &mut |_, ()| {});
+        assert_eq!((shares.on, shares.off), ([20, 0, 0], [0; 3]));
     }
 
     /// What comes after its time was swept is counted and holds from there on.
@@ -222,7 +231,7 @@ mod tests {
         line.transition(at(20, EmptyPolling));
         assert_eq!(line.late(), 1);
         let mut states = Vec::new();
-        let shares = line.finish(true, &mut |s, ()| states.push(s));
+        let shares = line.finish(On, &mut |s, ()| states.push(s));
         assert_eq!((shares.on, states), ([50, 50, 0], vec![EmptyPolling]));
     }
 
@@ -254,7 +263,7 @@ mod tests {
                 }
             }
             shuffled.iter().for_each(|&(t, s)| line.transition(at(t, s)));
-            switches.iter().for_each(|&(t, on)| line.switch(t, on));
+            switches.iter().for_each(|&(t, on)| line.switch(t, if on { Off } else { On }, if on { On } else { Off }));
             samples.iter().for_each(|&t| line.sample(t, t));
             let mut seen = Vec::new();
             let mut sweeps = sweeps;
@@ -262,7 +271,7 @@ mod tests {
             for until in sweeps {
                 line.sweep(until, &mut |s, t| seen.push((t, s)));
             }
-            let shares = line.finish(true, &mut |s, t| seen.push((t, s)));
+            let shares = line.finish(On, &mut |s, t| seen.push((t, s)));
             let before = switches.first().is_none_or(|&(_, on)| !on);
             let mut expected = Shares::default();
             for tsc in 0..200 {

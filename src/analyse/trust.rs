@@ -27,6 +27,8 @@ pub struct Trust {
     pub late_records: u64,
     /// What is wrong with the file, if it was cut short or damaged.
     pub damage: Option<String>,
+    /// Which part of the recording all this is of; `None` is all of it.
+    pub filtered: Option<String>,
 }
 
 impl Trust {
@@ -62,6 +64,10 @@ impl Trust {
             line.push_str("; file damaged: ");
             line.push_str(damage);
         }
+        if let Some(part) = &self.filtered {
+            line.push_str("; ");
+            line.push_str(part);
+        }
         line
     }
 }
@@ -79,12 +85,13 @@ mod tests {
             stacks_unknown_share: 0.0001,
             rings_unreached: 3,
             damage: Some("cut short".into()),
+            filtered: Some("only cpu 1".into()),
             ..Trust::default()
         };
         assert_eq!(
             trust.line(),
             "trust: 10 samples, 2 lost; stacks 0.0 % truncated, <0.1 % unknown; 0 events, 0 dropped; \
-             clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short"
+             clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short; only cpu 1"
         );
     }
 }

@@ -1,11 +1,11 @@
 //! `bypassprof explain`: what limits a recording, from a table of rules.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
-use crate::analyse::Ledger;
 use crate::analyse::estimate::Idle;
 use crate::analyse::explain::{Facts, explain};
-use crate::analyse::spans::Filter;
+use crate::analyse::{Filter, Ledger};
 use crate::present::explain as present;
 use crate::present::style::Style;
 use std::io::{self, Write};
@@ -25,18 +25,24 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
 }
 
 /// Explains.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
+    let filter = args.filter.of_samples()?;
     let idle = match &args.idle {
-        Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
+        Some(file) => Some(Idle::of(&load::profile(
+            file,
+            packs.clone(),
+            &Filter::default(),
+        )?)),
         None => None,
     };
-    let spans = load::spans(&args.file, &packs, Filter::default(), 0)?;
-    let profile = load::profile(&args.file, packs)?;
+    let (profile, spans) = load::both(&args.file, packs, &filter)?;
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     let text = if args.json {

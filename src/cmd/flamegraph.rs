@@ -1,5 +1,6 @@
 //! `bypassprof flamegraph`: a recording as a picture.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::present::flame;
@@ -20,6 +21,8 @@ pub struct Args {
     #[arg(long)]
     busy: bool,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
 }
 
@@ -28,7 +31,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let output = args
         .output
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    let mut profile = load::profile(&args.file, args.packs.load()?)?;
+    let mut profile = load::profile(&args.file, args.packs.load()?, &args.filter.of_samples()?)?;
     if is_same(&output, &args.file) {
         return Err(Failure::wrong_use(format!(
             "{} is the recording; the picture needs a file of its own",

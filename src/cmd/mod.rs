@@ -3,6 +3,7 @@
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
 pub mod explain;
+pub mod filter;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
