@@ -157,22 +157,34 @@ pub fn quantile(ticks: impl IntoIterator<Item = u64>, share: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bypassprof_wire::Flow;
-
-    fn told(events: &[(u64, Point)]) -> Told {
-        let event = |&(tsc, point)| Event {
-            tsc: Tsc::from_raw(tsc),
-            point,
-            flow: Flow::NONE,
-            args: [0; 10],
-            arg_count: 1,
+impl Told {
+    /// A thread that told these: when, where, the first arguments.
+    pub fn of(events: &[(u64, Point, [u32; 4])]) -> Told {
+        let event = |&(tsc, point, first): &(u64, Point, [u32; 4])| {
+            let mut args = [0; 10];
+            args[..4].copy_from_slice(&first);
+            Event {
+                tsc: Tsc::from_raw(tsc),
+                point,
+                flow: bypassprof_wire::Flow::NONE,
+                args,
+                arg_count: 4,
+            }
         };
         Told {
             events: events.iter().map(event).collect(),
             ..Told::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(events: &[(u64, Point)]) -> Told {
+        let events: Vec<_> = events.iter().map(|&(t, p)| (t, p, [0; 4])).collect();
+        Told::of(&events)
     }
 
     /// Idle spells are cut where the time looked at begins and ends; one that is under way at the end counts.

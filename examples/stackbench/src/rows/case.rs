@@ -163,3 +163,36 @@ impl Case {
 
 /// A reply over a bad link, or from a busy server, may take several timeouts.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    /// Cases have the names that the command line knows, and only Demikernel has cases beyond it.
+    #[test]
+    fn names_and_limits() {
+        for case in Case::ALL {
+            let named = case.to_possible_value().unwrap();
+            assert_eq!(named.get_name(), case.name());
+            for stack in Stack::ALL {
+                let beyond =
+                    stack == Stack::Demikernel && matches!(case, Case::Thousand | Case::Idle);
+                assert_eq!(case.beyond(stack).is_some(), beyond, "{case:?} {stack:?}");
+            }
+        }
+    }
+
+    /// Every row meets the same chances on a bad link, other ones in each repetition.
+    #[test]
+    fn only_bad_links_have_faults() {
+        for case in Case::ALL {
+            let bad = matches!(case, Case::Bad | Case::BadBody1m);
+            assert_eq!(case.faults(1).is_some(), bad);
+        }
+        assert_ne!(Case::Bad.faults(1), Case::Bad.faults(2));
+        let text = "packet:x,loss=1%,reorder=1%,corrupt=0.1%,seed=3".parse();
+        let spec: stack_netio::DeviceSpec = text.unwrap();
+        assert_eq!(Case::Bad.faults(3), Some(spec.faults));
+    }
+}

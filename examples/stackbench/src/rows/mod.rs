@@ -204,7 +204,7 @@ fn cases(
     lines: &mut Lines,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    let mut absent = BTreeSet::new();
+    let (mut there, mut absent) = (BTreeSet::new(), BTreeSet::new());
     for repetition in 0..args.repetitions {
         for &case in &args.cases {
             for turn in 0..args.stacks.len() {
@@ -223,9 +223,17 @@ fn cases(
                     stack.name()
                 ));
                 let outcome = bench.run(stack, case, args.seconds, u64::from(repetition) + 1)?;
-                if matches!(outcome, Outcome::Absent { .. }) {
-                    absent.insert(stack);
-                }
+                let outcome = match outcome {
+                    // A row that was there before is not absent: it does not start any more.
+                    Outcome::Absent { words } if there.contains(&stack) => {
+                        Outcome::Failed { words }
+                    }
+                    outcome => outcome,
+                };
+                match outcome {
+                    Outcome::Absent { .. } => absent.insert(stack),
+                    _ => there.insert(stack),
+                };
                 lines.write(
                     "run",
                     &json!({"stack": stack, "case": case, "repetition": repetition + 1, "run": outcome}),

@@ -178,9 +178,7 @@ fn cases(study: &Study) -> String {
     .filter(|(case, _)| has(*case))
     .collect();
     if !bodies.is_empty() {
-        out.push(
-            "**Large bodies, MB/s; bodies whose digest was compared, wrong ones**".to_string(),
-        );
+        out.push("**Large bodies, MB/s; every body's digest was compared**".to_string());
         out.push(rows(study, &bodies, |case, stack| {
             cell(study, case, stack, 0, megabytes) + &compared(study, case, stack)
         }));
@@ -204,7 +202,7 @@ fn cases(study: &Study) -> String {
     if !bad.is_empty() {
         out.push(
             "**The same load over a link that loses 1 %, reorders 1 % and falsifies 0.1 % of the frames of both directions; \
-             ratio to `linux` on the same link; bodies compared, wrong ones**"
+             ratio to `linux` on the same link; every body was compared**"
                 .to_string(),
         );
         out.push(rows(study, &bad, |case, stack| {
@@ -274,7 +272,7 @@ fn compared(study: &Study, case: Case, stack: Stack) -> String {
     }
     let bodies = sum(study, case, stack, |m| m.figures.requests);
     let wrong = sum(study, case, stack, |m| m.figures.wrong);
-    format!("; {}, {wrong} wrong", thousands(bodies as f64, 0))
+    format!("; {} whole, {wrong} wrong", thousands(bodies as f64, 0))
 }
 
 fn company(study: &Study) -> String {
@@ -335,7 +333,7 @@ fn on_bad_link(study: &Study, case: Case, stack: Stack) -> String {
     let own = spread(study, case, stack, figure);
     let linux = spread(study, case, Stack::Linux, figure);
     let ratio = match (own, linux) {
-        (Some(own), Some(linux)) => format!("; {:.2}", own.median / linux.median),
+        (Some(own), Some(linux)) => format!("; x {:.2}", own.median / linux.median),
         _ => String::new(),
     };
     text + &ratio + &compared(study, case, stack)

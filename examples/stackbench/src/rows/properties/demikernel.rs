@@ -165,3 +165,25 @@ pub fn tokens(evidence: &mut Evidence) -> Result<Property, Failure> {
         _ => property.verdict(Verdict::NotShown, why),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use points::{APP_START, TCP_IN, TCP_OUT};
+
+    /// From a frame with bytes to the application, from there to the first segment with bytes; acknowledgements between
+    /// them are not it.
+    #[test]
+    fn a_request_has_two_ways() {
+        let ack = 1 << 24;
+        let thread = Told::of(&[
+            (10, TCP_IN, [0, 40, 0, 0]),
+            (15, TCP_OUT, [0, ack, 0, 0]),
+            (17, APP_START, [0; 4]),
+            (18, TCP_OUT, [1, ack, 0, 0]),
+            (20, TCP_OUT, [2, 151, 0, 0]),
+            (30, TCP_IN, [1, 0, 0, 0]),
+        ]);
+        assert_eq!(chain(&thread), [7, 3]);
+    }
+}

@@ -179,3 +179,28 @@ fn batches(thread: &Told) -> (f64, u32) {
     let most = bursts.iter().copied().max().unwrap_or(0);
     (sum / bursts.len().max(1) as f64, most)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use points::{APP_START, DELIVER, IDLE_BEGIN, IDLE_END, SEND_CALL};
+
+    /// A send that was cut short is pending until all is taken; going on without the peer's word is early.
+    #[test]
+    fn sends_that_are_cut_short_are_pending() {
+        let events = [
+            (0, APP_START, [0; 4]),
+            (10, SEND_CALL, [100, 60, 60, 0]),
+            (20, IDLE_BEGIN, [0; 4]),
+            (40, IDLE_END, [0; 4]),
+            (45, DELIVER, [60, 0, 0, 1]),
+            (50, SEND_CALL, [40, 40, 60, 0]),
+            (100, APP_START, [0; 4]),
+        ];
+        let pending = Pending::of(&Told::of(&events));
+        assert_eq!((pending.cuts, pending.early), (1, 0));
+        assert_eq!((pending.share, pending.empty), (0.4, 0.5));
+        let early = [&events[..4], &events[5..]].concat();
+        assert_eq!(Pending::of(&Told::of(&early)).early, 1);
+    }
+}
