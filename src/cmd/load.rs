@@ -4,10 +4,13 @@
 
 use super::Failure;
 use super::filter::There;
+use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::spans::{Pass, Spans};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
+use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -24,7 +27,7 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     there.check(filter)?;
     let mut join = Join::only(&metas, packs, filter.clone());
     drop(metas);
-    each(path, &reader, |record| to_join(&mut join, &record))?;
+    each(path, &reader, |record| to_join(&mut join, record))?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok(profile)
@@ -37,7 +40,7 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     there.check(filter)?;
     let mut pass = Pass::new(&metas, packs, filter.clone(), show);
     drop(metas);
-    each(path, &reader, |record| to_pass(&mut pass, &record))?;
+    each(path, &reader, |record| to_pass(&mut pass, record))?;
     let spans = pass.finish(damage(&reader));
     there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
     Ok(spans)
@@ -52,17 +55,92 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     let mut join = Join::only(&metas, packs, filter.clone());
     drop(metas);
     each(path, &reader, |record| {
-        to_pass(&mut pass, &record);
-        to_join(&mut join, &record);
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
     })?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok((profile, pass.finish(damage(&reader))))
 }
 
+/// Requests and where they spend their time.
+pub struct Requests {
+    /// The recording: names, phases and the line of trust.
+    pub profile: Profile,
+    /// What was sampled on which thread.
+    pub sampled: Sampled,
+    /// Requests that count.
+    pub latency: Latency,
+    /// The others, where only the slowest count.
+    pub rest: Latency,
+    /// The least length of those that count, if only the slowest do.
+    pub least: Option<Nanos>,
+}
+
+/// Reads the requests that pass a filter, twice: what was sampled has to be known before the ways of requests are, and
+/// how long the slowest are before they are told from the rest.
+pub fn requests(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    slowest: Option<f64>,
+) -> Result<Requests, Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut sampled = Sampled::new(&metas);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut again = Pass::new(&metas, &packs, filter.clone(), 0).telling_ways();
+    // Samples are looked up by thread and time: which of them count is said by the requests.
+    let mut join = Join::new(&metas, packs);
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        match record {
+            Record::Sample(sample) => {
+                if let Some(node) = join.sample(sample) {
+                    sampled.sample(sample, node);
+                }
+            }
+            Record::Switch(switch) => {
+                join.switch(switch);
+                sampled.switch(switch);
+            }
+            Record::Slots(..) => to_join(&mut join, record),
+        }
+    })?;
+    sampled.settle();
+    let profile = join.finish(damage(&reader));
+    let spans = pass.finish(None);
+    there.check_left(filter, spans.counts.complete > 0)?;
+    let least = slowest.and_then(|share| spans.slowest_from(share));
+    let (mut latency, mut rest) = (Latency::default(), Latency::default());
+    let mut take = |pass: &mut Pass| {
+        for way in pass.take_ways() {
+            let is_slow = least.is_none_or(|least| pass.length(&way) >= least);
+            let sums = if is_slow { &mut latency } else { &mut rest };
+            sums.add(&way, &sampled);
+        }
+    };
+    each(path, &reader, |record| {
+        to_pass(&mut again, record);
+        take(&mut again);
+    })?;
+    again.close_all();
+    take(&mut again);
+    Ok(Requests {
+        profile,
+        sampled,
+        latency,
+        rest,
+        least,
+    })
+}
+
 fn to_join(join: &mut Join, record: &Record) {
     match record {
-        Record::Sample(sample) => join.sample(sample),
+        Record::Sample(sample) => {
+            join.sample(sample);
+        }
         Record::Switch(switch) => join.switch(switch),
         Record::Slots(ring, block) => join.slots(*ring, block.first, &block.slots),
     }
@@ -74,6 +152,27 @@ fn to_pass(pass: &mut Pass, record: &Record) {
         Record::Switch(switch) => pass.switch(switch),
         Record::Slots(ring, block) => pass.slots(*ring, block.first, &block.slots),
     }
+}
+
+/// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
+pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
+    let (reader, metas) = open(path)?;
+    let edges = side::edges(&metas);
+    let mut join = Join::only(&metas, packs.clone(), Filter::default()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
+    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    each(path, &reader, |record| {
+        match record {
+            Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
+            Record::Switch(switch) => tally.switch(switch),
+            Record::Sample(_) => {}
+        }
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let name = path.display().to_string();
+    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 
 fn damage(reader: &Reader) -> Option<String> {

@@ -29,7 +29,8 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 use ringbuf::{HeapCons, HeapProd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
+use stack_tcp::Time;
 use stack_tcp::wire::tcp::{Segment, flags};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -102,7 +103,7 @@ impl<D: Device> FastPath<D> {
     ) -> FastPath<D> {
         FastPath {
             index,
-            port: Port::new(index, device, shared.clone()),
+            port: Port::new(index, device, shared.clone(), config.segmentation_offload),
             shared,
             config,
             clock,
@@ -120,9 +121,9 @@ impl<D: Device> FastPath<D> {
         }
     }
 
-    /// Runs rounds until the service ends.
+    /// Runs rounds until the service ends, or the device has gone.
     #[inline(never)]
-    pub fn dataplane_loop(&mut self) {
+    pub fn dataplane_loop(&mut self) -> Result<(), DeviceError> {
         let spin = self.config.spin.as_nanos() as u64;
         let mut now = self.clock.now();
         let mut last_work = now;
@@ -144,6 +145,7 @@ impl<D: Device> FastPath<D> {
                 now = self.clock.now();
                 last_work = now;
             }
+            self.port.queue.check(Time::from_nanos(now))?;
         }
         // What the slow path said at the end: resets.
         while let Some(message) = self.links.from_slow.try_pop() {
@@ -152,36 +154,37 @@ impl<D: Device> FastPath<D> {
             }
         }
         self.port.tx_flush();
+        Ok(())
     }
 
     fn round(&mut self, now: u64) -> bool {
         self.worked = false;
-        self.port.rounds.begin();
+        self.port.queue.rounds.begin();
         self.poll_rx(now);
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.arx_cache_flush();
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.flush();
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.poll_forwarded(now);
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.poll_qman(now);
-        self.port.rounds.stage(Stage::Timers);
+        self.port.queue.rounds.stage(Stage::Timers);
         self.poll_queues(now);
         self.poll_kernel(now);
         self.arx_cache_flush();
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.flush();
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.ring_slow_path();
-        self.port.rounds.end();
+        self.port.queue.rounds.end();
         self.worked
     }
 
     fn did(&mut self, n: usize) {
         if n > 0 {
             self.worked = true;
-            self.port.rounds.worked(n as u32);
+            self.port.queue.rounds.worked(n as u32);
         }
     }
 
@@ -192,13 +195,14 @@ impl<D: Device> FastPath<D> {
 
     #[inline(never)]
     fn poll_rx(&mut self, now: u64) {
-        let (frames, first, burst) = self.port.network_poll(RX_BATCH);
+        let received = self.port.network_poll(RX_BATCH);
+        let frames = received.frames;
         if frames == 0 {
             return;
         }
         let shared = self.shared.clone();
         for index in 0..frames {
-            let frame = self.port.device.rx_frame(index);
+            let frame = self.port.queue.device.rx_frame(index);
             probe::count_rx_bytes(frame.bytes.len() as u64);
             let verdict = fast_flows_packet_fss(
                 &shared,
@@ -208,10 +212,10 @@ impl<D: Device> FastPath<D> {
                 false,
                 now,
             );
-            let number = first.wrapping_add(index as u32);
-            self.settle(verdict, number, burst, now);
+            let number = received.first.wrapping_add(index as u32);
+            self.settle(verdict, number, received.burst, now);
         }
-        self.port.device.rx_release();
+        self.port.queue.device.rx_release();
         self.did(frames);
     }
 
@@ -401,14 +405,14 @@ impl<D: Device> FastPath<D> {
     /// Sends one segment of a flow; `false` while the device takes none.
     #[inline(never)]
     fn fast_flows_qman(&mut self, flow: &mut Flow, index: u32, now: u64) -> bool {
-        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0) else {
+        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0, self.port.most(flow)) else {
             return true;
         };
         let sent = self.port.flow_tx_segment(flow, &outgoing, limit, now);
         if sent {
             self.qman.charge(index, outgoing.len);
         }
-        if !sent || flow.sendable(false).0.is_some() {
+        if !sent || flow.sendable(false, flow.mss).0.is_some() {
             self.qman.qman_set_again(index, flow.tx_rate, now);
         }
         sent
@@ -505,7 +509,7 @@ impl<D: Device> FastPath<D> {
                 if tell {
                     self.port.flow_tx_ack(&mut flow, now);
                 }
-                if flow.sendable(false).0.is_some() {
+                if flow.sendable(false, flow.mss).0.is_some() {
                     self.qman.qman_set(atx.flow.index, flow.tx_rate, now);
                 }
             }
@@ -604,8 +608,8 @@ impl<D: Device> FastPath<D> {
     /// Something may come without a bell: room in the device or in an application's queue, or frames of a device that
     /// cannot be waited for.
     fn has_to_look(&self) -> bool {
-        self.port.device.tx_queued() > 0
-            || self.port.device.poll_fd().is_none()
+        self.port.queue.device.tx_queued() > 0
+            || self.port.queue.device.poll_fd().is_none()
             || self.contexts.iter().flatten().any(Context::is_behind)
     }
 
@@ -626,8 +630,8 @@ impl<D: Device> FastPath<D> {
         let bells = bells.filter_map(|c| c.part.fast_bells.get(core));
         let mut fds = vec![readable(self.shared.fast_bells[core].fd.as_fd())];
         fds.extend(bells.map(|bell| readable(bell.as_fd())));
-        fds.extend(self.port.device.poll_fd().map(readable));
-        let device = self.port.device.poll_fd().map(|_| fds.len() - 1);
+        fds.extend(self.port.queue.device.poll_fd().map(readable));
+        let device = self.port.queue.device.poll_fd().map(|_| fds.len() - 1);
         let limit = timeout.map(|ns| Timespec {
             tv_sec: (ns / 1_000_000_000).cast_signed(),
             tv_nsec: (ns % 1_000_000_000).cast_signed(),
