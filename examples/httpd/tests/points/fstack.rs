@@ -1,6 +1,6 @@
 //! One loop with everything.
 
-use super::{INPUT, Place, is_full, place, send_call};
+use super::{DATA, Place, is_full, place, send_call};
 
 /// Its places.
 pub const PLACES: &[Place] = &[
@@ -33,7 +33,7 @@ pub const PLACES: &[Place] = &[
     place(
         "fstack",
         "deliver",
-        (INPUT, "take_payload"),
+        (DATA, "take_payload"),
         "the socket's wake-up",
         |e| e.args[1] >= e.args[0] && e.args[2] > 0,
     ),

@@ -1,6 +1,6 @@
 //! A stack thread and an application thread.
 
-use super::{INPUT, Place, is_full, place, send_call};
+use super::{DATA, Place, is_full, place, send_call};
 
 /// Its places.
 pub const PLACES: &[Place] = &[
@@ -18,7 +18,7 @@ pub const PLACES: &[Place] = &[
         "1 a frame, 2 the time was over",
         |e| [1, 2].contains(&e.args[0]),
     ),
-    place("mtcp-stack", "deliver", (INPUT, "take_payload"), "", |e| {
+    place("mtcp-stack", "deliver", (DATA, "take_payload"), "", |e| {
         e.args[1] >= e.args[0] && e.args[2] > 0
     }),
     place(

@@ -46,6 +46,7 @@ pub struct Stack {
 const ROUNDS: &str = "probes/probe/src/rounds.rs";
 const PORT: &str = "examples/stacks/port/src/lib.rs";
 const INPUT: &str = "examples/stacks/tcp/src/input.rs";
+const DATA: &str = "examples/stacks/tcp/src/input/data.rs";
 const JOB: &str = "examples/httpjob/src/job.rs";
 
 const fn place(
@@ -179,7 +180,7 @@ macro_rules! engine {
             place(
                 $thread,
                 "drop",
-                (INPUT, "take_payload"),
+                (DATA, "take_payload"),
                 "layer socket: no room in the receive buffer",
                 |e| e.args[0] == 0x0500_0001,
             )

@@ -7,7 +7,10 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-fp",
         "tcp_in",
-        ("examples/stacks/tas/src/fast.rs", "fast_flows_packet"),
+        (
+            "examples/stacks/tas/src/fast/frames.rs",
+            "fast_flows_packet",
+        ),
         "established flows alone",
         segment_in,
     ),
@@ -21,7 +24,10 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-fp",
         "slow_path",
-        ("examples/stacks/tas/src/fast.rs", "fast_kernel_packet"),
+        (
+            "examples/stacks/tas/src/fast/frames.rs",
+            "fast_kernel_packet",
+        ),
         "1 SYN, 2 flags, 3 no timestamps, 4 no flow, parked or no TCP",
         |e| (1..=4).contains(&e.args[0]),
     ),
@@ -42,42 +48,42 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-fp",
         "handoff",
-        ("examples/stacks/tas/src/fast.rs", "poll_forwarded"),
+        ("examples/stacks/tas/src/fast/frames.rs", "poll_forwarded"),
         "the forwarding ring",
         |e| e.args[0] & 0xff00 == 0x300,
     ),
     place(
         "tas-fp",
         "handoff",
-        ("examples/stacks/tas/src/fast.rs", "fast_kernel_poll"),
+        ("examples/stacks/tas/src/fast/orders.rs", "fast_kernel_poll"),
         "from the slow path",
         |e| e.args[0] & 0xff00 == 0x500,
     ),
     place(
         "tas-fp",
         "tas_qman_fire",
-        ("examples/stacks/tas/src/fast.rs", "poll_qman"),
+        ("examples/stacks/tas/src/fast/orders.rs", "poll_qman"),
         "its own: ns late, kB/s, bytes unsent",
         |e| e.flow.raw() != 0,
     ),
     place(
         "tas-fp",
         "drop",
-        ("examples/stacks/tas/src/fast.rs", "settle"),
+        ("examples/stacks/tas/src/fast/frames.rs", "settle"),
         "layer eth not ours, ip or tcp bad",
         |e| [0x0200_0001, 0x0300_0001, 0x0400_0001].contains(&e.args[0]),
     ),
     place(
         "tas-fp",
         "sleep",
-        ("examples/stacks/tas/src/fast.rs", "wait"),
+        ("examples/stacks/tas/src/fast/sleep.rs", "wait"),
         "",
         |_| true,
     ),
     place(
         "tas-fp",
         "wake",
-        ("examples/stacks/tas/src/fast.rs", "wait"),
+        ("examples/stacks/tas/src/fast/sleep.rs", "wait"),
         "1 the device, 2 the time was over, 3 a doorbell",
         |e| (1..=3).contains(&e.args[0]),
     ),
@@ -92,7 +98,10 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-fp",
         "full",
-        ("examples/stacks/tas/src/fast.rs", "fast_kernel_packet"),
+        (
+            "examples/stacks/tas/src/fast/frames.rs",
+            "fast_kernel_packet",
+        ),
         "the queue to the slow path: the frame is lost",
         |e| is_full(e, 16_384, 0),
     )
@@ -100,7 +109,7 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-fp",
         "full",
-        ("examples/stacks/tas/src/fast.rs", "forward"),
+        ("examples/stacks/tas/src/fast/frames.rs", "forward"),
         "a forwarding ring: the frame is lost",
         |e| is_full(e, 32_768, 0),
     )
@@ -210,7 +219,7 @@ pub const PLACES: &[Place] = &[
         "tas-app",
         "handoff",
         (
-            "examples/stacks/tas/src/client/context.rs",
+            "examples/stacks/tas/src/client/context/poll.rs",
             "event_arx_connupdate",
         ),
         "ARX as it is read: age since written",
@@ -220,7 +229,7 @@ pub const PLACES: &[Place] = &[
         "tas-app",
         "deliver",
         (
-            "examples/stacks/tas/src/client/context.rs",
+            "examples/stacks/tas/src/client/context/poll.rs",
             "event_arx_connupdate",
         ),
         "bytes, depth left, age since `rx_burst`",
@@ -229,28 +238,40 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-app",
         "deliver",
-        ("examples/stacks/tas/src/client/context.rs", "kernel_poll"),
+        (
+            "examples/stacks/tas/src/client/context/poll.rs",
+            "kernel_poll",
+        ),
         "a connection, and what came before it",
         |e| e.args[3] <= 2,
     ),
     place(
         "tas-app",
         "send_call",
-        ("examples/stacks/tas/src/client/context.rs", "tas_write"),
+        (
+            "examples/stacks/tas/src/client/context/calls.rs",
+            "tas_write",
+        ),
         "room in the transmit ring",
         |e| send_call(e) && e.args[2] <= 8192,
     ),
     place(
         "tas-app",
         "tas_bump",
-        ("examples/stacks/tas/src/client/context.rs", "conns_bump"),
+        (
+            "examples/stacks/tas/src/client/context/poll.rs",
+            "conns_bump",
+        ),
         "its own: age of the oldest write, bytes read, bytes written (neither: its end)",
         |e| e.args[1] <= 8192 && e.args[2] <= 8192,
     ),
     place(
         "tas-app",
         "full",
-        ("examples/stacks/tas/src/client/context.rs", "conns_bump"),
+        (
+            "examples/stacks/tas/src/client/context/poll.rs",
+            "conns_bump",
+        ),
         "ATX: bumps wait",
         |e| e.args[1] == 2,
     )
@@ -269,14 +290,14 @@ pub const PLACES: &[Place] = &[
     place(
         "tas-app",
         "sleep",
-        ("examples/stacks/tas/src/client/context.rs", "wait"),
+        ("examples/stacks/tas/src/client/context/poll.rs", "wait"),
         "",
         |e| e.args[0] > 0,
     ),
     place(
         "tas-app",
         "wake",
-        ("examples/stacks/tas/src/client/context.rs", "wait"),
+        ("examples/stacks/tas/src/client/context/poll.rs", "wait"),
         "2 the time was over, 3 a doorbell",
         |e| [2, 3].contains(&e.args[0]),
     ),
