@@ -3,6 +3,7 @@
 mod counters;
 mod filters;
 mod foreign;
+mod latency;
 mod ledger;
 mod names;
 mod paper;

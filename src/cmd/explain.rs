@@ -24,6 +24,9 @@ pub struct Args {
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -33,7 +36,6 @@ pub struct Args {
 /// Explains.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let filter = args.filter.of_samples()?;
     let idle = match &args.idle {
         Some(file) => Some(Idle::of(&load::profile(
             file,
@@ -42,7 +44,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         )?)),
         None => None,
     };
-    let (profile, spans) = load::both(&args.file, packs, &filter)?;
+    let (profile, spans) = match args.slowest {
+        Some(share) => load::of_slowest(&args.file, packs, &args.filter.filter(), share)?,
+        None => load::both(&args.file, packs, &args.filter.of_samples()?)?,
+    };
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     let text = if args.json {

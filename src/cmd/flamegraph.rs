@@ -50,8 +50,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let trust = if args.latency {
         draw_latency(&args, &mut svg)?
     } else {
-        let filter = args.filter.of_samples()?;
-        let mut profile = load::profile(&args.file, args.packs.load()?, &filter)?;
+        let packs = args.packs.load()?;
+        let mut profile = load::chosen(&args.file, packs, &args.filter, args.slowest)?;
         if args.busy {
             profile.only_busy();
         }
@@ -80,7 +80,7 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let requests = load::requests(&args.file, packs, &args.filter.filter(), args.slowest)?;
     latency::draw(
         (&requests.latency, &requests.sampled, &requests.profile),
-        args.slowest,
+        args.slowest.map(|_| &requests.rest),
         svg,
     )
     .map_err(|e| nothing(&args.file, &e))

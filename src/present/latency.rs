@@ -88,27 +88,29 @@ fn mean(latency: &Latency, profile: &Profile) -> String {
     duration((ns / latency.requests.max(1) as f64) as u64)
 }
 
-/// Which requests these are: as titles say it.
-fn which(slowest: Option<f64>) -> String {
-    match slowest {
-        Some(share) => format!("the slowest {} %, ", share * 100.0),
-        None => String::new(),
-    }
-}
-
-/// Draws where requests spend their time. `slowest` says which part of them these are; gives the line of trust.
-pub fn draw(
-    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
-    slowest: Option<f64>,
-    out: impl Write,
-) -> Result<String, DrawError> {
-    let title = format!(
-        "{}: {}{} requests of {} on average",
-        command(profile),
-        which(slowest),
+/// Requests as titles say it: how many, and how long they are.
+fn some(latency: &Latency, profile: &Profile) -> String {
+    format!(
+        "{} requests of {} on average",
         latency.requests,
         mean(latency, profile)
-    );
+    )
+}
+
+/// Draws where requests spend their time; gives the line of trust. If these are only the slowest, `rest` is the others.
+pub fn draw(
+    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
+    rest: Option<&Latency>,
+    out: impl Write,
+) -> Result<String, DrawError> {
+    let mut title = format!("{}: ", command(profile));
+    match rest {
+        None => title += &some(latency, profile),
+        Some(rest) => {
+            let (slow, others) = (some(latency, profile), some(rest, profile));
+            title += &format!("the slowest {slow}, the rest {others}");
+        }
+    }
     let line = trust(latency, profile);
     let picture = picture(profile, title, line.clone());
     flamegraphs::draw(&tree(latency, sampled, profile), &picture, out)?;

@@ -523,7 +523,7 @@ impl Pass {
                 self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
-            _ if !self.filter.has_flow(e.flow) => {}
+            _ if !self.filter.has_flow(e.flow) => others(ring, &e),
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let rx = ring.received.iter().rev();
                 let rx = rx.filter(|(first, n, _)| e.args[0].wrapping_sub(*first) < *n);
@@ -847,6 +847,25 @@ fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
         return point;
     }
     own.get(&point.id()).copied().unwrap_or(point)
+}
+
+/// An event of a flow that does not count: those that do may be behind it.
+fn others(ring: &mut RingState, e: &Stamped) {
+    match e.point {
+        points::DELIVER if e.args[0] > 0 => ring.delivered = e.tsc,
+        points::APP_START => ring.turns.began(e.tsc),
+        points::APP_END => ring.turns.ended(e.tsc),
+        points::TCP_OUT => {
+            let sent = Sent {
+                frame: e.args[0],
+                flow: e.flow,
+                tsc: e.tsc,
+                requests: None,
+            };
+            push(&mut ring.sent, sent, MOST_FRAMES);
+        }
+        _ => {}
+    }
 }
 
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
