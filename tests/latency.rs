@@ -12,8 +12,8 @@ fn recording() -> &'static Place {
     PLACE.get_or_init(|| {
         let place = Place::new();
         let traffic = Traffic {
-            events: 200_000,
-            samples: 4_000,
+            events: 60_000,
+            samples: 600,
             flows: 100,
             ..Traffic::default()
         };
@@ -71,7 +71,7 @@ fn picture_of_the_mean_request() {
             assert!(near(frame, told), "{args:?} {stage}: {frame}, {told}");
         }
         assert!(frames.iter().any(|f| f.0.starts_with("waiting for ")));
-        assert!(frames.iter().any(|f| f.0 == "rtc-0"), "{frames:?}");
+        assert!(frames.iter().any(|f| f.0.starts_with("function_")));
     }
 }
 
