@@ -75,6 +75,33 @@ fn picture_of_the_mean_request() {
     }
 }
 
+/// The slowest beside the rest: what the slowest have is all of them, and nothing is scaled.
+#[test]
+fn slowest_beside_the_rest() {
+    let spans = json(&["spans", "--slowest", "5%"]);
+    let (frames, _) = frames(&["--slowest", "5%", "--diff"]);
+    let of = |root: &str| frames.iter().find(|f| f.0 == root).map_or(0.0, |f| f.1);
+    let (slow, told) = (of("in both") + of("more"), mean(&spans, "total"));
+    assert!(
+        (slow - told).abs() <= 0.002 * told + 1.0,
+        "{slow} of {told}"
+    );
+    assert!(of("more") > of("less"));
+    for args in [
+        &["--diff"][..],
+        &["--latency", "--diff"],
+        &["--slowest", "1%", "--diff", "x"],
+    ] {
+        let run = recording().run(&[&["flamegraph"], args].concat());
+        assert_eq!(run.code, Some(2), "{args:?}: {}", run.err);
+        assert!(
+            run.err.contains("--latency --slowest 1% --diff"),
+            "{}",
+            run.err
+        );
+    }
+}
+
 /// Requests that are behind others say so, in no more time than their stage has.
 #[test]
 fn behind_others() {

@@ -11,9 +11,9 @@ use super::filter::Filter;
 use super::latency::Stretches;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, ThreadRow, Weight, Work};
+use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
-use super::timeline::{Cpu, Timeline};
+use super::timeline::{Cpu, Shares, Timeline};
 use super::trust::Trust;
 use crate::resolve::Names;
 use crate::trace::record::{
@@ -45,8 +45,12 @@ struct Thread {
     /// Where it was last seen to run.
     cpu: Option<u32>,
     timeline: Timeline<Pending>,
-    weights: BTreeMap<(Root, NodeId), Weight>,
+    weights: Weights,
+    /// Weights of each slice that is over.
+    slices: Vec<Weights>,
 }
+
+type Weights = BTreeMap<(Root, NodeId), Weight>;
 
 struct RingState {
     owner: (Pid, Tid),
@@ -101,6 +105,8 @@ pub struct Join {
     waiting: usize,
     most: usize,
     sampled_event: u16,
+    /// Ends of slices.
+    edges: Vec<u64>,
 }
 
 impl Join {
@@ -127,6 +133,7 @@ impl Join {
             newest: facts.session.started,
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
+            edges: Vec::new(),
             facts,
             filter,
             stretches: None,
@@ -151,6 +158,16 @@ impl Join {
             thread.timeline = thread.timeline.clone().within(of);
         }
         self.stretches = Some(stretches);
+        self
+    }
+
+    /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
+    #[must_use]
+    pub fn sliced(mut self, edges: &[Nanos]) -> Join {
+        // Without both clocks events are not placed in time.
+        if self.facts.clock.is_some() {
+            self.edges = edges.iter().map(|&edge| self.ticks(edge)).collect();
+        }
         self
     }
 
@@ -248,6 +265,7 @@ impl Join {
                 cpu: None,
                 timeline: Timeline::new(start, end, PollState::Unknown),
                 weights: BTreeMap::new(),
+                slices: Vec::new(),
             }
         })
     }
@@ -359,7 +377,7 @@ impl Join {
         self.settled = until;
         let until = self.ticks(until);
         for thread in self.threads.values_mut() {
-            thread.settle(until);
+            thread.settle(until, &self.edges);
         }
         self.waiting = self.waiting();
     }
@@ -388,6 +406,7 @@ impl Join {
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
         let mut weights = BTreeMap::new();
+        let mut slices = vec![Slice::default(); self.edges.len()];
         for ((pid, tid), thread) in std::mem::take(&mut self.threads) {
             if !thread.wanted {
                 continue;
@@ -395,7 +414,8 @@ impl Join {
             let place = threads.len();
             self.trust.late_records += thread.timeline.late();
             let never_switched = self.before_any_switch(&thread);
-            let (row, of_thread) = thread.finish(pid, tid, end_ticks, never_switched);
+            let (row, of_thread, of_slices) =
+                thread.finish(pid, tid, end_ticks, never_switched, &self.edges);
             // A thread that neither ran nor has probes has nothing to show, and one with probes has not when it is not
             // in the part that is asked for.
             let lives = row.probes && (self.filter.is_open() || row.shares.total() > 0);
@@ -403,11 +423,12 @@ impl Join {
                 continue;
             }
             threads.push(row);
-            weights.extend(
-                of_thread
-                    .into_iter()
-                    .map(|((root, node), w)| ((place, root, node), w)),
-            );
+            let placed = |((root, node), w)| ((place, root, node), w);
+            weights.extend(of_thread.into_iter().map(placed));
+            for (slice, (shares, weights)) in slices.iter_mut().zip(of_slices) {
+                slice.shares.push(shares);
+                slice.weights.extend(weights.into_iter().map(placed));
+            }
         }
         let event = self
             .facts
@@ -428,6 +449,7 @@ impl Join {
             threads,
             stacks: self.stacks,
             weights,
+            slices,
             trust: self.trust,
         };
         if let Some(stretches) = &self.stretches {
@@ -487,8 +509,14 @@ impl Join {
 }
 
 impl Thread {
-    fn settle(&mut self, until: u64) {
+    fn settle(&mut self, until: u64, edges: &[u64]) {
         let (probes, weights) = (self.probes, &mut self.weights);
+        while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
+            self.timeline.cut(edge, &mut |state, pending| {
+                add(weights, probes, state, pending)
+            });
+            self.slices.push(std::mem::take(weights));
+        }
         self.timeline.sweep(until, &mut |state, pending| {
             add(weights, probes, state, pending)
         });
@@ -500,13 +528,17 @@ impl Thread {
         tid: Tid,
         end: u64,
         never_switched: Cpu,
-    ) -> (ThreadRow, BTreeMap<(Root, NodeId), Weight>) {
-        self.settle(end);
+        edges: &[u64],
+    ) -> (ThreadRow, Weights, Vec<(Shares, Weights)>) {
+        self.settle(end, edges);
         let (probes, mut weights) = (self.probes, self.weights);
         let timeline = self.timeline.ending(end);
-        let shares = timeline.finish(never_switched, &mut |state, pending| {
+        let (shares, of_slices) = timeline.finish_cut(never_switched, &mut |state, pending| {
             add(&mut weights, probes, state, pending);
         });
+        for (key, weight) in self.slices.iter().flatten() {
+            weights.entry(*key).or_default().add(weight);
+        }
         let row = ThreadRow {
             pid,
             tid,
@@ -518,16 +550,15 @@ impl Thread {
             shares,
             samples: weights.values().map(|w| w.samples).sum(),
         };
-        (row, weights)
+        (
+            row,
+            weights,
+            of_slices.into_iter().zip(self.slices).collect(),
+        )
     }
 }
 
-fn add(
-    weights: &mut BTreeMap<(Root, NodeId), Weight>,
-    probes: bool,
-    state: PollState,
-    pending: Pending,
-) {
+fn add(weights: &mut Weights, probes: bool, state: PollState, pending: Pending) {
     let root = match (probes, state) {
         (false, _) => Root::NoProbes,
         (true, PollState::Working) => Root::Useful,

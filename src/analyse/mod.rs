@@ -7,6 +7,7 @@
 //! to know how answers are printed.
 
 pub mod classify;
+pub mod compare;
 pub mod counted;
 pub mod coverage;
 pub mod estimate;

@@ -9,7 +9,7 @@ use super::table::command;
 use crate::analyse::Profile;
 use crate::analyse::latency::{Inside, Latency, Sampled};
 use crate::analyse::spans::{BEHIND, Kind, STAGES};
-use flamegraphs::{DrawError, Picture, Tree};
+use flamegraphs::{Diff, DrawError, Picture, Tree};
 use std::io::Write;
 
 /// Weights are whole numbers: so many of them are a nanosecond of a request.
@@ -95,6 +95,26 @@ fn some(latency: &Latency, profile: &Profile) -> String {
         latency.requests,
         mean(latency, profile)
     )
+}
+
+/// Draws the slowest requests beside the `rest`: what both have, what is more, what is less, in ns a request; gives the
+/// line of trust.
+pub fn draw_difference(
+    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
+    rest: &Latency,
+    out: impl Write,
+) -> Result<String, DrawError> {
+    let (slow, others) = (some(latency, profile), some(rest, profile));
+    let title = format!(
+        "{}: the slowest {slow}, beside the rest {others}",
+        command(profile)
+    );
+    let line = trust(latency, profile);
+    let picture = picture(profile, title, line.clone());
+    let was = tree(rest, sampled, profile);
+    let diff = Diff::unscaled(&was, &tree(latency, sampled, profile));
+    flamegraphs::draw_parts(&diff, ["in both", "more", "less"], &picture, out)?;
+    Ok(line)
 }
 
 /// Draws where requests spend their time; gives the line of trust. If these are only the slowest, `rest` is the others.

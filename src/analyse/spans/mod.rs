@@ -187,8 +187,21 @@ pub struct Spans {
     pub bursts: [Histogram<u64>; 2],
     /// The slowest requests, slowest first.
     pub slowest: Vec<Timeline>,
+    /// Requests by when they began, if edges were asked for ([`Pass::sliced`]).
+    pub slices: Vec<Slice>,
     /// How far to trust it: what was recorded of events. Nothing here rests on samples.
     pub trust: EventTrust,
+}
+
+/// Requests that began in a part of the recording's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Slice {
+    /// How many.
+    pub requests: f64,
+    /// Sum of the lengths of each of [`STAGES`] in ns.
+    pub sums: [f64; STAGES.len()],
+    /// How many had the stage.
+    pub counts: [f64; STAGES.len()],
 }
 
 /// What was recorded of events and what is missing. `None` is "not known".
@@ -279,6 +292,8 @@ pub struct Pass {
     now: u64,
     /// End of the newest loss in any ring.
     last_loss: u64,
+    /// Ends of slices.
+    edges: Vec<Nanos>,
     spans: Spans,
     /// Whether somebody takes the ways.
     tell_ways: bool,
@@ -347,6 +362,7 @@ impl Pass {
             told: Vec::new(),
             now: 0,
             last_loss: 0,
+            edges: Vec::new(),
             tell_ways: false,
             ways: Vec::new(),
             spans: Spans {
@@ -355,6 +371,7 @@ impl Pass {
                 behind: BEHIND.iter().map(|_| histogram()).collect(),
                 bursts: [histogram(), histogram()],
                 slowest: Vec::new(),
+                slices: Vec::new(),
                 trust,
             },
         };
@@ -371,6 +388,14 @@ impl Pass {
             }
         }
         pass
+    }
+
+    /// Adds requests up by when they began too: [`Spans::slices`]. Edges are times of the recording's clock.
+    #[must_use]
+    pub fn sliced(mut self, edges: &[Nanos]) -> Pass {
+        self.edges = edges.iter().map(|e| e.since(self.started)).collect();
+        self.spans.slices = vec![Slice::default(); edges.len()];
+        self
     }
 
     fn add_ring(&mut self, ring: &Ring, name: String, rules: &super::packs::Rules) {
@@ -752,6 +777,14 @@ impl Pass {
         for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
             if let Some(length) = length {
                 record(histogram, length);
+            }
+        }
+        let slice = self.edges.partition_point(|&edge| edge <= began);
+        if let Some(slice) = self.spans.slices.get_mut(slice) {
+            slice.requests += 1.0;
+            for (at, length) in stages.into_iter().chain([Some(total)]).enumerate() {
+                slice.sums[at] += length.unwrap_or(0) as f64;
+                slice.counts[at] += f64::from(u8::from(length.is_some()));
             }
         }
         let behind = way.behind.map(|ticks| self.ns(ticks));
