@@ -446,6 +446,7 @@ impl Join {
             session: self.facts.session,
             notices: self.facts.notices,
             packs: Vec::new(),
+            architecture: String::new(),
             threads,
             stacks: self.stacks,
             weights,

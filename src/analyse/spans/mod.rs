@@ -151,6 +151,10 @@ pub struct Counts {
     pub segments: u64,
     /// Segments with nothing but an ACK.
     pub acks: u64,
+    /// Of the complete ones, were handled by another thread than the one that received them.
+    pub crossed: u64,
+    /// Transmit bursts by what made them leave: at once, full, timer, end of round.
+    pub triggers: [u64; 4],
     /// Events that came too late to be put in their place.
     pub late: u64,
 }
@@ -544,6 +548,8 @@ impl Pass {
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
+                    let trigger = self.spans.counts.triggers.get_mut(e.args[2] as usize);
+                    trigger.into_iter().for_each(|bursts| *bursts += 1);
                 }
                 self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
@@ -772,6 +778,7 @@ impl Pass {
         counts.complete += 1;
         counts.pipelined += u64::from(request.pipelined);
         counts.split += u64::from(request.split);
+        counts.crossed += u64::from(request.arrival.ring != request.app_ring);
         counts.segments += u64::from(request.segments);
         let lengths = stages.iter().copied().chain([Some(total)]);
         for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
