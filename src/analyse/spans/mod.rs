@@ -583,7 +583,6 @@ impl Pass {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
                 ring.handed = Some((e.flow, e.tsc, since));
             }
-            _ if !self.filter.has_flow(e.flow) => others(ring, &e),
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
                 let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
@@ -627,12 +626,15 @@ impl Pass {
     /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
     fn forget_quiet(&mut self, tsc: u64) {
         let mut told = Vec::new();
-        let counts = &mut self.spans.counts;
-        self.flows.retain(|_, state| {
+        let (counts, filter) = (&mut self.spans.counts, &self.filter);
+        self.flows.retain(|flow, state| {
             if state.heard >= tsc || !state.is_quiet() {
                 return true;
             }
-            counts.unfinished += state.finish(&mut |r| told.push(r)) + state.overrun;
+            let unfinished = state.finish(&mut |r| told.push(r)) + state.overrun;
+            if filter.has_flow(*flow) {
+                counts.unfinished += unfinished;
+            }
             false
         });
         // In an order that does not depend on the map's.
@@ -649,14 +651,20 @@ impl Pass {
         }
         let state = self.flows.entry(flow).or_default();
         state.heard = self.now;
-        self.spans.counts.torn += state.forget_before(self.last_loss);
+        let torn = state.forget_before(self.last_loss);
+        if self.filter.has_flow(flow) {
+            self.spans.counts.torn += torn;
+        }
         state
     }
 
     fn close(&mut self, flow: u32) {
         if let Some(mut state) = self.flows.remove(&flow) {
             let mut done = Vec::new();
-            self.spans.counts.unfinished += state.finish(&mut |r| done.push(r)) + state.overrun;
+            let unfinished = state.finish(&mut |r| done.push(r)) + state.overrun;
+            if self.filter.has_flow(flow) {
+                self.spans.counts.unfinished += unfinished;
+            }
             done.iter().for_each(|request| self.done(request));
         }
     }
@@ -685,7 +693,7 @@ impl Pass {
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
-                self.spans.counts.acks += u64::from(counts);
+                self.spans.counts.acks += u64::from(counts && self.filter.has_flow(e.flow));
                 self.flow(e.flow).ack_out();
             }
             _ => {}
@@ -937,25 +945,6 @@ fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
         return point;
     }
     own.get(&point.id()).copied().unwrap_or(point)
-}
-
-/// An event of a flow that does not count: those that do may be behind it.
-fn others(ring: &mut RingState, e: &Stamped) {
-    match e.point {
-        points::DELIVER if e.args[0] > 0 => ring.delivered = e.tsc,
-        points::APP_START => ring.turns.began(e.tsc),
-        points::APP_END => ring.turns.ended(e.tsc),
-        points::TCP_OUT => {
-            let sent = Sent {
-                frame: e.args[0],
-                flow: e.flow,
-                tsc: e.tsc,
-                requests: None,
-            };
-            push(&mut ring.sent, sent, MOST_FRAMES);
-        }
-        _ => {}
-    }
 }
 
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
