@@ -240,7 +240,9 @@ fn compared(name: &str, load: &Load) -> Side {
     let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
     let mut pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0).sliced(&edges);
     let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
-    records.samples.iter().for_each(|s| join.sample(s));
+    for sample in &records.samples {
+        join.sample(sample);
+    }
     join.slots(0, 0, &records.slots);
     pass.slots(0, 0, &records.slots);
     tally.slots(0, 0, &records.slots);

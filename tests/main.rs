@@ -4,6 +4,7 @@ mod compare;
 mod counters;
 mod filters;
 mod foreign;
+mod golden;
 mod ledger;
 mod names;
 mod paper;

@@ -124,6 +124,11 @@ pub struct Reader {
 impl Reader {
     /// Opens a recording and walks over all of it once.
     pub fn open(path: &Path) -> Result<Reader, ReadError> {
+        Self::open_watched(path, |_, _| ())
+    }
+
+    /// The same; `watch` is told how many bytes of how many are done.
+    pub fn open_watched(path: &Path, watch: impl FnMut(u64, u64)) -> Result<Reader, ReadError> {
         let io = |source| ReadError::Io {
             path: path.to_path_buf(),
             source,
@@ -157,7 +162,7 @@ impl Reader {
             channels: BTreeMap::new(),
             chunks: Vec::new(),
         };
-        reader.walk(size)?;
+        reader.walk(size, watch)?;
         Ok(reader)
     }
 
@@ -178,7 +183,7 @@ impl Reader {
         }
     }
 
-    fn walk(&mut self, size: u64) -> Result<(), ReadError> {
+    fn walk(&mut self, size: u64, mut watch: impl FnMut(u64, u64)) -> Result<(), ReadError> {
         let mut at = MAGIC.len() as u64;
         let mut damage = None;
         let mut meta_bytes = 0;
@@ -237,6 +242,7 @@ impl Reader {
                 break;
             }
             at += FRAME + len;
+            watch(at, size);
         }
         if first {
             return Err(ReadError::NotRecording {

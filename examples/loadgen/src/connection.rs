@@ -59,10 +59,12 @@ impl Connection {
     /// Connects, again and again while nobody answers.
     pub fn first(load: &Load) -> io::Result<Connection> {
         let begun = Instant::now();
+        // Whoever waits longer for a reply waits as long for a connection.
+        let patience = PATIENCE.max(load.timeout);
         let stream = loop {
-            match TcpStream::connect_timeout(&load.address.into(), PATIENCE) {
+            match TcpStream::connect_timeout(&load.address.into(), patience) {
                 Ok(stream) => break stream,
-                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(error) if begun.elapsed() > patience => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub const URL: &str = "http://10.123.0.2:8080/";
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// After its reply the server closes.
+pub const LAST_GET: &str = "GET / HTTP/1.0\r\n\r\n";
 
 /// The right to make namespaces; `None`, with a word on stderr, where there is none.
 pub fn lab() -> Option<Lab> {
@@ -109,7 +111,7 @@ pub fn dialogue(client: &Namespace, address: SocketAddrV4, text: &str, piece: us
 pub fn come_and_go(client: &Namespace, address: SocketAddrV4) {
     for round in 0..300 {
         if round % 3 == 0 {
-            let out = dialogue(client, address, "GET / HTTP/1.0\r\n\r\n", 100);
+            let out = dialogue(client, address, LAST_GET, 100);
             assert!(out.ends_with('a'), "{out}");
             continue;
         }

@@ -29,7 +29,8 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 use ringbuf::{HeapCons, HeapProd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
+use stack_tcp::Time;
 use stack_tcp::wire::tcp::{Segment, flags};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -102,7 +103,7 @@ impl<D: Device> FastPath<D> {
     ) -> FastPath<D> {
         FastPath {
             index,
-            port: Port::new(index, device, shared.clone()),
+            port: Port::new(index, device, shared.clone(), config.segmentation_offload),
             shared,
             config,
             clock,
@@ -120,9 +121,9 @@ impl<D: Device> FastPath<D> {
         }
     }
 
-    /// Runs rounds until the service ends.
+    /// Runs rounds until the service ends, or the device has gone.
     #[inline(never)]
-    pub fn dataplane_loop(&mut self) {
+    pub fn dataplane_loop(&mut self) -> Result<(), DeviceError> {
         let spin = self.config.spin.as_nanos() as u64;
         let mut now = self.clock.now();
         let mut last_work = now;
@@ -144,6 +145,7 @@ impl<D: Device> FastPath<D> {
                 now = self.clock.now();
                 last_work = now;
             }
+            self.port.queue.check(Time::from_nanos(now))?;
         }
         // What the slow path said at the end: resets.
         while let Some(message) = self.links.from_slow.try_pop() {
@@ -152,6 +154,7 @@ impl<D: Device> FastPath<D> {
             }
         }
         self.port.tx_flush();
+        Ok(())
     }
 
     fn round(&mut self, now: u64) -> bool {
@@ -402,14 +405,14 @@ impl<D: Device> FastPath<D> {
     /// Sends one segment of a flow; `false` while the device takes none.
     #[inline(never)]
     fn fast_flows_qman(&mut self, flow: &mut Flow, index: u32, now: u64) -> bool {
-        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0) else {
+        let (Some(outgoing), limit) = flow.sendable(flow.tx_rate > 0, self.port.most(flow)) else {
             return true;
         };
         let sent = self.port.flow_tx_segment(flow, &outgoing, limit, now);
         if sent {
             self.qman.charge(index, outgoing.len);
         }
-        if !sent || flow.sendable(false).0.is_some() {
+        if !sent || flow.sendable(false, flow.mss).0.is_some() {
             self.qman.qman_set_again(index, flow.tx_rate, now);
         }
         sent
@@ -506,7 +509,7 @@ impl<D: Device> FastPath<D> {
                 if tell {
                     self.port.flow_tx_ack(&mut flow, now);
                 }
-                if flow.sendable(false).0.is_some() {
+                if flow.sendable(false, flow.mss).0.is_some() {
                     self.qman.qman_set(atx.flow.index, flow.tx_rate, now);
                 }
             }

@@ -520,10 +520,15 @@ impl Flow {
         Ok(!self.rx_fin && self.rx_told < step && self.rx_avail >= step)
     }
 
-    /// What may be sent now, and what keeps more from being sent. `paced`: a rate will delay what is left.
-    pub fn sendable(&self, paced: bool) -> (Option<Outgoing>, Limit) {
+    /// What may be sent now, at most `most` bytes of it, and what keeps more from being sent. `paced`: a rate will delay
+    /// what is left.
+    pub fn sendable(&self, paced: bool, most: u32) -> (Option<Outgoing>, Limit) {
         let window = self.rx_remote_avail.saturating_sub(self.tx_sent);
-        let len = self.tx_avail.min(window).min(self.mss);
+        let mut len = self.tx_avail.min(window).min(most);
+        if len > self.mss && len < self.tx_avail {
+            // What a device cuts is cut into whole segments.
+            len -= len % self.mss;
+        }
         let limit = if self.tx_avail <= len {
             Limit::App
         } else if window <= len {
@@ -621,7 +626,7 @@ mod tests {
 
     fn send_all(flow: &mut Flow) -> Vec<Outgoing> {
         let mut out = Vec::new();
-        while let (Some(outgoing), _) = flow.sendable(false) {
+        while let (Some(outgoing), _) = flow.sendable(false, flow.mss) {
             flow.sent(&outgoing, 0);
             out.push(outgoing);
         }
