@@ -378,7 +378,7 @@ const PLANTED: &[Planted] = &[
         work: Some("ack_only"),
         latency: "tcp_in",
         size: 2_000.0,
-        id: "F4",
+        id: "S5",
     },
 ];
 
@@ -510,7 +510,10 @@ fn only_samples() {
     let rows = answer["contributions"].as_array().unwrap();
     let copy = rows.iter().find(|r| r["cause"] == "copy").unwrap();
     assert!((number(&copy["share"]) - 0.2).abs() < 1e-6, "{copy:#}");
-    assert_eq!(copy["significant"], true);
+    assert_eq!(
+        (&copy["significant"], &copy["basis"]),
+        (&true.into(), &"estimated".into())
+    );
     let text = place.run(&["compare", "a.mcap", "b.mcap"]).out;
     assert!(text.contains("estimate"), "{text}");
     let run = place.run(&["flamegraph", "b.mcap", "--diff", "a.mcap", "-o", "d.svg"]);
