@@ -43,15 +43,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .output
         .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    for recording in [Some(&args.file), args.diff.as_ref()].into_iter().flatten() {
-        if is_same(&output, recording) {
-            return Err(Failure::wrong_use(format!(
-                "{} is the recording; the picture needs a file of its own",
-                output.display()
-            ))
-            .hint("-o with another name"));
-        }
-    }
     let mut svg = Vec::new();
     let trust = if args.latency {
         draw_latency(&args, &mut svg)?
@@ -66,6 +57,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
         profile.trust.line()
     };
+    for recording in [Some(&args.file), args.diff.as_ref()].into_iter().flatten() {
+        if is_same(&output, recording) {
+            return Err(Failure::wrong_use(format!(
+                "{} is the recording; the picture needs a file of its own",
+                output.display()
+            ))
+            .hint("-o with another name"));
+        }
+    }
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
         if !existed {
