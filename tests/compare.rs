@@ -236,7 +236,7 @@ fn metas(end: u64) -> Vec<Meta> {
 fn compared(name: &str, load: &Load) -> Side {
     static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
     let records = records(load);
-    let edges = side::edges(&records.metas);
+    let edges = side::edges(&records.metas, None);
     let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
     let mut pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0).sliced(&edges);
     let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
@@ -475,6 +475,23 @@ fn what_is_not_the_same_workload() {
         );
         assert!(!possible || anyway.out.contains(words), "{}", anyway.out);
     }
+    let window = [
+        "compare",
+        "--json",
+        "--window",
+        "20ms..50ms",
+        "a.mcap",
+        "a.mcap",
+    ];
+    let part = json(&place, &window);
+    let loaded: Vec<f64> = part["a"]["loaded_ns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(number)
+        .collect();
+    assert!(loaded[0] >= 20e6 && loaded[1] <= 50e6, "{loaded:?}");
+    assert!(part["trust"]["filtered"].is_string(), "{part:#}");
     let one = place.run(&["compare", "a.mcap"]);
     assert_eq!(one.code, Some(2), "{}", one.err);
     let three = json(

@@ -96,12 +96,9 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
 
 /// Draws the work for a request beside that of another recording; gives the line of trust of both.
 fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
-    if !args.filter.filter().is_open() {
-        let why = "--diff compares the loaded parts of whole recordings: no filter goes with it";
-        return Err(Failure::wrong_use(why));
-    }
     let packs = args.packs.load()?;
-    let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
+    let side = |file| load::side(file, &packs, &args.filter.of_samples()?);
+    let (before, after) = (side(other)?, side(&args.file)?);
     for remark in remarks(&before, &after) {
         eprintln!("note: {}", remark.text);
     }
