@@ -196,7 +196,9 @@ impl FlowState {
             .iter()
             .take_while(|a| a.first() <= Some(tsc))
             .count();
-        let (arrival, pipelined) = match self.arrivals.pop_front().filter(|_| waiting > 0) {
+        let first = self.arrivals.pop_front().filter(|_| waiting > 0);
+        from_the_start(&mut self.arrivals);
+        let (arrival, pipelined) = match first {
             Some(arrival) => (arrival, false),
             None => (
                 self.last_arrival.unwrap_or_default(),
@@ -336,6 +338,7 @@ impl FlowState {
                     request.split = true;
                 }
             }
+            from_the_start(&mut self.open);
             out(request);
         }
     }
@@ -352,6 +355,13 @@ impl FlowState {
         self.open.iter_mut().for_each(|r| r.waiting = 0);
         self.close_replied(out);
         self.open.len() as u64
+    }
+}
+
+/// Lets an empty queue begin at its first place again: of ten thousand flows fewer cache lines are in use.
+fn from_the_start<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() {
+        queue.clear();
     }
 }
 
