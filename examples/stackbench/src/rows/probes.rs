@@ -94,7 +94,8 @@ pub fn measure(
                 }
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
                 Err(failure) => {
-                    cost.missing.get_or_insert_with(|| failure.to_string());
+                    cost.missing
+                        .get_or_insert_with(|| format!("{state:?}: {failure}"));
                 }
             }
         }
