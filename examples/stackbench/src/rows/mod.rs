@@ -173,10 +173,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     if does(Part::Probes) {
+        let point = probes::off_point_ns();
         for &stack in &present {
             progress.step(&format!("probes of {}", stack.name()));
-            let bare = bare.as_deref();
-            let cost = probes::measure(&bench, stack, bare, args.repetitions, args.seconds)?;
+            let (bare, cycles) = (bare.as_deref(), args.repetitions);
+            let cost = probes::measure(&bench, stack, bare, cycles, args.seconds, point)?;
             lines.write("probes", &cost)?;
             study.probes.push(cost);
         }
