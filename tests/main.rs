@@ -3,9 +3,13 @@
 mod counters;
 mod filters;
 mod foreign;
+mod golden;
+mod heldout;
 mod ledger;
 mod names;
 mod paper;
+mod pipeline;
+mod planted;
 mod pollmix;
 mod python;
 mod record;

@@ -104,7 +104,7 @@ fn give_roles(profile: &mut Profile, rules: &Rules) {
 }
 
 /// Threads without probes that were sampled in poll symbols get their states from them.
-fn estimate_states(profile: &mut Profile) {
+pub(super) fn estimate_states(profile: &mut Profile) {
     let mut sums: BTreeMap<usize, (Weighed, f64)> = BTreeMap::new();
     for (&(thread, root, node), weight) in &profile.weights {
         if root == Root::NoProbes && !profile.threads[thread].foreign {

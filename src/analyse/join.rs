@@ -10,9 +10,9 @@ use super::counted::Counted;
 use super::filter::Filter;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, ThreadRow, Weight, Work};
+use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
-use super::timeline::{Cpu, Timeline};
+use super::timeline::{Cpu, Shares, Timeline};
 use super::trust::Trust;
 use crate::resolve::Names;
 use crate::trace::record::{
@@ -44,8 +44,12 @@ struct Thread {
     /// Where it was last seen to run.
     cpu: Option<u32>,
     timeline: Timeline<Pending>,
-    weights: BTreeMap<(Root, NodeId), Weight>,
+    weights: Weights,
+    /// Weights of each slice that is over.
+    slices: Vec<Weights>,
 }
+
+type Weights = BTreeMap<(Root, NodeId), Weight>;
 
 struct RingState {
     owner: (Pid, Tid),
@@ -98,6 +102,8 @@ pub struct Join {
     waiting: usize,
     most: usize,
     sampled_event: u16,
+    /// Ends of slices.
+    edges: Vec<u64>,
 }
 
 impl Join {
@@ -124,6 +130,7 @@ impl Join {
             newest: facts.session.started,
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
+            edges: Vec::new(),
             facts,
             filter,
             packs,
@@ -136,6 +143,16 @@ impl Join {
             join.add_ring(ring);
         }
         join
+    }
+
+    /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
+    #[must_use]
+    pub fn sliced(mut self, edges: &[Nanos]) -> Join {
+        // Without both clocks events are not placed in time.
+        if self.facts.clock.is_some() {
+            self.edges = edges.iter().map(|&edge| self.ticks(edge)).collect();
+        }
+        self
     }
 
     fn add_ring(&mut self, ring: Ring) {
@@ -230,16 +247,16 @@ impl Join {
                 cpu: None,
                 timeline: Timeline::new(start, end, PollState::Unknown),
                 weights: BTreeMap::new(),
+                slices: Vec::new(),
             }
         })
     }
 
-    /// A sample of the file, in the order of the file.
-    pub fn sample(&mut self, sample: &Sample) {
-        if self.is_wanted(sample) {
-            self.add_sample(sample);
-        }
+    /// A sample of the file, in the order of the file. Gives the number of its stack if it counts.
+    pub fn sample(&mut self, sample: &Sample) -> Option<NodeId> {
+        let node = (self.is_wanted(sample)).then(|| self.add_sample(sample));
         self.passed(sample.time);
+        node.flatten()
     }
 
     fn is_wanted(&mut self, sample: &Sample) -> bool {
@@ -251,10 +268,10 @@ impl Join {
         thread.wanted && counts
     }
 
-    fn add_sample(&mut self, sample: &Sample) {
+    fn add_sample(&mut self, sample: &Sample) -> Option<NodeId> {
         self.trust.samples += 1;
         if sample.event != self.sampled_event {
-            return;
+            return None;
         }
         let node = self.stacks.add(sample, &mut self.names);
         let period = sample.period.max(1);
@@ -269,6 +286,7 @@ impl Join {
         let tsc = self.ticks(sample.time);
         let thread = self.thread((sample.pid, sample.tid));
         thread.timeline.sample(tsc, Pending { node, period });
+        Some(node)
     }
 
     /// A switch of the file, in the order of the file.
@@ -341,7 +359,7 @@ impl Join {
         self.settled = until;
         let until = self.ticks(until);
         for thread in self.threads.values_mut() {
-            thread.settle(until);
+            thread.settle(until, &self.edges);
         }
         self.waiting = self.waiting();
     }
@@ -370,6 +388,7 @@ impl Join {
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
         let mut weights = BTreeMap::new();
+        let mut slices = vec![Slice::default(); self.edges.len()];
         for ((pid, tid), thread) in std::mem::take(&mut self.threads) {
             if !thread.wanted {
                 continue;
@@ -377,7 +396,8 @@ impl Join {
             let place = threads.len();
             self.trust.late_records += thread.timeline.late();
             let never_switched = self.before_any_switch(&thread);
-            let (row, of_thread) = thread.finish(pid, tid, end_ticks, never_switched);
+            let (row, of_thread, of_slices) =
+                thread.finish(pid, tid, end_ticks, never_switched, &self.edges);
             // A thread that neither ran nor has probes has nothing to show, and one with probes has not when it is not
             // in the part that is asked for.
             let lives = row.probes && (self.filter.is_open() || row.shares.total() > 0);
@@ -385,11 +405,12 @@ impl Join {
                 continue;
             }
             threads.push(row);
-            weights.extend(
-                of_thread
-                    .into_iter()
-                    .map(|((root, node), w)| ((place, root, node), w)),
-            );
+            let placed = |((root, node), w)| ((place, root, node), w);
+            weights.extend(of_thread.into_iter().map(placed));
+            for (slice, (shares, weights)) in slices.iter_mut().zip(of_slices) {
+                slice.shares.push(shares);
+                slice.weights.extend(weights.into_iter().map(placed));
+            }
         }
         let event = self
             .facts
@@ -410,6 +431,7 @@ impl Join {
             threads,
             stacks: self.stacks,
             weights,
+            slices,
             trust: self.trust,
         };
         classify::classify(&mut profile, &self.packs);
@@ -457,8 +479,14 @@ impl Join {
 }
 
 impl Thread {
-    fn settle(&mut self, until: u64) {
+    fn settle(&mut self, until: u64, edges: &[u64]) {
         let (probes, weights) = (self.probes, &mut self.weights);
+        while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
+            self.timeline.cut(edge, &mut |state, pending| {
+                add(weights, probes, state, pending)
+            });
+            self.slices.push(std::mem::take(weights));
+        }
         self.timeline.sweep(until, &mut |state, pending| {
             add(weights, probes, state, pending)
         });
@@ -470,13 +498,17 @@ impl Thread {
         tid: Tid,
         end: u64,
         never_switched: Cpu,
-    ) -> (ThreadRow, BTreeMap<(Root, NodeId), Weight>) {
-        self.settle(end);
+        edges: &[u64],
+    ) -> (ThreadRow, Weights, Vec<(Shares, Weights)>) {
+        self.settle(end, edges);
         let (probes, mut weights) = (self.probes, self.weights);
         let timeline = self.timeline.ending(end);
-        let shares = timeline.finish(never_switched, &mut |state, pending| {
+        let (shares, of_slices) = timeline.finish_cut(never_switched, &mut |state, pending| {
             add(&mut weights, probes, state, pending);
         });
+        for (key, weight) in self.slices.iter().flatten() {
+            weights.entry(*key).or_default().add(weight);
+        }
         let row = ThreadRow {
             pid,
             tid,
@@ -488,16 +520,15 @@ impl Thread {
             shares,
             samples: weights.values().map(|w| w.samples).sum(),
         };
-        (row, weights)
+        (
+            row,
+            weights,
+            of_slices.into_iter().zip(self.slices).collect(),
+        )
     }
 }
 
-fn add(
-    weights: &mut BTreeMap<(Root, NodeId), Weight>,
-    probes: bool,
-    state: PollState,
-    pending: Pending,
-) {
+fn add(weights: &mut Weights, probes: bool, state: PollState, pending: Pending) {
     let root = match (probes, state) {
         (false, _) => Root::NoProbes,
         (true, PollState::Working) => Root::Useful,

@@ -7,12 +7,14 @@
 //! to know how answers are printed.
 
 pub mod classify;
+pub mod compare;
 pub mod counted;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
 pub mod join;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod phases;

@@ -34,6 +34,24 @@ impl Shares {
     pub fn total(&self) -> u64 {
         self.on.iter().chain(&self.off).sum()
     }
+
+    /// What is left without a part of it, or what came since it.
+    pub fn since(&self, before: &Shares) -> Shares {
+        let less = |now: [u64; 3], before: [u64; 3]| {
+            std::array::from_fn(|at| now[at].saturating_sub(before[at]))
+        };
+        Shares {
+            on: less(self.on, before.on),
+            off: less(self.off, before.off),
+        }
+    }
+
+    /// Adds another time.
+    pub fn add(&mut self, other: &Shares) {
+        let sums = self.on.iter_mut().chain(&mut self.off);
+        let others = other.on.iter().chain(&other.off);
+        sums.zip(others).for_each(|(sum, ticks)| *sum += ticks);
+    }
 }
 
 /// One thread's streams, waiting to be joined. `S` is what a sample carries.
@@ -48,6 +66,8 @@ pub struct Timeline<S> {
     poll_now: PollState,
     cpu_now: Cpu,
     ticks: [[u64; 3]; 4],
+    /// `ticks` as they were at each [`Timeline::cut`].
+    cuts: Vec<[[u64; 3]; 4]>,
     late: u64,
 }
 
@@ -71,6 +91,7 @@ impl<S> Timeline<S> {
             poll_now: before,
             cpu_now: Cpu::Undecided,
             ticks: [[0; 3]; 4],
+            cuts: Vec::new(),
             late: 0,
         }
     }
@@ -147,10 +168,18 @@ impl<S> Timeline<S> {
     }
 
     fn decide(&mut self, was: Cpu) {
-        let undecided = std::mem::take(&mut self.ticks[Cpu::Undecided as usize]);
-        for (sum, ticks) in self.ticks[was as usize].iter_mut().zip(undecided) {
-            *sum += ticks;
+        for ticks in std::iter::once(&mut self.ticks).chain(&mut self.cuts) {
+            let undecided = std::mem::take(&mut ticks[Cpu::Undecided as usize]);
+            for (sum, ticks) in ticks[was as usize].iter_mut().zip(undecided) {
+                *sum += ticks;
+            }
         }
+    }
+
+    /// Ends a slice of the thread's time at `until`, behind which nothing was swept yet: see [`Timeline::finish_cut`].
+    pub fn cut(&mut self, until: u64, out: &mut impl FnMut(PollState, S)) {
+        self.sweep(until, out);
+        self.cuts.push(self.ticks);
     }
 
     /// The same, but nothing after `end` counts as the thread's time.
@@ -160,15 +189,30 @@ impl<S> Timeline<S> {
     }
 
     /// Settles everything and gives the sums. A thread that never switched was all the time where it `was`.
-    pub fn finish(mut self, was: Cpu, out: &mut impl FnMut(PollState, S)) -> Shares {
+    pub fn finish(self, was: Cpu, out: &mut impl FnMut(PollState, S)) -> Shares {
+        self.finish_cut(was, out).0
+    }
+
+    /// [`Timeline::finish`], and the sums from each cut to the next.
+    pub fn finish_cut(
+        mut self,
+        was: Cpu,
+        out: &mut impl FnMut(PollState, S),
+    ) -> (Shares, Vec<Shares>) {
         self.sweep(u64::MAX, out);
         let samples: Vec<_> = self.samples.drain(..).collect();
         samples.into_iter().for_each(|(_, s)| out(self.poll_now, s));
         self.decide(was);
-        Shares {
-            on: self.ticks[Cpu::On as usize],
-            off: self.ticks[Cpu::Off as usize],
-        }
+        let shares = |ticks: &[[u64; 3]; 4]| Shares {
+            on: ticks[Cpu::On as usize],
+            off: ticks[Cpu::Off as usize],
+        };
+        let mut before = Shares::default();
+        let cuts = self.cuts.iter().map(|ticks| {
+            let now = shares(ticks);
+            now.since(&std::mem::replace(&mut before, now))
+        });
+        (shares(&self.ticks), cuts.collect())
     }
 }
 
@@ -220,6 +264,23 @@ mod tests {
         line.switch(50, On, Elsewhere);
         let shares = line.finish(Off, &mut |_, ()| {});
         assert_eq!((shares.on, shares.off), ([20, 0, 0], [0; 3]));
+    }
+
+    /// Slices hold the same as the whole, also from before it was known where the thread was.
+    #[test]
+    fn cut_in_slices() {
+        let mut line: Timeline<()> = Timeline::new(0, 100, Working);
+        line.transition(at(40, EmptyPolling));
+        line.switch(60, On, Off);
+        line.cut(25, &mut |_, ()| {});
+        line.cut(50, &mut |_, ()| {});
+        line.cut(100, &mut |_, ()| {});
+        let (all, slices) = line.finish_cut(On, &mut |_, ()| {});
+        let on: Vec<_> = slices.iter().map(|s| s.on).collect();
+        assert_eq!(on, [[25, 0, 0], [15, 10, 0], [0, 10, 0]]);
+        let mut sum = Shares::default();
+        slices.iter().for_each(|s| sum.add(s));
+        assert_eq!((sum, all.off), (all, [0, 40, 0]));
     }
 
     /// What comes after its time was swept is counted and holds from there on.

@@ -33,6 +33,8 @@ pub struct Plan {
     pub threads: u16,
     /// How long a frame may wait for others.
     pub tx_delay: Duration,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// Whether the side ring is polled.
     pub side_poll: bool,
 }
@@ -57,6 +59,7 @@ impl Server {
         config.policy.send_buffer = longest.clamp(*SEND_BUFFER.start(), *SEND_BUFFER.end());
         config.tx_delay = plan.tx_delay;
         config.side_poll = plan.side_poll;
+        config.segmentation_offload = plan.tso;
         config.dispatch = match plan.device.spread {
             Spread::Hash => Dispatch::Device,
             // Frames of one flow come to any queue.

@@ -86,6 +86,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 threads: options.threads,
                 tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
+                tso: options.tso,
             };
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
@@ -99,6 +100,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 body: options.body,
                 threads: options.threads,
                 options: options.mtcp.clone(),
+                tso: options.tso,
             };
             let server = mtcp::Server::bind(&plan)?;
             ready("mtcp", plan.listen);
@@ -112,6 +114,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 threads: options.threads,
                 body: options.body,
                 own: options.ix,
+                tso: options.tso,
             };
             let server = ix::Server::bind(&plan)?;
             ready("ix", plan.listen);

@@ -70,7 +70,7 @@ impl Connection {
         let stream = loop {
             match TcpStream::connect_timeout(&load.address.into(), patience) {
                 Ok(stream) => break stream,
-                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(error) if begun.elapsed() > patience => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
