@@ -5,6 +5,7 @@ mod filters;
 mod foreign;
 mod golden;
 mod heldout;
+mod latency;
 mod ledger;
 mod names;
 mod paper;

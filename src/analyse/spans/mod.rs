@@ -156,6 +156,10 @@ pub struct Counts {
     pub segments: u64,
     /// Segments with nothing but an ACK.
     pub acks: u64,
+    /// Of the complete ones, were handled by another thread than the one that received them.
+    pub crossed: u64,
+    /// Transmit bursts by what made them leave: at once, full, timer, end of round.
+    pub triggers: [u64; 4],
     /// Events that came too late to be put in their place.
     pub late: u64,
 }
@@ -569,6 +573,8 @@ impl Pass {
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
+                    let trigger = self.spans.counts.triggers.get_mut(e.args[2] as usize);
+                    trigger.into_iter().for_each(|bursts| *bursts += 1);
                 }
                 self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
@@ -577,7 +583,7 @@ impl Pass {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
                 ring.handed = Some((e.flow, e.tsc, since));
             }
-            _ if !self.filter.has_flow(e.flow) => {}
+            _ if !self.filter.has_flow(e.flow) => others(ring, &e),
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
                 let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
@@ -822,6 +828,7 @@ impl Pass {
         counts.complete += 1;
         counts.pipelined += u64::from(request.pipelined);
         counts.split += u64::from(request.split);
+        counts.crossed += u64::from(request.arrival.ring != request.app_ring);
         counts.segments += u64::from(request.segments);
         let lengths = stages.iter().copied().chain([Some(total)]);
         for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
@@ -930,6 +937,25 @@ fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
         return point;
     }
     own.get(&point.id()).copied().unwrap_or(point)
+}
+
+/// An event of a flow that does not count: those that do may be behind it.
+fn others(ring: &mut RingState, e: &Stamped) {
+    match e.point {
+        points::DELIVER if e.args[0] > 0 => ring.delivered = e.tsc,
+        points::APP_START => ring.turns.began(e.tsc),
+        points::APP_END => ring.turns.ended(e.tsc),
+        points::TCP_OUT => {
+            let sent = Sent {
+                frame: e.args[0],
+                flow: e.flow,
+                tsc: e.tsc,
+                requests: None,
+            };
+            push(&mut ring.sent, sent, MOST_FRAMES);
+        }
+        _ => {}
+    }
 }
 
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
