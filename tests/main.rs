@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per question.
 
 mod counters;
+mod filters;
 mod foreign;
 mod heldout;
 mod ledger;
@@ -17,3 +18,5 @@ mod rings;
 mod stages;
 mod support;
 mod tidy;
+#[path = "../benches/traffic.rs"]
+mod traffic;

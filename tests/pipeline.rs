@@ -2,8 +2,8 @@
 //! and copy, each so many turns of the same loop, with a known share of empty polls, requests that wait for one another
 //! and for the drain of the transmit queue; on one thread, on two, on three, or in two processes.
 //!
-//! In: a [`Plan`] in the environment; out: lines on stdout (`part PHASE SHARE`, `requests all N`, `count`, `p50` and
-//! `p90 STAGE NS`, and what a planted slowdown took of a request: CPU time, wall time, and CPU time of the
+//! In: a [`Plan`] in the environment; out: lines on stdout (`part PHASE SHARE`, `requests all N`, `count STAGE N`,
+//! `mean STAGE NS`, and what a planted slowdown took of a request: CPU time, wall time, and CPU time of the
 //! thread beside it, `planted cpu NS` and so on). It is this very test binary, started again as [`program`].
 
 use crate::support::{Place, Run};
@@ -136,6 +136,13 @@ macro_rules! parts {
 }
 parts!(calibrate poll_device do_driver do_tcp do_app do_copy do_timer do_ack do_spin);
 
+/// CPU time of a part: its turns do not tell, as two CPUs may be one core.
+fn spent(part: fn(u64), turns: u64) -> u64 {
+    let start = cpu_ns();
+    part(turns);
+    cpu_ns() - start
+}
+
 /// The stages of `spans`.
 const STAGES: [&str; 9] = [
     "receive",
@@ -157,22 +164,31 @@ pub struct Request {
     frame: u32,
     /// Turns of TCP, application, copy.
     turns: [u64; 3],
+    /// CPU time of the same.
+    spent: [u64; 3],
     /// Counter when it was put into the queue to another thread.
     handed: u64,
     /// Ends of its stages, after its beginning.
     ends: [u64; STAGES.len()],
 }
 
-const REQUEST_WORDS: usize = 6 + STAGES.len();
+const REQUEST_WORDS: usize = 9 + STAGES.len();
 
 impl Request {
     fn flow(&self) -> Flow {
         Flow::from_raw(self.flow)
     }
 
+    /// What the application does.
+    fn work(&mut self) {
+        self.spent[1] = spent(do_app, self.turns[1]);
+        self.spent[2] = spent(do_copy, self.turns[2]);
+    }
+
     fn to_bytes(self) -> Vec<u8> {
         let head = [u64::from(self.flow), u64::from(self.frame)];
-        let words = head.into_iter().chain(self.turns).chain([self.handed]);
+        let parts = head.into_iter().chain(self.turns).chain(self.spent);
+        let words = parts.chain([self.handed]);
         words.chain(self.ends).flat_map(u64::to_ne_bytes).collect()
     }
 
@@ -182,8 +198,9 @@ impl Request {
             flow: word(0) as u32,
             frame: word(1) as u32,
             turns: [2, 3, 4].map(word),
-            handed: word(5),
-            ends: std::array::from_fn(|at| word(6 + at)),
+            spent: [5, 6, 7].map(word),
+            handed: word(8),
+            ends: std::array::from_fn(|at| word(9 + at)),
         }
     }
 }
@@ -229,20 +246,11 @@ impl Lengths {
         self.0[STAGES.len() - 1].len()
     }
 
-    /// How many there are of each, the median and the 90th percentile: what came between the program's clock and its
-    /// stamp, on a machine where others run too, is in the longest ones.
-    fn print(mut self) {
-        for (stage, lengths) in STAGES.iter().zip(&mut self.0) {
-            lengths.sort_unstable();
-            let part = |share: f64| {
-                let at = (lengths.len() as f64 * share) as usize;
-                lengths.get(at).copied().unwrap_or(0)
-            };
+    fn print(&self) {
+        for (stage, lengths) in STAGES.iter().zip(&self.0) {
             let sum: u64 = lengths.iter().sum();
-            println!("mean {stage} {}", sum as f64 / lengths.len().max(1) as f64);
             println!("count {stage} {}", lengths.len());
-            println!("p50 {stage} {}", part(0.5));
-            println!("p90 {stage} {}", part(0.9));
+            println!("mean {stage} {}", sum as f64 / lengths.len().max(1) as f64);
         }
     }
 }
@@ -251,7 +259,7 @@ impl Lengths {
 fn tcp_in(request: &mut Request) {
     request.ends[TCP] = now();
     probe::emit_with(points::TCP_IN, request.flow(), request.frame, [100, 0, 0]);
-    do_tcp(request.turns[0]);
+    request.spent[0] = spent(do_tcp, request.turns[0]);
     request.ends[DELIVERED] = now();
     probe::emit_with(points::DELIVER, request.flow(), 100, [0; 3]);
 }
@@ -293,8 +301,7 @@ fn application(
         request.ends[WOKEN] = woken;
         request.ends[STARTED] = now();
         probe::emit(points::APP_START, request.flow(), 0);
-        do_app(request.turns[1]);
-        do_copy(request.turns[2]);
+        request.work();
         request.ends[ENDED] = now();
         probe::emit(points::APP_END, request.flow(), 500);
         done(request);
@@ -429,8 +436,8 @@ struct Program {
     beside: Beside,
     planted: Planted,
     turns_per_us: u64,
-    /// Turns of each of [`PARTS`].
-    turns: [u64; PARTS.len()],
+    /// CPU time of each of [`PARTS`].
+    spent: [u64; PARTS.len()],
     seed: u64,
     /// Frames received and sent.
     frames: [u32; 2],
@@ -438,23 +445,25 @@ struct Program {
 }
 
 impl Program {
-    /// About the mean number of turns of a part, counted.
+    /// About the mean number of turns of a part.
     fn part(&mut self, part: usize) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         let mean = PARTS[part].2 * self.turns_per_us;
-        let turns = mean / 2 + self.seed % mean;
-        self.turns[part] += turns;
-        turns
+        mean / 2 + self.seed % mean
     }
 
-    fn empty_round(&mut self) {
-        let turns = self.part(0);
-        self.rounds.begin();
-        poll_device(turns);
-        self.rounds.rx_burst(0, 0, 32, self.frames[0]);
-        self.rounds.end();
+    fn empty_rounds(&mut self) {
+        let start = cpu_ns();
+        for _ in 0..4 {
+            let turns = self.part(0);
+            self.rounds.begin();
+            poll_device(turns);
+            self.rounds.rx_burst(0, 0, 32, self.frames[0]);
+            self.rounds.end();
+        }
+        self.spent[0] += cpu_ns() - start;
     }
 
     /// A burst of requests: each waits for those before it, all wait for the drain.
@@ -477,13 +486,13 @@ impl Program {
         } else {
             let begun = now();
             requests.iter_mut().for_each(|r| r.ends[BEGUN] = begun);
-            do_driver(driver);
+            self.spent[1] += spent(do_driver, driver);
             self.planted.in_driver(burst);
             self.rounds.rx_burst(0, burst, 32, self.frames[0]);
         }
         let first = self.frames[1];
         self.handle(&mut requests);
-        do_timer(timer);
+        self.spent[5] += spent(do_timer, timer);
         self.planted.before_drain(&mut self.rounds, burst);
         let taken = now();
         let sent = self.frames[1] - first;
@@ -492,6 +501,7 @@ impl Program {
         self.frames[0] += burst;
         for mut request in requests {
             request.ends[TAKEN] = taken;
+            (0..3).for_each(|part| self.spent[2 + part] += request.spent[part]);
             self.lengths.add(&request);
         }
     }
@@ -515,8 +525,7 @@ impl Program {
                 for request in requests.iter_mut() {
                     request.ends[STARTED] = now();
                     probe::emit(points::APP_START, request.flow(), 0);
-                    do_app(request.turns[1]);
-                    do_copy(request.turns[2]);
+                    request.work();
                     self.planted.in_application(request.flow());
                     // The reply leaves TCP before the application is done.
                     tcp_out(request, frame());
@@ -599,7 +608,7 @@ fn program() {
         beside,
         planted: Planted::new(planted, turns_per_us),
         turns_per_us,
-        turns: [0; PARTS.len()],
+        spent: [0; PARTS.len()],
         seed: 0x9e37_79b9_7f4a_7c15,
         frames: [0; 2],
         lengths: Lengths::default(),
@@ -610,7 +619,7 @@ fn program() {
     while cpu_ns() - start < LENGTH_NS / several {
         for _ in 0..20 {
             program.planted.ask_other_core();
-            (0..4).for_each(|_| program.empty_round());
+            program.empty_rounds();
             program.round_of_work();
         }
     }
@@ -623,9 +632,9 @@ fn program() {
         Some(Joined::Process(mut child)) => assert!(child.wait().unwrap().success()),
         None => {}
     }
-    let all: u64 = program.turns.iter().sum();
-    for ((_, phase, _), turns) in PARTS.iter().zip(program.turns) {
-        println!("part {phase} {}", turns as f64 / all as f64);
+    let all: u64 = program.spent.iter().sum();
+    for ((_, phase, _), spent) in PARTS.iter().zip(program.spent) {
+        println!("part {phase} {}", spent as f64 / all as f64);
     }
     println!("requests all {}", program.lengths.requests());
     let requests = program.lengths.requests() as f64;

@@ -8,9 +8,11 @@
 
 pub mod classify;
 pub mod compare;
+pub mod counted;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
+pub mod filter;
 pub mod join;
 pub mod ledger;
 pub mod packs;
@@ -22,6 +24,7 @@ pub mod stacks;
 pub mod timeline;
 pub mod trust;
 
+pub use filter::{Filter, Who};
 pub use join::Join;
 pub use ledger::Ledger;
 pub use packs::Packs;

@@ -3,60 +3,92 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
+use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
-use crate::analyse::spans::{Filter, Pass, Spans};
-use crate::analyse::{Join, Packs, Profile};
+use crate::analyse::spans::{Pass, Spans};
+use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "bypassprof.mcap";
 
-/// Reads a recording and joins it.
-pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
+/// Reads the part of a recording that passes a filter and joins it.
+pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Failure> {
     let (reader, metas) = open(path)?;
-    let mut join = Join::new(&metas, packs);
-    each(path, &reader, |record| match record {
-        Record::Sample(sample) => join.sample(&sample),
-        Record::Switch(switch) => join.switch(&switch),
-        Record::Slots(ring, block) => join.slots(ring, block.first, &block.slots),
-    })?;
-    Ok(join.finish(damage(&reader)))
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut join = Join::only(&metas, packs, filter.clone());
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    let profile = join.finish(damage(&reader));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    Ok(profile)
 }
 
-/// Reads a recording's events and joins them into requests.
-pub fn spans(path: &Path, packs: &Packs, filter: Filter, show: usize) -> Result<Spans, Failure> {
+/// Reads a recording's events and joins those that pass a filter into requests.
+pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result<Spans, Failure> {
     let (reader, metas) = open(path)?;
-    let mut pass = Pass::new(&metas, packs, filter, show);
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut pass = Pass::new(&metas, packs, filter.clone(), show);
+    each(path, &reader, |record| to_pass(&mut pass, record))?;
+    let spans = pass.finish(damage(&reader));
+    there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
+    Ok(spans)
+}
+
+/// Both of them, reading once. Requests may be absent: not every thread handles any.
+pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Spans), Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut join = Join::only(&metas, packs, filter.clone());
     each(path, &reader, |record| {
-        if let Record::Slots(ring, block) = record {
-            pass.slots(ring, block.first, &block.slots);
-        }
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
     })?;
-    Ok(pass.finish(damage(&reader)))
+    let profile = join.finish(damage(&reader));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    Ok((profile, pass.finish(damage(&reader))))
+}
+
+fn to_join(join: &mut Join, record: &Record) {
+    match record {
+        Record::Sample(sample) => join.sample(sample),
+        Record::Switch(switch) => join.switch(switch),
+        Record::Slots(ring, block) => join.slots(*ring, block.first, &block.slots),
+    }
+}
+
+fn to_pass(pass: &mut Pass, record: &Record) {
+    match record {
+        Record::Sample(sample) => pass.sample(sample),
+        Record::Switch(switch) => pass.switch(switch),
+        Record::Slots(ring, block) => pass.slots(*ring, block.first, &block.slots),
+    }
 }
 
 /// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
 pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
     let (reader, metas) = open(path)?;
     let edges = side::edges(&metas);
-    let mut join = Join::new(&metas, packs.clone()).sliced(&edges);
+    let mut join = Join::only(&metas, packs.clone(), Filter::default()).sliced(&edges);
     let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
     let mut tally = tally::Pass::new(&metas, packs, &edges);
-    each(path, &reader, |record| match record {
-        Record::Sample(sample) => join.sample(&sample),
-        Record::Switch(switch) => {
-            join.switch(&switch);
-            tally.switch(&switch);
+    each(path, &reader, |record| {
+        match record {
+            Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
+            Record::Switch(switch) => tally.switch(switch),
+            Record::Sample(_) => {}
         }
-        Record::Slots(ring, block) => {
-            join.slots(ring, block.first, &block.slots);
-            pass.slots(ring, block.first, &block.slots);
-            tally.slots(ring, block.first, &block.slots);
-        }
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
     })?;
     let name = path.display().to_string();
     let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
@@ -82,21 +114,55 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     Ok((reader, metas))
 }
 
-/// Reads all records of high rate, in the order of the file.
-fn each(path: &Path, reader: &Reader, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+/// Reads all records of high rate, in the order of the file: a thread takes the file apart while this one analyses.
+fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let mut progress = Progress::new(path, total);
-    for record in reader.records() {
-        let record = record.map_err(|e| unreadable(&e))?;
-        let records = match &record {
-            Record::Slots(_, block) => block.slots.len() as u64,
-            Record::Sample(_) | Record::Switch(_) => 1,
-        };
-        take(record);
-        progress.passed(records);
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(BATCHES);
+        scope.spawn(move || {
+            let mut records = reader.records();
+            // Whoever listens may stop at an error; then so does this.
+            while let Some(batch) = batch(&mut records)
+                && send.send(batch).is_ok()
+            {}
+        });
+        for batch in receive {
+            for record in batch {
+                let record = record.map_err(|e| unreadable(&e))?;
+                take(&record);
+                progress.passed(weight(&record));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Batches that wait between the two threads, and records in one: a few megabytes each at most.
+const BATCHES: usize = 4;
+const BATCH: u64 = 1 << 14;
+
+/// The next records, of about [`BATCH`]; `None` after the last.
+fn batch(
+    records: &mut impl Iterator<Item = Result<Record, ReadError>>,
+) -> Option<Vec<Result<Record, ReadError>>> {
+    let mut batch = Vec::new();
+    let mut size = 0;
+    while size < BATCH
+        && let Some(record) = records.next()
+    {
+        size += record.as_ref().map_or(1, weight);
+        batch.push(record);
     }
-    Ok(())
+    (!batch.is_empty()).then_some(batch)
+}
+
+fn weight(record: &Record) -> u64 {
+    match record {
+        Record::Slots(_, block) => block.slots.len() as u64,
+        Record::Sample(_) | Record::Switch(_) => 1,
+    }
 }
 
 fn unreadable(error: &ReadError) -> Failure {

@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod explain;
+pub mod filter;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;

@@ -1,5 +1,6 @@
 //! `bypassprof report`: who used the time, as tables or JSON.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::analyse::Grouping;
@@ -24,6 +25,8 @@ pub struct Args {
     #[arg(long)]
     busy: bool,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
     /// Print all tables as JSON
     #[arg(long)]
@@ -47,7 +50,7 @@ const ROWS: u32 = 20;
 
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut profile = load::profile(&args.file, args.packs.load()?)?;
+    let mut profile = load::profile(&args.file, args.packs.load()?, &args.filter.of_samples()?)?;
     if args.busy {
         profile.only_busy();
     }

@@ -14,7 +14,9 @@ mod lwip;
 mod mtcp;
 mod options;
 mod place;
+mod server;
 mod signals;
+mod single;
 mod smoltcp;
 mod tas;
 
@@ -35,19 +37,13 @@ enum Failure {
     #[error(transparent)]
     Linux(#[from] linux::Error),
     #[error(transparent)]
-    Fstack(#[from] fstack::Error),
-    #[error(transparent)]
-    Mtcp(#[from] mtcp::Error),
-    #[error(transparent)]
-    Ix(#[from] ix::Error),
+    Server(#[from] server::Error),
     #[error(transparent)]
     Tas(#[from] tas::Error),
     #[error(transparent)]
     Demikernel(#[from] demikernel::Error),
     #[error(transparent)]
     Lwip(#[from] lwip::Error),
-    #[error(transparent)]
-    Smoltcp(#[from] smoltcp::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -87,7 +83,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 device: place.device,
                 listen: place.listen,
                 body: options.body,
-                threads: usize::from(options.threads),
+                threads: options.threads,
                 tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
             };
@@ -101,7 +97,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 device: place.device,
                 listen: place.listen,
                 body: options.body,
-                threads: usize::from(options.threads),
+                threads: options.threads,
                 options: options.mtcp.clone(),
             };
             let server = mtcp::Server::bind(&plan)?;

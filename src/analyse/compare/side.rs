@@ -114,6 +114,32 @@ impl Part {
         self.counts.add(&other.counts);
     }
 
+    /// What is left without one of the parts that it was summed from.
+    fn without(&self, part: &Part) -> Part {
+        let mut rest = self.clone();
+        rest.wall_ns -= part.wall_ns;
+        let shares = rest.shares.iter_mut().zip(&part.shares);
+        shares.for_each(|(all, part)| *all = all.since(part));
+        for (key, weight) in &part.weights {
+            let Some(all) = rest.weights.get_mut(key) else {
+                continue;
+            };
+            all.samples = all.samples.saturating_sub(weight.samples);
+            all.weight = all.weight.saturating_sub(weight.weight);
+            all.squares = (all.squares - weight.squares).max(0.0);
+            if all.samples == 0 {
+                rest.weights.remove(key);
+            }
+        }
+        rest.spans.requests -= part.spans.requests;
+        for at in 0..STAGES.len() {
+            rest.spans.sums[at] -= part.spans.sums[at];
+            rest.spans.counts[at] -= part.spans.counts[at];
+        }
+        rest.counts.take(&part.counts);
+        rest
+    }
+
     fn sum<'a>(parts: impl Iterator<Item = &'a Part>) -> Part {
         let mut sum = Part::default();
         parts.for_each(|part| sum.add(part));
@@ -176,12 +202,8 @@ impl Side {
         } else {
             Unit::Share
         };
-        let left_out: Vec<BTreeMap<Key, f64>> = (0..windows.len())
-            .map(|out| {
-                let rest = windows.iter().enumerate().filter(|(at, _)| *at != out);
-                let rest = Part::sum(rest.map(|(_, w)| w));
-                measure(&mut scratch, &rest, unit).values
-            })
+        let left_out: Vec<BTreeMap<Key, f64>> = (windows.iter())
+            .map(|window| measure(&mut scratch, &all.without(window), unit).values)
             .collect();
         let measured = measure(&mut scratch, &all, unit);
         let keys: BTreeSet<Key> = left_out

@@ -50,7 +50,7 @@ pub enum Counted {
     LockWaits,
     /// How long, in ns.
     LockNs,
-    /// How long threads could have run and did not, because something else ran, in ns.
+    /// How long threads could have run and did not, because something that was not recorded ran, in ns.
     PreemptedNs,
 }
 
@@ -97,6 +97,12 @@ impl Counts {
     /// Counts more of something.
     pub fn more(&mut self, what: Counted, by: f64) {
         self.0[what as usize] += by;
+    }
+
+    /// Takes away those of a part of the time.
+    pub fn take(&mut self, part: &Counts) {
+        let both = self.0.iter_mut().zip(part.0);
+        both.for_each(|(sum, count)| *sum -= count);
     }
 
     /// Adds those of another time.
@@ -148,7 +154,8 @@ pub struct Pass {
     rings: HashMap<u32, Ring>,
     edges: Vec<u64>,
     times: Vec<Nanos>,
-    preempted: HashMap<(Pid, Tid), Nanos>,
+    /// Threads that had to leave a CPU: since when, and which.
+    preempted: HashMap<(Pid, Tid), (Nanos, u32)>,
     ns_per_tick: f64,
     tally: Tally,
 }
@@ -210,23 +217,23 @@ impl Pass {
         }
     }
 
-    /// A switch of the file, in the order of the file. Time counts where it ends.
+    /// A switch of the file, in the order of the file. Time counts where it ends. A thread that had to make room for
+    /// another one that was recorded was not disturbed by others: that is how the program works.
     pub fn switch(&mut self, switch: &Switch) {
         let thread = (switch.pid, switch.tid);
+        let before = self.preempted.remove(&thread);
         match switch.kind {
             SwitchKind::OutPreempted => {
-                self.preempted.insert(thread, switch.time);
+                self.preempted.insert(thread, (switch.time, switch.cpu));
             }
-            SwitchKind::OutWaiting => {
-                self.preempted.remove(&thread);
-            }
+            SwitchKind::OutWaiting => {}
             SwitchKind::In => {
-                let Some(since) = self.preempted.remove(&thread) else {
-                    return;
-                };
-                let slice = self.times.partition_point(|&edge| edge <= switch.time);
-                let length = switch.time.since(since).ns() as f64;
-                self.tally.more(slice, Counted::PreemptedNs, length);
+                self.preempted.retain(|_, (_, cpu)| *cpu != switch.cpu);
+                if let Some((since, _)) = before {
+                    let slice = self.times.partition_point(|&edge| edge <= switch.time);
+                    let length = switch.time.since(since).ns() as f64;
+                    self.tally.more(slice, Counted::PreemptedNs, length);
+                }
             }
         }
     }
@@ -312,6 +319,32 @@ mod tests {
         for (at, (what, _)) in COUNTED.iter().enumerate() {
             assert_eq!(*what as usize, at);
         }
+    }
+
+    /// Time in which another program ran is preempted; time in which another thread of the program ran is not.
+    #[test]
+    fn preempted_by_others() {
+        use SwitchKind::{In, OutPreempted, OutWaiting};
+        let mut pass = Pass::new(&[], &Packs::built_in(), &[]);
+        let mut switch = |time, tid, kind| {
+            pass.switch(&Switch {
+                time: Nanos::from_ns(time),
+                pid: 1,
+                tid,
+                cpu: 0,
+                kind,
+            });
+        };
+        switch(100, 1, OutPreempted);
+        switch(140, 1, In);
+        switch(200, 1, OutPreempted);
+        switch(201, 2, In);
+        switch(300, 2, OutWaiting);
+        switch(301, 1, In);
+        switch(400, 1, OutWaiting);
+        switch(500, 1, In);
+        let preempted = pass.finish().whole.of(Counted::PreemptedNs);
+        assert_eq!(preempted, 40.0);
     }
 
     /// Events fall into the slice of their stamp; what lies behind the last edge is in the whole alone.

@@ -96,6 +96,8 @@ pub struct FlowState {
     count: u64,
     /// Requests that cannot be told any more: too many at once.
     pub overrun: u64,
+    /// When it was last heard of.
+    pub heard: u64,
     forgotten: u64,
 }
 
@@ -309,6 +311,13 @@ impl FlowState {
             }
             out(request);
         }
+    }
+
+    /// Whether nothing is on its way: what came in was handled, and replied to.
+    pub fn is_quiet(&self) -> bool {
+        let last = self.open.back().map(|r| r.app_start);
+        let of_last = |a: &Arrival| last.is_some() && a.first() <= last;
+        self.open.iter().all(|r| r.replied() && r.waiting == 0) && self.arrivals.iter().all(of_last)
     }
 
     /// The recording is over: gives what is whole and counts what is not.

@@ -5,14 +5,17 @@
 //! at every hand-over. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
 
 pub mod flow;
+mod label;
 pub mod order;
 
+use super::filter::Filter;
 use super::packs::Packs;
-use crate::trace::record::{Meta, Pid, Ring, Tid};
+use crate::trace::record::{Meta, Pid, Ring, Sample, Switch, SwitchKind, Tid};
 use crate::units::{ClockMap, Cycles, Nanos};
-use bypassprof_wire::{Decoder, Point, Slot, Tsc, points};
+use bypassprof_wire::{Decoder, Event, Flow, Point, Slot, Tsc, event, points};
 use flow::{FlowState, Request};
 use hdrhistogram::Histogram;
+use label::LabelHash;
 use order::{Order, Stamped};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -20,13 +23,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
 /// Events of one ring are at most so far out of order: a round that handles a full burst.
 const SLACK: Nanos = Nanos::from_ns(20_000_000);
-/// Flows followed at a time; the one that was silent longest makes room.
-const MOST_FLOWS: usize = 1 << 20;
+/// Flows followed at a time.
+const MOST_FLOWS: usize = 1 << 18;
+/// A flow with nothing on its way is forgotten when it was silent so long: its connection may be gone.
+const QUIET: Nanos = Nanos::from_ns(2_000_000_000);
 /// Bursts of a ring that segments can still name, and frames that wait for one.
 const MOST_BURSTS: usize = 256;
 const MOST_FRAMES: usize = 1 << 16;
 /// Losses of a ring that are remembered: a request that ended is looked at when the next one comes.
 const MOST_LOSSES: usize = 256;
+/// Moves of a thread from CPU to CPU that are remembered, likewise.
+const MOST_MOVES: usize = 256;
+/// A thread was seen on a CPU. No event has this number.
+const PLACE: Point = points::EPOCH;
 
 /// Whether time in a stage is spent or waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,17 +105,6 @@ pub const STAGES: &[Stage] = &[
         what: "all of the above",
     },
 ];
-
-/// Which requests count.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filter {
-    /// Only those that took at least so long.
-    pub at_least: Option<Nanos>,
-    /// Only those of one flow.
-    pub flow: Option<u32>,
-    /// Only those that began in this part of the recording, from its start.
-    pub window: Option<(Nanos, Nanos)>,
-}
 
 /// How many requests, and of what kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -193,10 +191,16 @@ pub struct EventTrust {
     pub observer_share: Option<f64>,
     /// What is wrong with the file, if it was cut short or damaged.
     pub damage: Option<String>,
+    /// Which part of the recording all this is of; `None` is all of it.
+    pub filtered: Option<String>,
 }
 
 struct RingState {
     name: String,
+    /// Whether its thread passes the filter.
+    wanted: bool,
+    /// From when on its thread ran on which CPU; only kept if CPUs are asked for.
+    ran_on: VecDeque<(u64, u32)>,
     decoder: Decoder,
     next_slot: u64,
     own: HashMap<u16, Point>,
@@ -211,8 +215,8 @@ struct RingState {
     drains: bool,
     /// It tells of bursts, received or sent.
     has_device: bool,
-    /// What it took out of another thread's queue and no segment has claimed: flow, when it was taken, since when it waited.
-    handed: Option<(u32, u64, u64)>,
+    /// What it took out of another thread's queue and no segment has claimed: its flow, and since when it waited.
+    handed: Option<(u32, u64)>,
     newest: u64,
     /// Slots that its writer dropped, by the writer's own count.
     dropped: u64,
@@ -236,10 +240,19 @@ pub struct Pass {
     clock: Option<ClockMap>,
     started: Nanos,
     filter: Filter,
+    /// Counter values of the filter's window.
+    span: (u64, u64),
+    /// Rings of a thread; only kept if CPUs are asked for.
+    rings_of: HashMap<(Pid, Tid), Vec<u32>>,
     show: usize,
     rings: BTreeMap<u32, RingState>,
     order: Order,
-    flows: HashMap<u32, FlowState>,
+    flows: HashMap<u32, FlowState, LabelHash>,
+    /// Length of [`QUIET`], and when quiet flows are looked for next.
+    quiet: (u64, u64),
+    /// Requests told just now: kept for its memory.
+    told: Vec<Request>,
+    now: u64,
     /// End of the newest loss in any ring.
     last_loss: u64,
     /// Ends of slices.
@@ -283,6 +296,14 @@ impl Pass {
         }
         let clock = ClockMap::fit(&pairs);
         trust.clock_error_ns = clock.map(|c| c.error().ns());
+        trust.filtered = filter.line();
+        let (from, to) = filter.span(started);
+        let edge = |time: Nanos| match clock {
+            _ if time == Nanos::from_ns(u64::MAX) => u64::MAX,
+            Some(clock) => clock.tsc(time).raw(),
+            None => time.ns(),
+        };
+        let span = (edge(from), edge(to));
         let ticks = |length: Nanos| {
             let per_ns = clock.map_or(1.0, |c| 1.0 / c.ns_per_tick());
             (length.ns() as f64 * per_ns) as u64
@@ -292,9 +313,14 @@ impl Pass {
             clock,
             started,
             filter,
+            span,
+            rings_of: HashMap::new(),
             show,
             rings: BTreeMap::new(),
-            flows: HashMap::new(),
+            flows: HashMap::default(),
+            quiet: (ticks(QUIET), 0),
+            told: Vec::new(),
+            now: 0,
             last_loss: 0,
             edges: Vec::new(),
             spans: Spans {
@@ -331,10 +357,16 @@ impl Pass {
 
     fn add_ring(&mut self, ring: &Ring, name: String, rules: &super::packs::Rules) {
         self.order.ring(ring.ring);
+        if !self.filter.cpus.is_empty() {
+            let rings = self.rings_of.entry((ring.pid, ring.tid));
+            rings.or_default().push(ring.ring);
+        }
         let meaning = |p: &crate::trace::record::OwnPoint| Some((p.id, rules.meaning(&p.name)?));
         self.rings.insert(
             ring.ring,
             RingState {
+                wanted: self.filter.has_thread(ring.tid, &name),
+                ran_on: VecDeque::new(),
                 name,
                 decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
                 next_slot: ring.first_slot,
@@ -365,28 +397,58 @@ impl Pass {
             state.decoder.gap();
         }
         state.next_slot = first.saturating_add(slots.len() as u64);
-        let (order, own) = (&mut self.order, &state.own);
+        let (mut inlet, own) = (self.order.inlet(ring), &state.own);
         for &slot in slots {
             state.decoder.push(slot, &mut |event| {
                 if std::mem::take(&mut gap) {
-                    order.push(ring, &event, points::LOST);
+                    inlet.push(&event, points::LOST);
                 }
-                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
-                order.push(ring, &event, point);
+                inlet.push(&event, meaning(own, event.point));
             });
         }
         self.settle(false);
     }
 
-    fn settle(&mut self, all: bool) {
-        let mut settled = Vec::new();
-        let mut take = |event| settled.push(event);
-        if all {
-            self.order.finish(&mut take);
-        } else {
-            self.order.settle(&mut take);
+    /// A sample of the file: it tells where its thread runs.
+    pub fn sample(&mut self, sample: &Sample) {
+        self.place(sample.time, (sample.pid, sample.tid), sample.cpu);
+    }
+
+    /// A switch of the file, likewise.
+    pub fn switch(&mut self, switch: &Switch) {
+        if switch.kind == SwitchKind::In {
+            self.place(switch.time, (switch.pid, switch.tid), switch.cpu);
         }
-        settled.into_iter().for_each(|event| self.event(event));
+    }
+
+    fn place(&mut self, time: Nanos, thread: (Pid, Tid), cpu: u32) {
+        let (Some(clock), Some(rings)) = (&self.clock, self.rings_of.get(&thread)) else {
+            return;
+        };
+        let mut args = [0; event::MAX_ARGS];
+        for &ring in rings {
+            args[0] = ring;
+            let event = Event {
+                tsc: clock.tsc(time),
+                point: PLACE,
+                flow: Flow::from_raw(cpu),
+                args,
+                arg_count: 1,
+            };
+            // Each CPU's records lie in order; they are waited for like a ring's.
+            self.order.inlet(u32::MAX - cpu).push(&event, PLACE);
+        }
+    }
+
+    fn settle(&mut self, all: bool) {
+        let mut order = std::mem::replace(&mut self.order, Order::new(0, 0));
+        let mut take = |event| self.event(event);
+        if all {
+            order.finish(&mut take);
+        } else {
+            order.settle(&mut take);
+        }
+        self.order = order;
     }
 
     /// Events that wait to be put in order.
@@ -395,6 +457,14 @@ impl Pass {
     }
 
     fn event(&mut self, e: Stamped) {
+        if e.point == PLACE {
+            if let Some(ring) = self.rings.get_mut(&e.args[0])
+                && ring.ran_on.back().is_none_or(|last| last.1 != e.flow)
+            {
+                push(&mut ring.ran_on, (e.tsc, e.flow), MOST_MOVES);
+            }
+            return;
+        }
         let Some(ring) = self.rings.get_mut(&e.ring) else {
             return;
         };
@@ -404,35 +474,46 @@ impl Pass {
             self.last_loss = self.last_loss.max(e.tsc);
         }
         ring.newest = e.tsc;
-        let mut done = Vec::new();
-        let mut out = |request| done.push(request);
+        let counts = ring.wanted && (self.span.0..self.span.1).contains(&e.tsc);
+        self.now = e.tsc;
+        let mut told = std::mem::take(&mut self.told);
+        let mut out = |request| told.push(request);
         match e.point {
             points::RX_BURST => {
                 ring.has_device = true;
                 let frames = e.flow & 0xfff;
-                record(&mut self.spans.bursts[0], u64::from(frames));
+                if counts {
+                    record(&mut self.spans.bursts[0], u64::from(frames));
+                }
                 push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
             }
             points::TX_BURST => {
                 ring.drains = true;
                 ring.has_device = true;
-                record(&mut self.spans.bursts[1], u64::from((e.flow >> 12) & 0xfff));
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
+                if counts {
+                    record(&mut self.spans.bursts[1], u64::from(accepted));
+                }
                 self.burst_taken(e.ring, first, accepted, e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
             points::HANDOFF => {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
-                ring.handed = Some((e.flow, e.tsc, since));
+                ring.handed = Some((e.flow, since));
+            }
+            _ if !self.filter.has_flow(e.flow) => {
+                if e.point == points::TCP_IN {
+                    ring.handed = None;
+                }
             }
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
-                let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
+                let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
                 let own = ring.burst_of(e.args[0]);
                 let rx = own.or_else(|| self.device_of(e.ring)?.burst_of(e.args[0]));
                 let flow = self.flow(e.flow);
                 flow.tcp_in(e.tsc, rx, e.ring, &mut out);
-                if let Some((.., since)) = handed.filter(|_| own.is_none()) {
+                if let Some((_, since)) = handed.filter(|_| own.is_none()) {
                     flow.was_handed_over(since.max(rx.unwrap_or(0)));
                 }
             }
@@ -443,10 +524,31 @@ impl Pass {
                     .app_start(e.flow, e.tsc, wake, e.ring, &mut out);
             }
             points::APP_END => self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out),
-            points::TCP_OUT => self.segment_out(&e),
+            points::TCP_OUT => self.segment_out(&e, counts),
             _ => {}
         }
-        done.into_iter().for_each(|request| self.done(&request));
+        told.drain(..).for_each(|request| self.done(&request));
+        self.told = told;
+        if self.now >= self.quiet.1 {
+            self.forget_quiet(self.now.saturating_sub(self.quiet.0));
+            self.quiet.1 = self.now.saturating_add(self.quiet.0 / 2);
+        }
+    }
+
+    /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
+    fn forget_quiet(&mut self, tsc: u64) {
+        let mut told = Vec::new();
+        let counts = &mut self.spans.counts;
+        self.flows.retain(|_, state| {
+            if state.heard >= tsc || !state.is_quiet() {
+                return true;
+            }
+            counts.unfinished += state.finish(&mut |r| told.push(r)) + state.overrun;
+            false
+        });
+        // In an order that does not depend on the map's.
+        told.sort_unstable_by_key(|r| (r.start(), r.flow));
+        told.iter().for_each(|request| self.done(request));
     }
 
     fn flow(&mut self, flow: u32) -> &mut FlowState {
@@ -457,6 +559,7 @@ impl Pass {
             }
         }
         let state = self.flows.entry(flow).or_default();
+        state.heard = self.now;
         self.spans.counts.torn += state.forget_before(self.last_loss);
         state
     }
@@ -483,7 +586,7 @@ impl Pass {
         devices.next().is_none().then_some(device)
     }
 
-    fn segment_out(&mut self, e: &Stamped) {
+    fn segment_out(&mut self, e: &Stamped, counts: bool) {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
         match kind {
             0 if len > 0 => {
@@ -495,7 +598,7 @@ impl Pass {
                 }
             }
             1 => {
-                self.spans.counts.acks += 1;
+                self.spans.counts.acks += u64::from(counts);
                 self.flow(e.flow).ack_out();
             }
             _ => {}
@@ -535,8 +638,43 @@ impl Pass {
         }
     }
 
+    /// Whether a request passes the filter, its length left aside.
+    fn wants(&self, request: &Request) -> bool {
+        if self.filter.is_open() {
+            return true;
+        }
+        let rings = [
+            Some(request.app_ring),
+            Some(request.arrival.ring),
+            request.out_ring,
+        ];
+        let mut rings = rings.iter().flatten().filter_map(|r| self.rings.get(r));
+        (self.span.0..self.span.1).contains(&request.start())
+            && self.filter.has_flow(request.flow)
+            && self.ran_on_wanted_cpu(request)
+            && rings.any(|ring| ring.wanted)
+    }
+
+    fn ran_on_wanted_cpu(&self, request: &Request) -> bool {
+        if self.filter.cpus.is_empty() {
+            return true;
+        }
+        let places = self.rings.get(&request.app_ring).map(|r| &r.ran_on);
+        let before = places.and_then(|p| {
+            p.iter()
+                .rev()
+                .find(|(since, _)| *since <= request.app_start)
+        });
+        // A thread that was not seen before ran where it was seen first.
+        let place = before.or(places.and_then(VecDeque::front));
+        place.is_some_and(|(_, cpu)| self.filter.has_cpu(*cpu))
+    }
+
     fn done(&mut self, request: &Request) {
         let start = request.start();
+        if !self.wants(request) {
+            return;
+        }
         let (Some(_), Some(app_end)) = (
             request.arrival.deliver.or(request.arrival.tcp_in),
             request.app_end,
@@ -563,12 +701,6 @@ impl Pass {
             return;
         }
         let began = self.since_start(start);
-        let inside = |(from, to): (Nanos, Nanos)| (from..to).contains(&began);
-        if self.filter.flow.is_some_and(|f| f != request.flow)
-            || !self.filter.window.is_none_or(inside)
-        {
-            return;
-        }
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the application
         // is done with it.
         let ends = [
@@ -654,14 +786,13 @@ impl Pass {
             let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
                 continue;
             };
-            let own = &ring.own;
-            ring.decoder.flush(&mut |event| {
-                let point = own.get(&event.point.id()).copied().unwrap_or(event.point);
-                order.push(number, &event, point);
-            });
+            let (mut inlet, own) = (order.inlet(number), &ring.own);
+            ring.decoder
+                .flush(&mut |event| inlet.push(&event, meaning(own, event.point)));
         }
         self.settle(true);
-        let flows: Vec<u32> = self.flows.keys().copied().collect();
+        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
+        flows.sort_unstable();
         flows.into_iter().for_each(|flow| self.close(flow));
         self.spans.counts.late = self.order.late();
         let trust = &mut self.spans.trust;
@@ -676,6 +807,14 @@ impl Pass {
         }
         self.spans
     }
+}
+
+/// What a point means: a program's own one what packs say, all others themselves.
+fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
+    if point.id() < points::FIRST_OWN {
+        return point;
+    }
+    own.get(&point.id()).copied().unwrap_or(point)
 }
 
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.

@@ -15,10 +15,10 @@ struct Document<'a> {
     schema: &'static str,
     /// The pair of the first and the second recording.
     #[serde(flatten)]
-    pair: Pair<'a>,
+    pair: Option<Pair<'a>>,
     /// Further recordings with the first.
     others: Vec<Pair<'a>>,
-    trust: &'a Trust,
+    trust: Trust,
 }
 
 #[derive(Serialize)]
@@ -117,23 +117,16 @@ struct Divided {
 
 /// The whole answer.
 pub fn compare(pairs: &Pairs) -> serde_json::Result<String> {
-    let mut all: Vec<Pair<'_>> = (pairs.others.iter())
-        .map(|(comparison, other, remarks)| pair(&pairs.first, comparison, other, remarks))
-        .collect();
-    let others = all.split_off(all.len().min(1));
-    let documents: Vec<_> = (all.into_iter())
-        .map(|pair| Document {
-            schema: COMPARE_SCHEMA,
-            trust: pair.b.trust,
-            pair,
-            others: Vec::new(),
-        })
-        .collect();
-    let Some(mut document) = documents.into_iter().next() else {
-        return Ok(String::new());
-    };
-    document.others = others;
-    serde_json::to_string_pretty(&document)
+    let mut all = (pairs.others.iter())
+        .map(|(comparison, other, remarks)| pair(&pairs.first, comparison, other, remarks));
+    let trusts = pairs.others.iter().map(|o| &o.1.profile.trust);
+    let first = pairs.first.profile.trust.clone();
+    serde_json::to_string_pretty(&Document {
+        schema: COMPARE_SCHEMA,
+        pair: all.next(),
+        others: all.collect(),
+        trust: trusts.fold(first, |sum, trust| sum.with(trust)),
+    })
 }
 
 fn pair<'a>(

@@ -224,6 +224,19 @@ fn counts(comparison: &Comparison, style: Style, text: &mut String) {
         let sure = if c.believed { "*" } else { "" };
         // As many digits as the larger side needs.
         let digits = if c.a.max(c.b) >= 1000.0 { 0 } else { 3 };
+        if !c.believed && format!("{:.digits$}", c.by.abs()) == format!("{:.digits$}", 0.0) {
+            let (a, what) = (format!("{:.digits$}", c.a), what.name().to_owned());
+            let same = [
+                "0".to_owned(),
+                String::new(),
+                a.clone(),
+                a,
+                String::new(),
+                what,
+            ];
+            rows.push(same.into());
+            continue;
+        }
         rows.push(vec![
             format!("{:+.digits$}", c.by),
             format!("{:+.digits$} to {:+.digits$}", c.low, c.high),
@@ -245,6 +258,8 @@ fn number(value: f64, unit: Unit) -> String {
 
 fn signed(value: f64, unit: Unit) -> String {
     match unit {
+        // No minus before nothing.
+        Unit::PerRequest if value.abs() < 0.5 => "0".to_owned(),
         Unit::PerRequest => format!("{value:+.0}"),
         Unit::Share => format!("{:+.1}", 100.0 * value),
     }

@@ -69,6 +69,7 @@ struct Trust<'a> {
     clock_error_ns: Option<u64>,
     observer_share: Option<f64>,
     damage: Option<&'a str>,
+    filtered: Option<&'a str>,
 }
 
 /// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
@@ -105,6 +106,7 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
             clock_error_ns: spans.trust.clock_error_ns,
             observer_share: spans.trust.observer_share,
             damage: spans.trust.damage.as_deref(),
+            filtered: spans.trust.filtered.as_deref(),
         },
     };
     serde_json::to_string_pretty(&document)

@@ -51,6 +51,9 @@ fn trust(trust: &EventTrust) -> String {
     if let Some(damage) = &trust.damage {
         let _ = write!(line, "; file damaged: {damage}");
     }
+    if let Some(part) = &trust.filtered {
+        let _ = write!(line, "; {part}");
+    }
     line
 }
 

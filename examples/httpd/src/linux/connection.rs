@@ -1,13 +1,10 @@
 //! One accepted connection: requests read, replies written as far as the socket takes them.
 
 use bypassprof_probe::{self as probe, Flow, points};
-use httpjob::{Replies, Session};
+use httpjob::{LINGER, Replies, Session};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown};
 use std::os::fd::OwnedFd;
-
-/// Bytes that are read and thrown away after the last reply, so that the client sees it before a reset.
-const LINGER: usize = 4 << 20;
 
 /// What a connection waits for next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,15 @@
 //! and for each TCP segment that crosses the border what it says: [`Port`]. A [`Watch`] remembers enough of each
 //! connection to tell bytes newly acknowledged, bytes in flight, retransmissions and pure ACKs apart.
 //!
-//! What stays inside of the stack stays unknown: events have 0 for the congestion window. It refuses to change frames,
-//! other than to complete their TCP checksum when asked: [`checksum`].
+//! What stays inside of the stack stays unknown: events have 0 for the congestion window. Frames are changed only where
+//! a stack asks for it: their TCP checksum is completed ([`checksum`]), or a field is shown otherwise than it came
+//! ([`shown`]).
 
 mod app;
 pub mod checksum;
 mod port;
 mod segment;
+pub mod shown;
 mod tally;
 mod watch;
 

@@ -7,7 +7,7 @@ use bypassprof_probe::Flow;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Length of an Ethernet header.
-const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 
 /// Bits of [`Segment::flags`].
 pub mod flags {

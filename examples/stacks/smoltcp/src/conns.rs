@@ -1,8 +1,10 @@
 //! The pool of sockets, each in a set of its own, and which connection has which.
 //!
 //! In: peers; out: places in the pool. When the pool is full a connection in TIME-WAIT gives its place up, then the
-//! oldest half-open one, then the newcomer is refused. It refuses to know frames and time.
+//! oldest half-open one, then the newcomer is refused; when too many are half-open the oldest of them gives way. It
+//! refuses to know frames and time.
 
+use crate::buffers::Buffers;
 use crate::stack::SmoltcpConfig;
 use bypassprof_probe::{self as probe, Flow, points};
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -56,7 +58,10 @@ pub struct Conns {
     by_peer: HashMap<SocketAddrV4, usize>,
     free: Vec<usize>,
     half_open: VecDeque<(usize, u32)>,
+    /// Those of `half_open` that still are.
+    opening: usize,
     resting: VecDeque<(usize, u32)>,
+    buffers: Buffers,
     config: SmoltcpConfig,
 }
 
@@ -67,7 +72,9 @@ impl Conns {
             by_peer: HashMap::new(),
             free: Vec::new(),
             half_open: VecDeque::new(),
+            opening: 0,
             resting: VecDeque::new(),
+            buffers: Buffers::new(config.receive_buffer, config.send_buffer),
             config,
         }
     }
@@ -79,6 +86,9 @@ impl Conns {
 
     /// A place with a listening socket for a peer whose SYN came.
     pub fn listening(&mut self, peer: SocketAddrV4, flow: Flow) -> Option<usize> {
+        if self.opening >= self.config.half_open {
+            self.give_way(flow);
+        }
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.places.len() < self.config.sockets => self.grow(),
@@ -89,6 +99,7 @@ impl Conns {
         (place.peer, place.flow, place.phase) = (peer, flow, Phase::HalfOpen);
         (place.is_new, place.resting, place.expires) = (true, false, None);
         self.by_peer.insert(peer, index);
+        self.opening += 1;
         self.half_open.push_back((index, self.places[index].life));
         self.listen(index);
         Some(index)
@@ -106,9 +117,8 @@ impl Conns {
     }
 
     fn grow(&mut self) -> usize {
-        let ring = |len| tcp::SocketBuffer::new(vec![0; len]);
-        let receive = ring(self.config.receive_buffer);
-        let mut socket = tcp::Socket::new(receive, ring(self.config.send_buffer));
+        let (receive, send) = self.buffers.pair();
+        let mut socket = tcp::Socket::new(receive, send);
         socket.set_nagle_enabled(false);
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
@@ -134,14 +144,37 @@ impl Conns {
             let place: &Place = &places[index];
             place.life == life && place.resting
         };
+        let index = match next(&mut self.resting, rests) {
+            Some((index, _)) => index,
+            None => self.oldest_half_open()?,
+        };
+        self.release(index);
+        self.free.pop()
+    }
+
+    fn oldest_half_open(&mut self) -> Option<usize> {
+        let places = &self.places;
         let waits = |&(index, life): &(usize, u32)| {
             let place: &Place = &places[index];
             place.life == life && place.phase == Phase::HalfOpen
         };
-        let (index, _) =
-            next(&mut self.resting, rests).or_else(|| next(&mut self.half_open, waits))?;
-        self.release(index);
-        self.free.pop()
+        next(&mut self.half_open, waits).map(|(index, _)| index)
+    }
+
+    /// The oldest handshake under way is given up for a newer one.
+    fn give_way(&mut self, newer: Flow) {
+        if let Some(index) = self.oldest_half_open() {
+            let most = self.config.half_open as u32;
+            probe::emit_with(points::FULL, newer, most, [4, 0, 0]);
+            self.release(index);
+        }
+    }
+
+    /// A handshake is over, and its connection the application's.
+    pub fn opened(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        (place.phase, place.expires) = (Phase::Open, None);
+        self.opening -= 1;
     }
 
     /// Notes that a connection is in TIME-WAIT.
@@ -158,6 +191,9 @@ impl Conns {
         let place = &mut self.places[index];
         if place.phase == Phase::Free {
             return;
+        }
+        if place.phase == Phase::HalfOpen {
+            self.opening -= 1;
         }
         place.phase = Phase::Free;
         place.expires = None;

@@ -9,6 +9,7 @@
 //! the device; `deliver`, `send_call` at its calls; `timer` where its own deadline made it send. It refuses to know HTTP
 //! and how a device is made.
 
+mod buffers;
 mod conns;
 mod deadlines;
 mod phy;

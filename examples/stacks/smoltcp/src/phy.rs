@@ -5,7 +5,7 @@
 
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
-use stack_border::{Port, Segment, checksum};
+use stack_border::{Port, Segment, checksum, flags, shown};
 use stack_netio::Device;
 
 /// Length of an Ethernet header, which smoltcp counts into the MTU.
@@ -38,7 +38,11 @@ impl<D: Device> Phy<D> {
     pub fn load(&mut self, index: usize) -> (Option<Segment>, bool) {
         let (segment, checksum_ok) = self.port.take(index, &mut self.frame);
         self.loaded = true;
-        (segment, checksum_ok || checksum::is_right(&self.frame))
+        let right = checksum_ok || checksum::is_right(&self.frame);
+        if segment.is_some_and(|segment| segment.window == 0 && closes(&segment)) {
+            shown::window(&mut self.frame, 1);
+        }
+        (segment, right)
     }
 
     /// Whether the frame before smoltcp is an ARP packet.
@@ -86,6 +90,13 @@ impl<D: Device> phy::Device for Phy<D> {
             asked_arp: &mut self.asked_arp,
         })
     }
+}
+
+/// Whether a window of 0 in this segment would be taken as one that closes. smoltcp 0.14 then stops its retransmission
+/// timer for the sake of probes, and its probes when the window opens: what was in flight and lost is never sent again.
+/// A window of one unit keeps the retransmission timer, which does as a probe.
+fn closes(segment: &Segment) -> bool {
+    segment.has(flags::ACK) && segment.flags & (flags::SYN | flags::RST) == 0
 }
 
 /// The frame that was chosen.

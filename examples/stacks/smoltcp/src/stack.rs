@@ -38,6 +38,8 @@ pub struct SmoltcpConfig {
     pub prefix_len: u8,
     /// Most connections, those in TIME-WAIT with them.
     pub sockets: usize,
+    /// Most handshakes under way: the oldest gives way to one more.
+    pub half_open: usize,
     /// Bytes of a connection's receive buffer.
     pub receive_buffer: usize,
     /// Bytes of a connection's send buffer.
@@ -289,9 +291,9 @@ impl<D: Device> Stack<D> {
                 State::Listen | State::SynReceived | State::Closed => return,
                 _ => {}
             }
-            place.phase = Phase::Open;
-            place.expires = None;
+            self.conns.opened(index);
         }
+        let place = &mut self.conns.places[index];
         if place.phase == Phase::Closing {
             // Nobody reads it any more; a full buffer would keep the peer from ending.
             let _ = place.socket().recv(|bytes| (bytes.len(), ()));

@@ -156,32 +156,32 @@ impl<D: Device> FastPath<D> {
 
     fn round(&mut self, now: u64) -> bool {
         self.worked = false;
-        self.port.rounds.begin();
+        self.port.queue.rounds.begin();
         self.poll_rx(now);
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.arx_cache_flush();
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.flush();
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.poll_forwarded(now);
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.poll_qman(now);
-        self.port.rounds.stage(Stage::Timers);
+        self.port.queue.rounds.stage(Stage::Timers);
         self.poll_queues(now);
         self.poll_kernel(now);
         self.arx_cache_flush();
-        self.port.rounds.stage(Stage::Rings);
+        self.port.queue.rounds.stage(Stage::Rings);
         self.flush();
-        self.port.rounds.stage(Stage::Nic);
+        self.port.queue.rounds.stage(Stage::Nic);
         self.ring_slow_path();
-        self.port.rounds.end();
+        self.port.queue.rounds.end();
         self.worked
     }
 
     fn did(&mut self, n: usize) {
         if n > 0 {
             self.worked = true;
-            self.port.rounds.worked(n as u32);
+            self.port.queue.rounds.worked(n as u32);
         }
     }
 
@@ -192,13 +192,14 @@ impl<D: Device> FastPath<D> {
 
     #[inline(never)]
     fn poll_rx(&mut self, now: u64) {
-        let (frames, first, burst) = self.port.network_poll(RX_BATCH);
+        let received = self.port.network_poll(RX_BATCH);
+        let frames = received.frames;
         if frames == 0 {
             return;
         }
         let shared = self.shared.clone();
         for index in 0..frames {
-            let frame = self.port.device.rx_frame(index);
+            let frame = self.port.queue.device.rx_frame(index);
             probe::count_rx_bytes(frame.bytes.len() as u64);
             let verdict = fast_flows_packet_fss(
                 &shared,
@@ -208,10 +209,10 @@ impl<D: Device> FastPath<D> {
                 false,
                 now,
             );
-            let number = first.wrapping_add(index as u32);
-            self.settle(verdict, number, burst, now);
+            let number = received.first.wrapping_add(index as u32);
+            self.settle(verdict, number, received.burst, now);
         }
-        self.port.device.rx_release();
+        self.port.queue.device.rx_release();
         self.did(frames);
     }
 
@@ -604,8 +605,8 @@ impl<D: Device> FastPath<D> {
     /// Something may come without a bell: room in the device or in an application's queue, or frames of a device that
     /// cannot be waited for.
     fn has_to_look(&self) -> bool {
-        self.port.device.tx_queued() > 0
-            || self.port.device.poll_fd().is_none()
+        self.port.queue.device.tx_queued() > 0
+            || self.port.queue.device.poll_fd().is_none()
             || self.contexts.iter().flatten().any(Context::is_behind)
     }
 
@@ -626,8 +627,8 @@ impl<D: Device> FastPath<D> {
         let bells = bells.filter_map(|c| c.part.fast_bells.get(core));
         let mut fds = vec![readable(self.shared.fast_bells[core].fd.as_fd())];
         fds.extend(bells.map(|bell| readable(bell.as_fd())));
-        fds.extend(self.port.device.poll_fd().map(readable));
-        let device = self.port.device.poll_fd().map(|_| fds.len() - 1);
+        fds.extend(self.port.queue.device.poll_fd().map(readable));
+        let device = self.port.queue.device.poll_fd().map(|_| fds.len() - 1);
         let limit = timeout.map(|ns| Timespec {
             tv_sec: (ns / 1_000_000_000).cast_signed(),
             tv_nsec: (ns % 1_000_000_000).cast_signed(),

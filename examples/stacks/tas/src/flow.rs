@@ -340,6 +340,11 @@ impl Flow {
                 self.timed = None;
             }
         }
+        if self.rx_remote_avail == 0 && window > 0 && acked == 0 && self.in_flight() {
+            // A window that shuts refuses what is on its way (RFC 9293 3.8.6): it has to come again, and was not lost.
+            self.go_back();
+            taken.rewound = true;
+        }
         taken.send |= window > self.rx_remote_avail || acked > 0;
         self.rx_remote_avail = window;
         true
@@ -394,6 +399,11 @@ impl Flow {
 
     /// Back to the first byte that is not acknowledged: all of it will be sent again.
     pub fn rewind(&mut self) {
+        self.go_back();
+        self.cnt_tx_drops += 1;
+    }
+
+    fn go_back(&mut self) {
         self.tx_next_seq = Seq(self.tx_next_seq.0.wrapping_sub(self.tx_sent));
         self.tx_next_pos = self.tx_next_pos.wrapping_sub(self.tx_sent);
         self.tx_avail += self.tx_sent;
@@ -404,7 +414,6 @@ impl Flow {
         self.tx_recover = self.tx_max_seq;
         self.rx_dupack_cnt = 0;
         self.timed = None;
-        self.cnt_tx_drops += 1;
     }
 
     fn take_payload(&mut self, segment: &Segment<'_>, taken: &mut Taken) {
@@ -687,6 +696,26 @@ mod tests {
             assert_eq!(flow.bump(&atx), Err(BadBump));
         }
         assert_eq!((flow.rx_avail, flow.tx_avail), (1020, 0));
+    }
+
+    /// What was on its way when the peer shut its window comes again when it opens, as if it had never been sent: it is no
+    /// loss that congestion control has to know.
+    #[test]
+    fn what_a_shut_window_refused_comes_again() {
+        let (mut flow, _) = flow(1024, 1024);
+        write(&mut flow, 500, false);
+        assert_eq!(send_all(&mut flow).len(), 5);
+        let told = |window| Segment {
+            window,
+            ..segment(0, 200, 0, b"")
+        };
+        assert!(!flow.receive(&told(0), 0).rewound);
+        assert_eq!((flow.tx_avail, flow.tx_sent), (0, 300));
+        let taken = flow.receive(&told(150), 0);
+        assert!(taken.rewound && taken.send);
+        let again: Vec<_> = send_all(&mut flow).iter().map(|o| o.len).collect();
+        assert_eq!(again, [100]);
+        assert_eq!(flow.cnt_tx_drops, 0);
     }
 
     /// A full ring tells a window of zero, and its emptying has to be told.

@@ -1,9 +1,11 @@
 //! Findings as text, and as JSON (`bypassprof.explain/1`, documented in `docs/reference/explain.md`).
 
-use super::style::{Style, percent, printable};
-use super::table::headline;
+pub mod across;
+
 use crate::analyse::explain::Finding;
 use crate::analyse::{Profile, Trust};
+use crate::present::style::{Style, percent, printable};
+use crate::present::table::headline;
 use serde::Serialize;
 use std::fmt::Write as _;
 

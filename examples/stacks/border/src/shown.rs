@@ -1,0 +1,48 @@
+//! Fields of a received segment that a stack is shown otherwise than they came, because it could not take them.
+//!
+//! In: a frame that holds a [`Segment`](crate::Segment); out: the same with another number in it. Its checksum is wrong
+//! afterwards: only for stacks that do not verify it.
+
+use crate::segment::{ETHERNET, parts};
+
+/// Another acknowledgement number.
+pub fn acknowledge(frame: &mut [u8], ack: u32) {
+    put(frame, 8, &ack.to_be_bytes());
+}
+
+/// Another window, in the units of the connection's scale.
+pub fn window(frame: &mut [u8], window: u16) {
+    put(frame, 14, &window.to_be_bytes());
+}
+
+/// Writes into the TCP header; frames without one stay as they are.
+fn put(frame: &mut [u8], field: usize, bytes: &[u8]) {
+    let Some((ip, _)) = parts(frame) else {
+        return;
+    };
+    let at = ETHERNET + ip.len() + field;
+    frame[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+    use crate::segment::tests::frame;
+
+    /// What is shown is read, and nothing else has changed.
+    #[test]
+    fn what_is_shown_is_read() {
+        let mut bytes = frame(1, 2, 0x10, &[], b"x");
+        let came = Segment::of(&bytes).unwrap();
+        acknowledge(&mut bytes, 77);
+        window(&mut bytes, 5);
+        let shown = Segment {
+            ack: 77,
+            window: 5,
+            ..came
+        };
+        assert_eq!(Segment::of(&bytes), Some(shown));
+        window(&mut bytes[..20], 9);
+    }
+}
