@@ -136,13 +136,6 @@ macro_rules! parts {
 }
 parts!(calibrate poll_device do_driver do_tcp do_app do_copy do_timer do_ack do_spin);
 
-/// CPU time of a part: its turns do not tell, as two CPUs may be one core.
-fn spent(part: fn(u64), turns: u64) -> u64 {
-    let start = cpu_ns();
-    part(turns);
-    cpu_ns() - start
-}
-
 /// The stages of `spans`.
 const STAGES: [&str; 9] = [
     "receive",
@@ -164,15 +157,13 @@ pub struct Request {
     frame: u32,
     /// Turns of TCP, application, copy.
     turns: [u64; 3],
-    /// CPU time of the same.
-    spent: [u64; 3],
     /// Counter when it was put into the queue to another thread.
     handed: u64,
     /// Ends of its stages, after its beginning.
     ends: [u64; STAGES.len()],
 }
 
-const REQUEST_WORDS: usize = 9 + STAGES.len();
+const REQUEST_WORDS: usize = 6 + STAGES.len();
 
 impl Request {
     fn flow(&self) -> Flow {
@@ -180,15 +171,14 @@ impl Request {
     }
 
     /// What the application does.
-    fn work(&mut self) {
-        self.spent[1] = spent(do_app, self.turns[1]);
-        self.spent[2] = spent(do_copy, self.turns[2]);
+    fn work(&self) {
+        do_app(self.turns[1]);
+        do_copy(self.turns[2]);
     }
 
     fn to_bytes(self) -> Vec<u8> {
         let head = [u64::from(self.flow), u64::from(self.frame)];
-        let parts = head.into_iter().chain(self.turns).chain(self.spent);
-        let words = parts.chain([self.handed]);
+        let words = head.into_iter().chain(self.turns).chain([self.handed]);
         words.chain(self.ends).flat_map(u64::to_ne_bytes).collect()
     }
 
@@ -198,9 +188,8 @@ impl Request {
             flow: word(0) as u32,
             frame: word(1) as u32,
             turns: [2, 3, 4].map(word),
-            spent: [5, 6, 7].map(word),
-            handed: word(8),
-            ends: std::array::from_fn(|at| word(9 + at)),
+            handed: word(5),
+            ends: std::array::from_fn(|at| word(6 + at)),
         }
     }
 }
@@ -259,7 +248,7 @@ impl Lengths {
 fn tcp_in(request: &mut Request) {
     request.ends[TCP] = now();
     probe::emit_with(points::TCP_IN, request.flow(), request.frame, [100, 0, 0]);
-    request.spent[0] = spent(do_tcp, request.turns[0]);
+    do_tcp(request.turns[0]);
     request.ends[DELIVERED] = now();
     probe::emit_with(points::DELIVER, request.flow(), 100, [0; 3]);
 }
@@ -284,10 +273,13 @@ fn application(
 ) {
     probe::name_thread("application");
     let mut woken = 0;
+    // Whoever takes them is woken up when this thread has nothing to do: the wake-up is no part of the work.
+    let mut replies = Vec::new();
     loop {
         let mut request = match next(false) {
             Ok(Some(request)) => request,
             Ok(None) => {
+                replies.drain(..).for_each(&mut done);
                 probe::emit(points::SLEEP, Flow::NONE, 0);
                 let Ok(Some(request)) = next(true) else {
                     return;
@@ -304,7 +296,7 @@ fn application(
         request.work();
         request.ends[ENDED] = now();
         probe::emit(points::APP_END, request.flow(), 500);
-        done(request);
+        replies.push(request);
     }
 }
 
@@ -412,12 +404,17 @@ fn stack(
         );
     });
     let mut frame = 0;
+    let mut burst = Vec::new();
     for item in taken {
         match item {
-            ToStack::Frame(mut request) => {
-                take_over(&mut request);
-                tcp_in(&mut request);
-                to_app.send(request).unwrap();
+            ToStack::Frame(request) if burst.is_empty() => burst.push(request),
+            ToStack::Frame(request) => {
+                burst.push(request);
+                for request in &mut burst {
+                    take_over(request);
+                    tcp_in(request);
+                }
+                burst.drain(..).for_each(|r| to_app.send(r).unwrap());
             }
             ToStack::Reply(mut request) => {
                 tcp_out(&mut request, frame);
@@ -436,8 +433,8 @@ struct Program {
     beside: Beside,
     planted: Planted,
     turns_per_us: u64,
-    /// CPU time of each of [`PARTS`].
-    spent: [u64; PARTS.len()],
+    /// Turns of each of [`PARTS`].
+    turns: [u64; PARTS.len()],
     seed: u64,
     /// Frames received and sent.
     frames: [u32; 2],
@@ -445,17 +442,19 @@ struct Program {
 }
 
 impl Program {
-    /// About the mean number of turns of a part.
+    /// About the mean number of turns of a part, counted. No two parts run at a time, so that a turn is as long in each,
+    /// even where two CPUs are one core.
     fn part(&mut self, part: usize) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         let mean = PARTS[part].2 * self.turns_per_us;
-        mean / 2 + self.seed % mean
+        let turns = mean / 2 + self.seed % mean;
+        self.turns[part] += turns;
+        turns
     }
 
     fn empty_rounds(&mut self) {
-        let start = cpu_ns();
         for _ in 0..4 {
             let turns = self.part(0);
             self.rounds.begin();
@@ -463,7 +462,6 @@ impl Program {
             self.rounds.rx_burst(0, 0, 32, self.frames[0]);
             self.rounds.end();
         }
-        self.spent[0] += cpu_ns() - start;
     }
 
     /// A burst of requests: each waits for those before it, all wait for the drain.
@@ -486,13 +484,13 @@ impl Program {
         } else {
             let begun = now();
             requests.iter_mut().for_each(|r| r.ends[BEGUN] = begun);
-            self.spent[1] += spent(do_driver, driver);
+            do_driver(driver);
             self.planted.in_driver(burst);
             self.rounds.rx_burst(0, burst, 32, self.frames[0]);
         }
         let first = self.frames[1];
         self.handle(&mut requests);
-        self.spent[5] += spent(do_timer, timer);
+        do_timer(timer);
         self.planted.before_drain(&mut self.rounds, burst);
         let taken = now();
         let sent = self.frames[1] - first;
@@ -501,7 +499,6 @@ impl Program {
         self.frames[0] += burst;
         for mut request in requests {
             request.ends[TAKEN] = taken;
-            (0..3).for_each(|part| self.spent[2 + part] += request.spent[part]);
             self.lengths.add(&request);
         }
     }
@@ -534,18 +531,16 @@ impl Program {
                 }
             }
             Beside::Application(told, done) => {
-                for request in requests.iter_mut() {
-                    tcp_in(request);
-                    told.send(*request).unwrap();
-                }
+                requests.iter_mut().for_each(tcp_in);
+                requests.iter().for_each(|r| told.send(*r).unwrap());
                 for request in requests.iter_mut() {
                     *request = done.recv().unwrap();
                     tcp_out(request, frame());
                 }
             }
             Beside::Process(socket) => {
-                for request in requests.iter_mut() {
-                    tcp_in(request);
+                requests.iter_mut().for_each(tcp_in);
+                for request in requests.iter() {
                     socket.write_all(&request.to_bytes()).unwrap();
                 }
                 for request in requests.iter_mut() {
@@ -608,7 +603,7 @@ fn program() {
         beside,
         planted: Planted::new(planted, turns_per_us),
         turns_per_us,
-        spent: [0; PARTS.len()],
+        turns: [0; PARTS.len()],
         seed: 0x9e37_79b9_7f4a_7c15,
         frames: [0; 2],
         lengths: Lengths::default(),
@@ -632,9 +627,9 @@ fn program() {
         Some(Joined::Process(mut child)) => assert!(child.wait().unwrap().success()),
         None => {}
     }
-    let all: u64 = program.spent.iter().sum();
-    for ((_, phase, _), spent) in PARTS.iter().zip(program.spent) {
-        println!("part {phase} {}", spent as f64 / all as f64);
+    let all: u64 = program.turns.iter().sum();
+    for ((_, phase, _), turns) in PARTS.iter().zip(program.turns) {
+        println!("part {phase} {}", turns as f64 / all as f64);
     }
     println!("requests all {}", program.lengths.requests());
     let requests = program.lengths.requests() as f64;

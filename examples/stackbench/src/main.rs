@@ -8,6 +8,7 @@ mod demo;
 mod interval;
 mod load;
 mod page;
+mod predict;
 mod programs;
 mod progress;
 mod server;
@@ -34,6 +35,8 @@ enum Study {
     Cost(cost::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
+    /// What the tool says about servers against what happens when the thing that it names is changed
+    Predict(predict::Args),
 }
 
 /// Why a study did not end well.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Study::Demo(args) => demo::run(&args),
         Study::Cost(args) => cost::run(&args),
         Study::Soak(args) => soak::run(&args),
+        Study::Predict(args) => predict::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
