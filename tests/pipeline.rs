@@ -595,7 +595,6 @@ fn program() {
     let [shape, planted, turns_per_us] = plan.split(' ').collect::<Vec<_>>().try_into().unwrap();
     let (_, shape) = *SHAPES.iter().find(|(name, _)| *name == shape).unwrap();
     let turns_per_us = turns_per_us.parse().unwrap();
-    before_others();
     wait_for_recorder();
     let (beside, joined) = Beside::start(shape);
     let mut program = Program {
@@ -644,7 +643,6 @@ fn program() {
 #[test]
 #[ignore = "the application of the program that the tests record"]
 fn application_process() {
-    before_others();
     wait_for_recorder();
     let mut socket = UnixStream::connect(std::env::var(SOCKET).unwrap()).unwrap();
     let mut replies = socket.try_clone().unwrap();
@@ -657,13 +655,11 @@ fn application_process() {
     );
 }
 
-/// Before others, where that is allowed: what they take is in no part, but between two readings of the clock. Where
-/// sessions share the CPUs first (sched(7), autogroup), as a session of its own.
-fn before_others() {
-    let _ = rustix::process::setpriority_process(None, -20);
-    let _ = rustix::process::setsid();
-    let _ = std::fs::write("/proc/self/autogroup", "-20");
-}
+/// Runs the tool and what it records before others, where that is allowed, and alike: a recorder that is left out reads
+/// rings too late. Where sessions share the CPUs first (sched(7), autogroup), as a session of its own.
+const BEFORE_OTHERS: &str = r#"renice -n -20 $$ >/dev/null 2>&1
+echo -20 2>/dev/null >/proc/self/autogroup
+exec "$0" "$@""#;
 
 /// This test binary as another program.
 fn command(name: &str) -> Command {
@@ -685,8 +681,13 @@ pub fn record(place: &Place, shape: Shape, planted: &str, turns: u64, file: &str
     std::fs::write(place.path("pipeline.toml"), PACK).unwrap();
     let (name, _) = SHAPES.iter().find(|(_, s)| *s == shape).unwrap();
     let program = command("program");
-    let mut record = place.bypassprof(&["record", "-F", FREQUENCY, "-o", file, "--"]);
+    let tool = place.bypassprof(&["record", "-F", FREQUENCY, "-o", file, "--"]);
+    let mut record = Command::new("setsid");
     record
+        .args(["--wait", "sh", "-c", BEFORE_OTHERS])
+        .arg(tool.get_program())
+        .args(tool.get_args())
+        .current_dir(place.path(""))
         .arg(program.get_program())
         .args(program.get_args())
         .env(PLAN, format!("{name} {planted} {turns}"))
