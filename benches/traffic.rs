@@ -2,7 +2,7 @@
 //!
 //! In: how many events, samples and flows; out: a recording written with the project's own writer. Two threads run to
 //! completion, two more share their work (one receives and sends, the other is the application). The clock ticks every
-//! half nanosecond, rings are drained every 10 ms, and each request takes a few microseconds, so that all four make
+//! half nanosecond, rings are drained every 2 ms, and each request takes a few microseconds, so that all four make
 //! some ten million events a second. The same numbers give the same recording. It refuses to know who reads it.
 
 use bypassprof::trace::record::*;
@@ -23,7 +23,7 @@ pub struct Traffic {
     pub flows: u32,
     /// Requests after which a connection is closed and another takes its place; 0: never.
     pub requests_each: u32,
-    /// One slice of 10 ms in so many misses the last ring's events; 0: none.
+    /// One slice of 2 ms in so many misses the last ring's events; 0: none.
     pub gaps: u32,
 }
 
@@ -45,7 +45,7 @@ pub const THREADS: [&str; 4] = ["rtc-0", "rtc-1", "stack", "app"];
 pub const PID: Pid = 100;
 const STARTED: u64 = 1_000_000_000;
 const TICKS_PER_NS: u64 = 2;
-const SLICE: u64 = 10_000_000 * TICKS_PER_NS;
+const SLICE: u64 = 2_000_000 * TICKS_PER_NS;
 const FUNCTIONS: u64 = 400;
 const PROGRAM: u64 = 0x40_0000;
 const FUNCTION_BYTES: u64 = 256;
@@ -396,7 +396,7 @@ pub fn write(path: &Path, traffic: Traffic) -> Result<(), WriteError> {
         writer.samples(&batch)?;
         // Every thread is preempted for a moment in each slice.
         let switches = (0..THREADS.len() as u32).flat_map(|cpu| {
-            let off = end / TICKS_PER_NS - 3_000_000 + u64::from(cpu) * 1000;
+            let off = end / TICKS_PER_NS - 1_000_000 + u64::from(cpu) * 1000;
             [
                 (off, SwitchKind::OutPreempted),
                 (off + 20_000, SwitchKind::In),
@@ -410,7 +410,7 @@ pub fn write(path: &Path, traffic: Traffic) -> Result<(), WriteError> {
             })
         });
         writer.switches(&switches.collect::<Vec<_>>())?;
-        if slice.is_multiple_of(10) {
+        if slice.is_multiple_of(50) {
             totals(&mut writer, &rings, end)?;
         }
     }

@@ -11,8 +11,8 @@ fn recording() -> &'static Place {
     PLACE.get_or_init(|| {
         let place = Place::new();
         let traffic = Traffic {
-            events: 400_000,
-            samples: 4_000,
+            events: 100_000,
+            samples: 1_000,
             flows: 300,
             ..Traffic::default()
         };
@@ -39,7 +39,7 @@ fn cycles(ledger: &Value) -> f64 {
 /// Windows that make up the whole recording hold all of its requests and cycles, each once.
 #[test]
 fn windows_add_up() {
-    let parts = ["..8ms", "0.008..0.015", "15ms.."];
+    let parts = ["..2ms", "0.002..0.005", "5ms.."];
     let whole = json(&["spans"]);
     let requests = |v: &Value| v["requests"].as_u64().unwrap();
     let of_parts = parts.map(|w| json(&["spans", "--window", w]));
@@ -58,7 +58,7 @@ fn windows_add_up() {
         "{counted} of {}",
         requests(&whole)
     );
-    let line = "only window 0.008s..0.015s";
+    let line = "only window 0.002s..0.005s";
     assert_eq!(of_parts[1]["trust"]["filtered"], line);
 }
 
@@ -99,7 +99,7 @@ fn threads_and_cpus() {
         .map(|cpu| json(&["spans", "--cpu", cpu])["requests"].as_u64().unwrap())
         .sum();
     assert!(
-        sum <= all && all - sum < all / 100,
+        sum <= all && all - sum < all / 20,
         "{sum} of {all}: all but those before a thread was seen on its CPU"
     );
     let two = json(&["spans", "--thread", "rtc-*"])["requests"]

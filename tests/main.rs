@@ -3,6 +3,7 @@
 mod counters;
 mod filters;
 mod foreign;
+mod golden;
 mod heldout;
 mod ledger;
 mod names;

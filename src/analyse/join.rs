@@ -252,12 +252,11 @@ impl Join {
         })
     }
 
-    /// A sample of the file, in the order of the file.
-    pub fn sample(&mut self, sample: &Sample) {
-        if self.is_wanted(sample) {
-            self.add_sample(sample);
-        }
+    /// A sample of the file, in the order of the file. Gives the number of its stack if it counts.
+    pub fn sample(&mut self, sample: &Sample) -> Option<NodeId> {
+        let node = (self.is_wanted(sample)).then(|| self.add_sample(sample));
         self.passed(sample.time);
+        node.flatten()
     }
 
     fn is_wanted(&mut self, sample: &Sample) -> bool {
@@ -269,10 +268,10 @@ impl Join {
         thread.wanted && counts
     }
 
-    fn add_sample(&mut self, sample: &Sample) {
+    fn add_sample(&mut self, sample: &Sample) -> Option<NodeId> {
         self.trust.samples += 1;
         if sample.event != self.sampled_event {
-            return;
+            return None;
         }
         let node = self.stacks.add(sample, &mut self.names);
         let period = sample.period.max(1);
@@ -287,6 +286,7 @@ impl Join {
         let tsc = self.ticks(sample.time);
         let thread = self.thread((sample.pid, sample.tid));
         thread.timeline.sample(tsc, Pending { node, period });
+        Some(node)
     }
 
     /// A switch of the file, in the order of the file.

@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod explain;
 pub mod filter;
 pub mod join;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod phases;

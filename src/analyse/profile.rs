@@ -198,7 +198,7 @@ pub struct Row {
 }
 
 /// Everything there is to say about a recording's time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Profile {
     /// What was recorded.
     pub session: Session,

@@ -53,6 +53,17 @@ impl FilterArgs {
     }
 }
 
+/// A share of requests as the user writes it: `1%`.
+pub fn share(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim();
+    let share: f64 = number.parse().map_err(|_| "should be like 1%".to_owned())?;
+    if share > 0.0 && share <= 100.0 {
+        Ok(share / 100.0)
+    } else {
+        Err("must be more than 0% and at most 100%".to_owned())
+    }
+}
+
 /// What there is in a recording for filters to pick from.
 pub struct There {
     file: String,

@@ -4,7 +4,8 @@ use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::analyse::compare::workload::remarks;
-use crate::present::flame;
+use crate::present::{flame, latency};
+use flamegraphs::DrawError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,8 +22,14 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    /// Draw where requests spend their time, stage by stage, in ns a request
+    #[arg(long, conflicts_with = "busy")]
+    latency: bool,
+    /// Only the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
     /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less
-    #[arg(long, value_name = "OTHER", conflicts_with = "busy")]
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["busy", "latency", "slowest"])]
     diff: Option<PathBuf>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -34,8 +41,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let output = args
         .output
+        .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    let packs = args.packs.load()?;
     for recording in [Some(&args.file), args.diff.as_ref()].into_iter().flatten() {
         if is_same(&output, recording) {
             return Err(Failure::wrong_use(format!(
@@ -46,29 +53,18 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     let mut svg = Vec::new();
-    let nothing = |e| Failure::failed(format!("{}: {e}", args.file.display()));
-    let trust = match &args.diff {
-        Some(_) if !args.filter.filter().is_open() => {
-            let why =
-                "--diff compares the loaded parts of whole recordings: no filter goes with it";
-            return Err(Failure::wrong_use(why));
+    let trust = if args.latency {
+        draw_latency(&args, &mut svg)?
+    } else if let Some(other) = &args.diff {
+        draw_difference(&args, other, &mut svg)?
+    } else {
+        let filter = args.filter.of_samples()?;
+        let mut profile = load::profile(&args.file, args.packs.load()?, &filter)?;
+        if args.busy {
+            profile.only_busy();
         }
-        Some(other) => {
-            let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
-            for remark in remarks(&before, &after) {
-                eprintln!("note: {}", remark.text);
-            }
-            flame::draw_difference(&before, &after, &mut svg).map_err(nothing)?;
-            after.profile.trust.with(&before.profile.trust).line()
-        }
-        None => {
-            let mut profile = load::profile(&args.file, packs, &args.filter.of_samples()?)?;
-            if args.busy {
-                profile.only_busy();
-            }
-            flame::draw(&profile, &mut svg).map_err(nothing)?;
-            profile.trust.line()
-        }
+        flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
+        profile.trust.line()
     };
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
@@ -84,6 +80,38 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     eprintln!("{}", output.display());
     eprintln!("{trust}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Draws where requests spend their time; gives the line of trust.
+fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    let packs = args.packs.load()?;
+    let requests = load::requests(&args.file, packs, &args.filter.filter(), args.slowest)?;
+    latency::draw(
+        (&requests.latency, &requests.sampled, &requests.profile),
+        args.slowest,
+        svg,
+    )
+    .map_err(|e| nothing(&args.file, &e))
+}
+
+/// Draws what a request costs more and less than in another recording; gives the line of trust of both.
+fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    if !args.filter.filter().is_open() {
+        return Err(Failure::wrong_use(
+            "--diff compares the loaded parts of whole recordings: no filter goes with it",
+        ));
+    }
+    let packs = args.packs.load()?;
+    let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
+    for remark in remarks(&before, &after) {
+        eprintln!("note: {}", remark.text);
+    }
+    flame::draw_difference(&before, &after, svg).map_err(|e| nothing(&args.file, &e))?;
+    Ok(after.profile.trust.with(&before.profile.trust).line())
+}
+
+fn nothing(file: &Path, error: &DrawError) -> Failure {
+    Failure::failed(format!("{}: {error}", file.display()))
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

@@ -5,10 +5,12 @@
 use super::Failure;
 use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::spans::{Pass, Spans};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
+use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -24,6 +26,7 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
     each(path, &reader, |record| to_join(&mut join, record))?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
@@ -36,6 +39,7 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut pass = Pass::new(&metas, packs, filter.clone(), show);
+    drop(metas);
     each(path, &reader, |record| to_pass(&mut pass, record))?;
     let spans = pass.finish(damage(&reader));
     there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
@@ -49,6 +53,7 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     there.check(filter)?;
     let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
     let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
         to_join(&mut join, record);
@@ -58,9 +63,84 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     Ok((profile, pass.finish(damage(&reader))))
 }
 
+/// Requests and where they spend their time.
+pub struct Requests {
+    /// The recording: names, phases and the line of trust.
+    pub profile: Profile,
+    /// What was sampled on which thread.
+    pub sampled: Sampled,
+    /// Requests that count.
+    pub latency: Latency,
+    /// The others, where only the slowest count.
+    pub rest: Latency,
+    /// The least length of those that count, if only the slowest do.
+    pub least: Option<Nanos>,
+}
+
+/// Reads the requests that pass a filter, twice: what was sampled has to be known before the ways of requests are, and
+/// how long the slowest are before they are told from the rest.
+pub fn requests(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    slowest: Option<f64>,
+) -> Result<Requests, Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut sampled = Sampled::new(&metas);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut again = Pass::new(&metas, &packs, filter.clone(), 0).telling_ways();
+    // Samples are looked up by thread and time: which of them count is said by the requests.
+    let mut join = Join::new(&metas, packs);
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        match record {
+            Record::Sample(sample) => {
+                if let Some(node) = join.sample(sample) {
+                    sampled.sample(sample, node);
+                }
+            }
+            Record::Switch(switch) => {
+                join.switch(switch);
+                sampled.switch(switch);
+            }
+            Record::Slots(..) => to_join(&mut join, record),
+        }
+    })?;
+    sampled.settle();
+    let profile = join.finish(damage(&reader));
+    let spans = pass.finish(None);
+    there.check_left(filter, spans.counts.complete > 0)?;
+    let least = slowest.and_then(|share| spans.slowest_from(share));
+    let (mut latency, mut rest) = (Latency::default(), Latency::default());
+    let mut take = |pass: &mut Pass| {
+        for way in pass.take_ways() {
+            let is_slow = least.is_none_or(|least| pass.length(&way) >= least);
+            let sums = if is_slow { &mut latency } else { &mut rest };
+            sums.add(&way, &sampled);
+        }
+    };
+    each(path, &reader, |record| {
+        to_pass(&mut again, record);
+        take(&mut again);
+    })?;
+    again.close_all();
+    take(&mut again);
+    Ok(Requests {
+        profile,
+        sampled,
+        latency,
+        rest,
+        least,
+    })
+}
+
 fn to_join(join: &mut Join, record: &Record) {
     match record {
-        Record::Sample(sample) => join.sample(sample),
+        Record::Sample(sample) => {
+            join.sample(sample);
+        }
         Record::Switch(switch) => join.switch(switch),
         Record::Slots(ring, block) => join.slots(*ring, block.first, &block.slots),
     }
@@ -101,7 +181,10 @@ fn damage(reader: &Reader) -> Option<String> {
 
 /// Opens a recording and gathers its records of low rate.
 fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
-    let reader = Reader::open(path).map_err(|e| unreadable(&e))?;
+    let mut progress = Progress::new(path, "opening");
+    let reader = Reader::open_watched(path, |done, all| progress.reached(done, all));
+    let reader = reader.map_err(|e| unreadable(&e))?;
+    drop(progress);
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
     let summary = reader.meta();
@@ -118,7 +201,7 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
 fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
-    let mut progress = Progress::new(path, total);
+    let (mut progress, mut done) = (Progress::new(path, "reading"), 0);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(BATCHES);
         scope.spawn(move || {
@@ -132,7 +215,8 @@ fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(
             for record in batch {
                 let record = record.map_err(|e| unreadable(&e))?;
                 take(&record);
-                progress.passed(weight(&record));
+                done += weight(&record);
+                progress.reached(done, total);
             }
         }
         Ok(())
@@ -178,9 +262,9 @@ fn unreadable(error: &ReadError) -> Failure {
 /// Silent on what is quick, and where no one looks.
 struct Progress<'a> {
     path: &'a Path,
-    total: u64,
-    done: u64,
-    next_look: u64,
+    doing: &'a str,
+    /// Calls until the next look at the clock, which takes longer than to count.
+    until_look: u32,
     started: Instant,
     shown: Option<Instant>,
     terminal: bool,
@@ -188,39 +272,40 @@ struct Progress<'a> {
 
 const SILENT: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_millis(200);
-/// Records between two looks at the clock.
-const LOOK: u64 = 1 << 14;
+/// Calls between two looks at the clock.
+const LOOK: u32 = 16;
 
 impl<'a> Progress<'a> {
-    fn new(path: &'a Path, total: u64) -> Progress<'a> {
+    fn new(path: &'a Path, doing: &'a str) -> Progress<'a> {
         Progress {
             path,
-            total: total.max(1),
-            done: 0,
-            next_look: LOOK,
+            doing,
+            until_look: LOOK,
             started: Instant::now(),
             shown: None,
             terminal: io::stderr().is_terminal(),
         }
     }
 
-    fn passed(&mut self, records: u64) {
-        self.done += records;
-        if self.done < self.next_look || !self.terminal {
+    /// So many of all are done.
+    fn reached(&mut self, done: u64, all: u64) {
+        self.until_look -= 1;
+        if self.until_look > 0 {
             return;
         }
-        self.next_look = self.done + LOOK;
+        self.until_look = LOOK;
         let due = match self.shown {
             None => self.started.elapsed() > SILENT,
             Some(last) => last.elapsed() > EVERY,
         };
-        if due {
+        if due && self.terminal {
             self.shown = Some(Instant::now());
-            let percent = self.done.saturating_mul(100) / self.total;
+            let percent = u128::from(done) * 100 / u128::from(all.max(1));
             // Talk that cannot be heard is no failure.
             let _ = write!(
                 io::stderr(),
-                "\rreading {}: {percent} %",
+                "\r{} {}: {percent} %",
+                self.doing,
                 self.path.display()
             );
         }

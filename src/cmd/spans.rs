@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(default_value = load::DEFAULT_FILE)]
     file: PathBuf,
     /// Only the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
     slowest: Option<f64>,
     /// Print so many of the slowest requests as timelines
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
@@ -29,16 +29,6 @@ pub struct Args {
     filter: FilterArgs,
     #[command(flatten)]
     packs: PackArgs,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim();
-    let share: f64 = number.parse().map_err(|_| "should be like 1%".to_owned())?;
-    if share > 0.0 && share <= 100.0 {
-        Ok(share / 100.0)
-    } else {
-        Err("must be more than 0% and at most 100%".to_owned())
-    }
 }
 
 /// Prints the stages.
@@ -57,15 +47,16 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         ));
     }
     let mut what = "requests".to_owned();
-    if let (Some(share), Some(total)) = (args.slowest, spans.stages.last()) {
+    if let Some(share) = args.slowest
+        && let Some(least) = spans.slowest_from(share)
+    {
         // A second pass keeps what is in memory independent of how many requests there are.
-        let least = total.value_at_quantile(1.0 - share);
-        filter.at_least = Some(Nanos::from_ns(total.lowest_equivalent(least)));
+        filter.at_least = Some(least);
         what = format!(
             "requests, the slowest {} % of {}: {} or more",
             share * 100.0,
-            total.len(),
-            duration(least)
+            spans.counts.complete,
+            duration(least.ns())
         );
         spans = load::spans(&args.file, &packs, &filter, show)?;
     }

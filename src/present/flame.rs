@@ -24,7 +24,7 @@ pub fn tree(profile: &Profile) -> Tree {
 
 /// Each function's phase. One that works for several, as a clock does, has that in which it was sampled most, or none
 /// if that was mostly in no phase of its own.
-fn colours(profile: &Profile) -> BTreeMap<String, String> {
+pub(super) fn colours(profile: &Profile) -> BTreeMap<String, String> {
     let mut weights: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut all: BTreeMap<&str, u64> = BTreeMap::new();
     for (&(_, _, node), weight) in &profile.weights {

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod explain;
 pub mod flame;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod spans;

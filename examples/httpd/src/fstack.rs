@@ -34,6 +34,8 @@ pub struct Plan {
     pub threads: u16,
     /// How long a frame may wait for others.
     pub tx_delay: Duration,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// Whether the side ring is polled.
     pub side_poll: bool,
     /// What makes it slower on purpose.
@@ -64,6 +66,7 @@ impl Server {
         if let Some(batch) = plan.planted.plant_batch {
             config.rx_burst = usize::from(batch);
         }
+        config.segmentation_offload = plan.tso;
         config.dispatch = match plan.device.spread {
             Spread::Hash => Dispatch::Device,
             // Frames of one flow come to any queue.

@@ -67,6 +67,8 @@ pub struct Plan {
     pub threads: u16,
     /// Length of the replies' body.
     pub body: usize,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// What only this stack has.
     pub own: IxOptions,
 }
@@ -101,6 +103,7 @@ impl Server {
             config.core = core;
             config.handle_scan = plan.own.ix_handle_scan;
             config.side_poll = side_poll;
+            config.segmentation_offload = plan.tso;
             config.policy.send_buffer = plan.own.ix_send_window as usize;
             config.seed = server::secret();
             let mut stack = Stack::new(config, device, tokens.clone());

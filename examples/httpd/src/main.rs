@@ -95,6 +95,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
                 planted: options.planted,
+                tso: options.tso,
             };
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
@@ -108,6 +109,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 body: options.body,
                 threads: options.threads,
                 options: options.mtcp.clone(),
+                tso: options.tso,
             };
             let server = mtcp::Server::bind(&plan)?;
             ready("mtcp", plan.listen);
@@ -121,6 +123,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 threads: options.threads,
                 body: options.body,
                 own: options.ix,
+                tso: options.tso,
             };
             let server = ix::Server::bind(&plan)?;
             ready("ix", plan.listen);

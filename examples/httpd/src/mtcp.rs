@@ -57,6 +57,8 @@ pub struct Plan {
     pub body: usize,
     /// Cores.
     pub threads: u16,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// The rest.
     pub options: MtcpOptions,
 }
@@ -94,6 +96,7 @@ impl Server {
             };
             config.sleep = Duration::from_micros(options.mtcp_sleep_us.into());
             config.spin = options.mtcp_spin;
+            config.segmentation_offload = plan.tso;
             config.seed = server::secret();
             let (mut stack, context) = stack_mtcp::create(config, device, core as u8);
             stack.listen(plan.listen.port())?;

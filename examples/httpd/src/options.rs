@@ -27,6 +27,10 @@ pub struct Options {
     /// (docs/reference/devices.md); by default a TAP of its own.
     #[arg(long, value_name = "KIND:NAME[,OPTION=VALUE]...")]
     pub dev: Option<DeviceSpec>,
+    /// mtcp, fstack, ix, tas: leave the cutting of long segments to a device that does it (`--dev ...,offload=tx`); none of the
+    /// published stacks does by default.
+    #[arg(long)]
+    pub tso: bool,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
     #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub tx_drain_us: u64,

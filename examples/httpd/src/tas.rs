@@ -16,7 +16,9 @@ use clap::Args;
 use job::Worker;
 use signal_hook::iterator::Signals;
 use stack_netio::{DeviceSpec, OpenError};
-use stack_tas::{Address, AttachError, Context, ContextConfig, Gone, Listening, RateControl};
+use stack_tas::{
+    Address, AttachError, Context, ContextConfig, Gone, Listening, RateControl, ServiceError,
+};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -127,6 +129,9 @@ pub enum Error {
     /// The kernel refused a thread.
     #[error(transparent)]
     Loop(#[from] LoopError),
+    /// The service did not go on.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The kernel refused a process.
     #[error("cannot start {what}: {source}")]
     Start {
@@ -152,6 +157,7 @@ pub struct Plan {
     buffer: Option<u32>,
     spin: Duration,
     slow_path_spins: bool,
+    tso: bool,
     serve: bool,
 }
 
@@ -188,6 +194,7 @@ impl Plan {
             buffer: own.tas_buffer,
             spin,
             slow_path_spins: spin >= SPIN,
+            tso: options.tso,
             serve: own.tas_serve,
         })
     }

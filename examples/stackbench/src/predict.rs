@@ -183,11 +183,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     println!("|---|---|---|---|---|---|---|---|");
     let mut failed = Vec::new();
     for trial in TRIALS.iter().filter(|t| t.name.contains(&args.only)) {
-        let load = Load {
-            connections: trial.connections,
-            time: Duration::from_secs(args.seconds),
-            rate: None,
-        };
+        let load = Load::closed(trial.connections, Duration::from_secs(args.seconds));
         match row(&lab, &programs, trial, load, &args.out, &stop) {
             Ok(row) => println!("{row}"),
             Err(failure) => {

@@ -7,6 +7,8 @@
 pub mod flow;
 mod label;
 pub mod order;
+pub mod turns;
+pub mod way;
 
 use super::filter::Filter;
 use super::packs::Packs;
@@ -18,6 +20,8 @@ use hdrhistogram::Histogram;
 use label::LabelHash;
 use order::{Order, Stamped};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use turns::Turns;
+use way::Way;
 
 /// A ring that is silent is waited for so long.
 pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
@@ -97,12 +101,39 @@ pub const STAGES: &[Stage] = &[
     Stage {
         name: "wait_drain",
         kind: Kind::Wait,
-        what: "the last segment to the burst that gave it to the device",
+        what: "the last segment to the beginning of the burst that gives it to the device",
+    },
+    Stage {
+        name: "transmit",
+        kind: Kind::Work,
+        what: "the burst that gives it to the device: the driver, a system call where there is one",
     },
     Stage {
         name: "total",
         kind: Kind::Work,
         what: "all of the above",
+    },
+];
+
+/// Stages other than the whole way.
+pub const PARTS: usize = STAGES.len() - 1;
+
+/// Whom a request was behind while it waited: these are parts of stages.
+pub const BEHIND: &[Stage] = &[
+    Stage {
+        name: "burst",
+        kind: Kind::Wait,
+        what: "frames of the same burst were handled before it, the receive call included (part of tcp_in)",
+    },
+    Stage {
+        name: "flow",
+        kind: Kind::Wait,
+        what: "the application handled earlier requests of its flow: pipelining (part of wait_app)",
+    },
+    Stage {
+        name: "thread",
+        kind: Kind::Wait,
+        what: "the application's thread handled requests of other flows: its batch (part of wait_app)",
     },
 ];
 
@@ -137,7 +168,9 @@ pub struct Timeline {
     /// When it began, from the recording's start.
     pub began: Nanos,
     /// Length of each of [`STAGES`] but the last; `None` where nothing tells.
-    pub stages: [Option<u64>; STAGES.len() - 1],
+    pub stages: [Option<u64>; PARTS],
+    /// For each of [`BEHIND`], how long it was.
+    pub behind: [u64; BEHIND.len()],
     /// Its whole length.
     pub total: u64,
     /// Thread that received, thread that handled, thread that sent.
@@ -153,6 +186,8 @@ pub struct Spans {
     pub counts: Counts,
     /// For each of [`STAGES`], lengths in ns of those requests of which it is known.
     pub stages: Vec<Histogram<u64>>,
+    /// For each of [`BEHIND`], the same of requests that waited so.
+    pub behind: Vec<Histogram<u64>>,
     /// Frames in non-empty receive bursts, and in transmit bursts.
     pub bursts: [Histogram<u64>; 2],
     /// The slowest requests, slowest first.
@@ -195,6 +230,15 @@ pub struct EventTrust {
     pub filtered: Option<String>,
 }
 
+impl Spans {
+    /// From which length on a request is among the slowest `share` of all; `None` without requests.
+    pub fn slowest_from(&self, share: f64) -> Option<Nanos> {
+        let total = self.stages.last().filter(|total| !total.is_empty())?;
+        let least = total.value_at_quantile(1.0 - share);
+        Some(Nanos::from_ns(total.lowest_equivalent(least)))
+    }
+}
+
 struct RingState {
     name: String,
     /// Whether its thread passes the filter.
@@ -207,7 +251,11 @@ struct RingState {
     /// First frame, frames and stamp of receive bursts.
     received: VecDeque<(u32, u32, u64)>,
     /// Frames that left TCP and wait for their burst.
-    sent: VecDeque<(u32, u32, (u64, u64))>,
+    sent: VecDeque<Sent>,
+    /// When data was made ready for the application last.
+    delivered: u64,
+    /// What the application did on this thread.
+    turns: Turns,
     wake: Option<u64>,
     /// Process of its thread.
     pid: Pid,
@@ -224,6 +272,15 @@ struct RingState {
     missing: u64,
     /// When events were lost, from the last one before to the first one after; the newest losses.
     losses: VecDeque<(u64, u64)>,
+}
+
+/// A frame that left TCP.
+struct Sent {
+    frame: u32,
+    flow: u32,
+    tsc: u64,
+    /// First and last request that it is of.
+    requests: Option<(u64, u64)>,
 }
 
 impl RingState {
@@ -258,6 +315,9 @@ pub struct Pass {
     /// Ends of slices.
     edges: Vec<Nanos>,
     spans: Spans,
+    /// Whether somebody takes the ways.
+    tell_ways: bool,
+    ways: Vec<Way>,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -323,9 +383,12 @@ impl Pass {
             now: 0,
             last_loss: 0,
             edges: Vec::new(),
+            tell_ways: false,
+            ways: Vec::new(),
             spans: Spans {
                 counts: Counts::default(),
                 stages: STAGES.iter().map(|_| histogram()).collect(),
+                behind: BEHIND.iter().map(|_| histogram()).collect(),
                 bursts: [histogram(), histogram()],
                 slowest: Vec::new(),
                 slices: Vec::new(),
@@ -373,6 +436,8 @@ impl Pass {
                 own: ring.points.iter().filter_map(meaning).collect(),
                 received: VecDeque::new(),
                 sent: VecDeque::new(),
+                delivered: 0,
+                turns: Turns::default(),
                 wake: None,
                 pid: ring.pid,
                 drains: false,
@@ -407,6 +472,17 @@ impl Pass {
             });
         }
         self.settle(false);
+    }
+
+    /// The same, for somebody who takes the [`Way`] of each request too.
+    pub fn telling_ways(mut self) -> Pass {
+        self.tell_ways = true;
+        self
+    }
+
+    /// The ways of requests that were told since this was asked last. Lengths are in counter ticks.
+    pub fn take_ways(&mut self) -> Vec<Way> {
+        std::mem::take(&mut self.ways)
     }
 
     /// A sample of the file: it tells where its thread runs.
@@ -494,7 +570,7 @@ impl Pass {
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
                 }
-                self.burst_taken(e.ring, first, accepted, e.tsc);
+                self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
             points::HANDOFF => {
@@ -517,13 +593,24 @@ impl Pass {
                     flow.was_handed_over(since.max(rx.unwrap_or(0)));
                 }
             }
-            points::DELIVER if e.args[0] > 0 => self.flow(e.flow).deliver(e.tsc, e.ring, &mut out),
-            points::APP_START => {
-                let wake = ring.wake;
-                self.flow(e.flow)
-                    .app_start(e.flow, e.tsc, wake, e.ring, &mut out);
+            points::DELIVER if e.args[0] > 0 => {
+                let before = std::mem::replace(&mut ring.delivered, e.tsc);
+                self.flow(e.flow).deliver(e.tsc, before, e.ring, &mut out);
             }
-            points::APP_END => self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out),
+            points::APP_START => {
+                let (wake, mut turns) = (ring.wake, std::mem::take(&mut ring.turns));
+                let thread = (e.ring, &turns);
+                self.flow(e.flow)
+                    .app_start(e.flow, e.tsc, wake, thread, &mut out);
+                turns.began(e.tsc);
+                if let Some(ring) = self.rings.get_mut(&e.ring) {
+                    ring.turns = turns;
+                }
+            }
+            points::APP_END => {
+                ring.turns.ended(e.tsc);
+                self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out);
+            }
             points::TCP_OUT => self.segment_out(&e, counts),
             _ => {}
         }
@@ -588,14 +675,12 @@ impl Pass {
 
     fn segment_out(&mut self, e: &Stamped, counts: bool) {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
+        let device = self.device_number(e.ring).unwrap_or(e.ring);
+        let mut requests = None;
         match kind {
             0 if len > 0 => {
-                let ring = self.device_number(e.ring).unwrap_or(e.ring);
-                let drains = self.rings.get(&ring).is_some_and(|r| r.drains);
-                let requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
-                if let (Some(requests), Some(ring)) = (requests, self.rings.get_mut(&ring)) {
-                    push(&mut ring.sent, (e.args[0], e.flow, requests), MOST_FRAMES);
-                }
+                let drains = self.rings.get(&device).is_some_and(|r| r.drains);
+                requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
                 self.spans.counts.acks += u64::from(counts);
@@ -603,23 +688,39 @@ impl Pass {
             }
             _ => {}
         }
+        if let Some(ring) = self.rings.get_mut(&device) {
+            let sent = Sent {
+                frame: e.args[0],
+                flow: e.flow,
+                tsc: e.tsc,
+                requests,
+            };
+            push(&mut ring.sent, sent, MOST_FRAMES);
+        }
     }
 
-    /// Frames from `first` on were given to the device.
-    fn burst_taken(&mut self, ring: u32, first: u32, accepted: u32, tsc: u64) {
+    /// `accepted` frames from `first` on were given to the device; when the burst began the oldest was `age` ticks old.
+    fn burst_taken(&mut self, ring: u32, (first, accepted): (u32, u32), age: u32, tsc: u64) {
         let Some(ring) = self.rings.get_mut(&ring) else {
             return;
         };
-        while let Some(&(frame, flow, requests)) = ring.sent.front() {
-            let distance = frame.wrapping_sub(first);
+        let mut began = None;
+        while let Some(sent) = ring.sent.front() {
+            let distance = sent.frame.wrapping_sub(first);
             // Frames before the burst can no longer be in one.
             let before = distance > u32::MAX / 2;
             if !before && distance >= accepted {
                 break;
             }
+            if distance == 0 && age > 0 {
+                began = Some((sent.tsc + u64::from(age)).min(tsc));
+            }
+            let (flow, requests) = (sent.flow, sent.requests);
             ring.sent.pop_front();
-            if !before && let Some(state) = self.flows.get_mut(&flow) {
-                state.taken(requests, tsc);
+            if let (false, Some(requests)) = (before, requests)
+                && let Some(state) = self.flows.get_mut(&flow)
+            {
+                state.taken(requests, began, tsc);
             }
         }
     }
@@ -711,15 +812,13 @@ impl Pass {
             Some(request.app_start),
             Some(app_end),
             request.last_out,
-            request.tx,
+            request.burst.or(request.tx),
+            request.burst.and(request.tx),
         ];
-        let mut at = start;
-        let stages = ends.map(|end| {
-            let end = end?.max(at);
-            let length = end - std::mem::replace(&mut at, end);
-            Some(self.ns(length))
-        });
-        let total = self.ns(at - start);
+        let behind = [request.arrival.behind, request.behind.0, request.behind.1];
+        let way = Way::new(request.flow, start, ends, rings, behind);
+        let stages = way.lengths().map(|length| Some(self.ns(length?)));
+        let total = self.ns(way.total());
         if self.filter.at_least.is_some_and(|least| total < least.ns()) {
             return;
         }
@@ -742,7 +841,16 @@ impl Pass {
                 slice.counts[at] += f64::from(u8::from(length.is_some()));
             }
         }
-        self.keep(request, began, stages, total);
+        let behind = way.behind.map(|ticks| self.ns(ticks));
+        for (histogram, length) in self.spans.behind.iter_mut().zip(behind) {
+            if length > 0 {
+                record(histogram, length);
+            }
+        }
+        self.keep(request, began, (stages, behind), total);
+        if self.tell_ways {
+            self.ways.push(way);
+        }
     }
 
     /// Keeps a request if it is among the slowest.
@@ -750,7 +858,7 @@ impl Pass {
         &mut self,
         request: &Request,
         began: Nanos,
-        stages: [Option<u64>; STAGES.len() - 1],
+        (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
         total: u64,
     ) {
         let full = self.spans.slowest.len() >= self.show;
@@ -770,6 +878,7 @@ impl Pass {
             flow: request.flow,
             began,
             stages,
+            behind,
             total,
             threads: rings.map(name),
             segments: (request.segments, request.acks),
@@ -779,8 +888,13 @@ impl Pass {
         self.spans.slowest.truncate(self.show);
     }
 
-    /// Ends the pass. `damage` says what is wrong with the file, if anything.
-    pub fn finish(mut self, damage: Option<String>) -> Spans {
+    /// The length of a request's way.
+    pub fn length(&self, way: &Way) -> Nanos {
+        Nanos::from_ns(self.ns(way.total()))
+    }
+
+    /// All has been read: requests that are whole are over.
+    pub fn close_all(&mut self) {
         let rings: Vec<u32> = self.rings.keys().copied().collect();
         for number in rings {
             let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
@@ -794,6 +908,11 @@ impl Pass {
         let mut flows: Vec<u32> = self.flows.keys().copied().collect();
         flows.sort_unstable();
         flows.into_iter().for_each(|flow| self.close(flow));
+    }
+
+    /// Ends the pass. `damage` says what is wrong with the file, if anything.
+    pub fn finish(mut self, damage: Option<String>) -> Spans {
+        self.close_all();
         self.spans.counts.late = self.order.late();
         let trust = &mut self.spans.trust;
         trust.damage = damage;
@@ -882,9 +1001,55 @@ mod tests {
         assert_eq!(spans.counts.complete, 1);
         assert_eq!(
             spans.slowest[0].stages,
-            [None, None, None, Some(10), Some(20), Some(70), None, None]
+            [
+                None,
+                None,
+                None,
+                Some(10),
+                Some(20),
+                Some(70),
+                None,
+                None,
+                None
+            ]
         );
         assert_eq!(spans.slowest[0].total, 100);
+    }
+
+    /// Two requests pipelined on one flow, and one of another flow in the same burst: each is behind those before it, in the
+    /// burst, of its flow, and of its thread. The burst that takes the replies begins when its oldest frame is as old as
+    /// the burst says.
+    #[test]
+    fn behind_others() {
+        let mut pass = Pass { show: 9, ..pass() }.telling_ways();
+        let segment = |tsc, flow, frame| {
+            let head = HEAD(tsc, points::TCP_IN, flow, frame);
+            [head, Slot::cont(64, 0, 0)]
+        };
+        let mut slots = vec![HEAD(1000, points::RX_BURST, 2, 0)];
+        slots.extend(segment(1000, 5, 0));
+        slots.push(HEAD(1010, points::DELIVER, 5, 64));
+        slots.extend(segment(1000, 6, 1));
+        slots.push(HEAD(1025, points::DELIVER, 6, 64));
+        for (tsc, flow, frame) in [(1030, 5, 0), (1050, 5, 1), (1090, 6, 2)] {
+            slots.push(HEAD(tsc, points::APP_START, flow, 1));
+            slots.push(HEAD(tsc + 15, points::APP_END, flow, 10));
+            slots.push(HEAD(tsc + 16, points::TCP_OUT, flow, frame));
+            slots.push(Slot::cont(10, 0, 0));
+        }
+        slots.push(HEAD(1200, points::TX_BURST, 3 << 12 | 3, 0));
+        slots.push(Slot::cont(100, 3, 0));
+        pass.slots(0, 0, &slots);
+        pass.close_all();
+        let mut ways = pass.take_ways();
+        ways.sort_by_key(|w| (w.flow, w.ends));
+        let behind: Vec<_> = ways.iter().map(|w| (w.flow, w.behind)).collect();
+        assert_eq!(
+            behind,
+            [(5, [0, 0, 0]), (5, [0, 15, 0]), (6, [10, 0, 30])],
+            "{ways:#?}"
+        );
+        assert!(ways.iter().all(|w| w.ends[7..] == [Some(1146), Some(1200)]));
     }
 
     /// Requests in whose time events were lost are counted and left out, whether the writer lost them or the file (there,
@@ -950,7 +1115,7 @@ mod tests {
         assert_eq!(spans.counts.complete, 1);
         assert_eq!(
             spans.slowest[0].stages.map(Option::unwrap_or_default),
-            [80, 130, 90, 0, 10, 190, 100, 300]
+            [80, 130, 90, 0, 10, 190, 100, 300, 0]
         );
         assert_eq!(spans.slowest[0].total, 900);
     }

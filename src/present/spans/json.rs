@@ -1,6 +1,6 @@
 //! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`.
 
-use crate::analyse::spans::{Kind, STAGES, Spans, Timeline};
+use crate::analyse::spans::{BEHIND, Kind, STAGES, Spans, Timeline};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ struct Document<'a> {
     ack_segments: u64,
     threshold_ns: Option<u64>,
     stages: Vec<Stage>,
+    behind: Vec<Stage>,
     bursts: Vec<Burst>,
     slowest: Vec<Request<'a>>,
     trust: Trust<'a>,
@@ -55,6 +56,7 @@ struct Request<'a> {
     began_ns: u64,
     total_ns: u64,
     stages: Vec<(&'static str, u64)>,
+    behind: Vec<(&'static str, u64)>,
     threads: &'a [String],
     data_segments: u32,
     ack_segments: u32,
@@ -90,6 +92,11 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
         stages: STAGES
             .iter()
             .zip(&spans.stages)
+            .map(|(s, h)| stage(s, h))
+            .collect(),
+        behind: BEHIND
+            .iter()
+            .zip(&spans.behind)
             .map(|(s, h)| stage(s, h))
             .collect(),
         bursts: ["receive", "transmit"]
@@ -150,6 +157,12 @@ fn request(timeline: &Timeline) -> Request<'_> {
         began_ns: timeline.began.ns(),
         total_ns: timeline.total,
         stages: stages.filter_map(|(s, l)| Some((s.name, l?))).collect(),
+        behind: BEHIND
+            .iter()
+            .zip(timeline.behind)
+            .filter(|(_, ns)| *ns > 0)
+            .map(|(b, ns)| (b.name, ns))
+            .collect(),
         threads: &timeline.threads,
         data_segments: timeline.segments.0,
         ack_segments: timeline.segments.1,

@@ -37,6 +37,7 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     config.rate = plan.rate;
     config.spin = plan.spin;
     config.no_ints = plan.no_ints;
+    config.segmentation_offload = plan.tso;
     config.slow_path_spins = plan.slow_path_spins;
     config.ends_with_applications = true;
     config.seed = secret();
@@ -49,7 +50,7 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     };
     let waiter = thread::Builder::new().name("httpd-signals".into());
     waiter.spawn(wait).map_err(failed)?;
-    let outcome = service.run().map_err(failed);
+    let outcome = service.run();
     end.close();
-    outcome
+    Ok(outcome?)
 }

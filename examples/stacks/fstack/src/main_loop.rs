@@ -102,7 +102,8 @@ impl<D: Device> Stack<D> {
         let clock = quanta::Clock::new();
         Stack {
             engine: Engine::new(engine),
-            port: Port::new(device, 0, config.tx_burst, WhenFull::Later).cutting(true),
+            port: Port::new(device, 0, config.tx_burst, WhenFull::Later)
+                .cutting(config.segmentation_offload),
             start: clock.raw(),
             clock,
             rings,

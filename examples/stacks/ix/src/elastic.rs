@@ -71,7 +71,8 @@ impl<D: Device> Stack<D> {
             engine: Engine::new(engine),
             burst: None,
             frame: Vec::new(),
-            port: Port::new(device, config.core, config.tx_buffer, WhenFull::Later),
+            port: Port::new(device, config.core, config.tx_buffer, WhenFull::Later)
+                .cutting(config.segmentation_offload),
             start: clock.raw(),
             clock,
             pcbs: Pcbs::default(),

@@ -84,7 +84,8 @@ pub fn create<D: Device>(config: MtcpConfig, device: D, core: u8) -> (Stack<D>, 
     let clock = quanta::Clock::new();
     let stack = Stack {
         engine: Engine::new(engine),
-        port: Port::new(device, core, config.tx_ring, WhenFull::Again),
+        port: Port::new(device, core, config.tx_ring, WhenFull::Again)
+            .cutting(config.segmentation_offload),
         shared: shared.clone(),
         take,
         accepts,

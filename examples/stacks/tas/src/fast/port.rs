@@ -4,14 +4,15 @@
 
 use crate::config::TX_BATCH;
 use crate::flow::{Flow, Limit, Outgoing};
-use crate::frame::Outline;
+use crate::frame::{Outline, SUMMED};
 use crate::shared::{Counts, Shared};
 use bypassprof_probe::{self as probe, points};
 use stack_netio::Device;
 use stack_port::{Received, Trigger, WhenFull};
 use stack_tcp::seq::Seq;
 use stack_tcp::wire::tcp::flags;
-use stack_tcp::{FrameSink, TxFrame, TxHints};
+use stack_tcp::wire::{ETHERNET, ipv4, tcp};
+use stack_tcp::{Cut, FrameSink, TxFrame, TxHints};
 use std::sync::Arc;
 
 /// What a segment is: the codes of `tcp_out`.
@@ -29,16 +30,42 @@ pub struct Port<D> {
     pub queue: stack_port::Port<D>,
     shared: Arc<Shared>,
     id: u16,
+    /// The device sums what is sent.
+    sums: bool,
 }
 
+/// Most bytes in front of a payload: TCP's options are 40 at most.
+const LONGEST_HEADERS: usize = ETHERNET + ipv4::HEADER + tcp::HEADER + 40;
+
+/// What a paced flow may send at once where the device cuts, as a part of what it may send in a second: 1 ms' worth, as
+/// Linux sizes its bursts.
+const PACED_PARTS: u64 = 1000;
+
 impl<D: Device> Port<D> {
-    /// Queue number `index`.
-    pub fn new(index: u8, device: D, shared: Arc<Shared>) -> Port<D> {
+    /// Queue number `index`; `cutting`: a device that can cuts long segments.
+    pub fn new(index: u8, device: D, shared: Arc<Shared>, cutting: bool) -> Port<D> {
+        let sums = device.offloads().checksum;
+        let queue = stack_port::Port::new(device, index, TX_BATCH, WhenFull::Later);
         Port {
-            queue: stack_port::Port::new(device, index, TX_BATCH, WhenFull::Later),
+            queue: queue.cutting(cutting),
             shared,
             id: 0,
+            sums,
         }
+    }
+
+    /// Most bytes that a flow sends at once: a segment, or as many whole ones as the device cuts.
+    pub fn most(&self, flow: &Flow) -> u32 {
+        let frame = self
+            .queue
+            .largest_cut()
+            .min(ETHERNET + usize::from(u16::MAX));
+        let room = frame.saturating_sub(LONGEST_HEADERS) as u32;
+        let most = match flow.tx_rate {
+            0 => room,
+            rate => room.min((rate / PACED_PARTS).min(u64::from(u32::MAX)) as u32),
+        };
+        (most - most % flow.mss).max(flow.mss)
     }
 
     fn counts(&self) -> &Counts {
@@ -139,10 +166,20 @@ impl<D: Device> Port<D> {
             payload,
         };
         let (ends, id) = ((self.shared.mac, self.shared.ip), self.id);
-        let TxFrame { bytes, number } = self.queue.frame(outline.len(), TxHints::default())?;
-        fill(flow, &mut bytes[outline.headers()..]);
-        outline.write(bytes, ends, id);
-        self.id = id.wrapping_add(1);
+        let (mss, headers) = (flow.mss as usize, outline.headers());
+        let cut = (payload > mss).then_some(Cut {
+            header: headers as u16,
+            payload: mss as u16,
+        });
+        let offload = self.sums || cut.is_some();
+        let hints = TxHints {
+            checksum: offload.then_some(SUMMED),
+            cut,
+        };
+        let TxFrame { bytes, number } = self.queue.frame(outline.len(), hints)?;
+        fill(flow, &mut bytes[headers..]);
+        outline.write(bytes, ends, id, offload);
+        self.id = id.wrapping_add(payload.div_ceil(mss).max(1) as u16);
         Counts::add(&self.counts().segments_out);
         Some(number)
     }
