@@ -221,6 +221,7 @@ pub const RULES: &[Rule] = &[
         advice: "spread flows so that the queue they arrive on is their thread's (RSS key and table)",
         of: Of::Latency,
         takes: &[
+            ("wait_handoff", Rest),
             ("receive", Rest),
             ("wait_handoff", Rest),
             ("tcp_in", Rest),
