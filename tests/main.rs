@@ -1,10 +1,17 @@
 //! The integration tests: one binary, a module per question.
 
+mod compare;
 mod counters;
+mod filters;
 mod foreign;
+mod golden;
+mod heldout;
+mod latency;
 mod ledger;
 mod names;
 mod paper;
+mod pipeline;
+mod planted;
 mod pollmix;
 mod python;
 mod record;
@@ -14,3 +21,5 @@ mod rings;
 mod stages;
 mod support;
 mod tidy;
+#[path = "../benches/traffic.rs"]
+mod traffic;

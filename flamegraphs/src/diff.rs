@@ -1,11 +1,16 @@
 //! Two trees side by side: what each stack weighed before and after.
 //!
-//! In: two trees; out: every stack of either with both weights, the first scaled to the second's total so that a longer
-//! run does not look slower. It refuses to say whether a difference means anything.
+//! In: two trees; out: every stack of either with both weights: as they are where they have one unit, or the first scaled
+//! to the second's total so that a longer run does not look slower. It refuses to say whether a difference means
+//! anything.
 
 use crate::fold::{Tree, push_stack};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// What marks a frame that grew, and one that shrank.
+pub(crate) const MORE: &str = "+ ";
+pub(crate) const LESS: &str = "- ";
 
 /// Every stack of two trees with both weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +34,32 @@ impl Diff {
         });
         after.each(&mut |stack, weight| stacks.entry(owned(stack)).or_default().1 = weight);
         Diff { stacks }
+    }
+
+    /// The difference between trees whose weights have the same unit: nothing is scaled.
+    pub fn unscaled(before: &Tree, after: &Tree) -> Diff {
+        let mut diff = Diff::default();
+        let owned = |stack: &[&str]| stack.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        before.each(&mut |stack, weight| diff.stacks.entry(owned(stack)).or_default().0 = weight);
+        after.each(&mut |stack, weight| diff.stacks.entry(owned(stack)).or_default().1 = weight);
+        diff
+    }
+
+    /// Both trees as one, below three roots: what both have, what the second has more of and what it has less of. The
+    /// first two are the second tree, the first and the last are the first: nothing of either is hidden. Frames below the
+    /// last two are marked with `+` and `-`.
+    pub fn parts(&self, roots: [&str; 3]) -> Tree {
+        let mut tree = Tree::new();
+        for (stack, &(before, after)) in &self.stacks {
+            let (more, less) = (after.saturating_sub(before), before.saturating_sub(after));
+            let parts = [("", before.min(after)), (MORE, more), (LESS, less)];
+            for (root, (mark, weight)) in roots.into_iter().zip(parts) {
+                let marked = stack.iter().map(|frame| format!("{mark}{frame}"));
+                let whole: Vec<String> = std::iter::once(root.to_owned()).chain(marked).collect();
+                tree.add(whole.iter().map(String::as_str), weight);
+            }
+        }
+        tree
     }
 
     /// Folded text with two weights a line, before and after.
@@ -60,5 +91,17 @@ mod tests {
         let diff = Diff::new(&before, &after);
         assert_eq!(diff.to_folded(), "main;a 20 30\nmain;b 20 0\nmain;c 0 10\n");
         assert_eq!(diff.stacks().count(), 3);
+    }
+
+    /// What both have, what is more, what is less: each stack once on each side, nothing scaled.
+    #[test]
+    fn three_parts() {
+        let before = Tree::from_folded("main;a 10\nmain;b 10").unwrap();
+        let after = Tree::from_folded("main;a 30\nmain;c 10").unwrap();
+        let parts = Diff::unscaled(&before, &after).parts(["both", "more", "less"]);
+        assert_eq!(
+            parts.to_folded(),
+            "both;main;a 10\nless;- main;- b 10\nmore;+ main;+ a 20\nmore;+ main;+ c 10\n"
+        );
     }
 }

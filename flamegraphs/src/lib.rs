@@ -23,4 +23,4 @@ mod svg;
 pub use diff::Diff;
 pub use fold::{FoldError, Node, Tree};
 pub use palette::{Rgb, UNKNOWN_COLOUR, colour_of};
-pub use svg::{DrawError, Picture, draw, draw_diff};
+pub use svg::{DrawError, Picture, draw, draw_diff, draw_parts};

@@ -3,7 +3,7 @@
 //! In: a tree or a difference and a [`Picture`]; out: one self-contained SVG. It refuses to leave anything to chance:
 //! colours come from the picture alone, frames are in the order of their names.
 
-use crate::diff::Diff;
+use crate::diff::{Diff, LESS, MORE};
 use crate::fold::{Tree, push_name};
 use crate::palette::{Rgb, UNKNOWN_COLOUR, colour_of};
 use inferno::flamegraph::color::{BackgroundColor, PaletteMap};
@@ -86,6 +86,59 @@ pub fn draw_diff(diff: &Diff, picture: &Picture, out: impl Write) -> Result<(), 
         return Err(DrawError::Empty);
     }
     finish(options(picture), &diff.to_folded(), &[], out)
+}
+
+/// Draws both trees of a difference at once, below three roots of these names: what both have (grey), what the second has
+/// more of (red) and what it has less of (blue), each as wide as it is; the deeper a colour, the more of the difference
+/// is in functions of that name themselves.
+pub fn draw_parts(
+    diff: &Diff,
+    roots: [&str; 3],
+    picture: &Picture,
+    out: impl Write,
+) -> Result<(), DrawError> {
+    let tree = diff.parts(roots);
+    if tree.total() == 0 {
+        return Err(DrawError::Empty);
+    }
+    let mut own: BTreeMap<&str, u64> = BTreeMap::new();
+    tree.each(&mut |stack, weight| {
+        for name in stack {
+            own.entry(*name).or_default();
+        }
+        if let Some(leaf) = stack.last() {
+            *own.entry(*leaf).or_default() += weight;
+        }
+    });
+    let most = |mark: &str| {
+        let marked = own.iter().filter(|(name, _)| name.starts_with(mark));
+        marked.map(|(_, weight)| *weight).max().unwrap_or(0).max(1) as f64
+    };
+    let (more, less) = (most(MORE), most(LESS));
+    let mut colours = PaletteMap::default();
+    for (name, weight) in &own {
+        let depth = |most: f64| (*weight as f64 / most).sqrt();
+        let colour = match name {
+            n if n.starts_with(MORE) => shade((255, 214, 208), (222, 66, 50), depth(more)),
+            n if n.starts_with(LESS) => shade((210, 224, 250), (76, 122, 214), depth(less)),
+            n if *n == roots[1] => (240, 140, 128),
+            n if *n == roots[2] => (140, 172, 236),
+            _ => UNKNOWN_COLOUR,
+        };
+        let mut key = String::new();
+        push_name(&mut key, name);
+        colours.insert(key, rgb::RGB8::from(<[u8; 3]>::from(colour)));
+    }
+    colours.insert("", rgb::RGB8::from(<[u8; 3]>::from(UNKNOWN_COLOUR)));
+    let mut options = options(picture);
+    options.palette_map = Some(&mut colours);
+    finish(options, &tree.to_folded(), &[], out)
+}
+
+/// Between two colours: 0 is the first, 1 the second.
+fn shade(from: Rgb, to: Rgb, depth: f64) -> Rgb {
+    let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * depth).round() as u8;
+    (mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
 fn options<'a>(picture: &Picture) -> Options<'a> {

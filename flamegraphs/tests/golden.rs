@@ -1,6 +1,6 @@
 //! Pictures are compared byte for byte with the files in `tests/data`; `BLESS=1 cargo test -p flamegraphs` rewrites them.
 
-use flamegraphs::{Diff, Picture, Tree, draw, draw_diff};
+use flamegraphs::{Diff, Picture, Tree, draw, draw_diff, draw_parts};
 use std::path::Path;
 
 fn compare(name: &str, text: &[u8]) {
@@ -59,4 +59,18 @@ fn difference() {
     let diff = Diff::new(&before, &after.unwrap());
     draw_diff(&diff, &Picture::default(), &mut svg).unwrap();
     compare("difference.svg", &svg);
+}
+
+/// Both trees of a difference in one picture: what grew and what shrank have roots of their own.
+#[test]
+fn both_halves() {
+    let before = Tree::from_folded(STACKS).unwrap();
+    let after = Tree::from_folded(
+        "useful;main;serve;tcp_input 90\nuseful;main;serve;copy 60\nempty polling;main;rx_burst 800",
+    );
+    let mut svg = Vec::new();
+    let diff = Diff::unscaled(&before, &after.unwrap());
+    let names = ["in both", "more", "less"];
+    draw_parts(&diff, names, &Picture::default(), &mut svg).unwrap();
+    compare("both_halves.svg", &svg);
 }

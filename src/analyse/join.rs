@@ -2,14 +2,18 @@
 //!
 //! In: first all records of low rate, then samples, switches and slots as they lie in the file, each written at most
 //! [`WINDOW`] after it happened; out: a [`Profile`]. Nothing but [`super::timeline`]'s queues waits, so memory is bounded
-//! by what happens within the window.
+//! by what happens within the window, and by [`MOST_WAITING`]: where more happens the window is shorter, and what comes
+//! too late for it is counted.
 
 use super::classify;
+use super::counted::Counted;
+use super::filter::Filter;
+use super::latency::Stretches;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, ThreadRow, Weight, Work};
+use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
-use super::timeline::Timeline;
+use super::timeline::{Cpu, Shares, Timeline};
 use super::trust::Trust;
 use crate::resolve::Names;
 use crate::trace::record::{
@@ -21,6 +25,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// How long after it happened a record may be written and still be put in its place.
 pub const WINDOW: Nanos = Nanos::from_ns(5_000_000_000);
+/// Changes of polling loops that wait at most, all threads together: 64 MiB.
+pub const MOST_WAITING: usize = 1 << 22;
 /// How often time is settled.
 const STEP: Nanos = Nanos::from_ns(500_000_000);
 
@@ -34,9 +40,17 @@ struct Thread {
     name: String,
     probes: bool,
     seen_running: bool,
+    /// Whether the filter lets it pass.
+    wanted: bool,
+    /// Where it was last seen to run.
+    cpu: Option<u32>,
     timeline: Timeline<Pending>,
-    weights: BTreeMap<(Root, NodeId), Weight>,
+    weights: Weights,
+    /// Weights of each slice that is over.
+    slices: Vec<Weights>,
 }
+
+type Weights = BTreeMap<(Root, NodeId), Weight>;
 
 struct RingState {
     owner: (Pid, Tid),
@@ -55,9 +69,13 @@ struct Facts {
     /// First and last time each thread is known to live, and its last name.
     lives: BTreeMap<(Pid, Tid), (Nanos, Option<Nanos>, String)>,
     totals: HashMap<u32, RingTotals>,
-    /// What rings had counted before they were recorded, of those that had.
-    totals_before: HashMap<u32, RingTotals>,
+    /// What rings had counted when the part that counts began and ended.
+    counted: HashMap<u32, Counted>,
     rings: Vec<Ring>,
+    /// The part of the time that counts.
+    span: (Nanos, Nanos),
+    /// The same where it is not open.
+    edges: (Option<Nanos>, Option<Nanos>),
     /// Whether slots of a ring had been written before it was recorded.
     rings_from_before: HashMap<u32, bool>,
     samples_lost: u64,
@@ -69,6 +87,9 @@ struct Facts {
 /// The pass over a recording.
 pub struct Join {
     facts: Facts,
+    filter: Filter,
+    /// If only some requests count: when which threads were busy with them.
+    stretches: Option<Stretches>,
     packs: Packs,
     names: Names,
     stacks: Stacks,
@@ -80,13 +101,23 @@ pub struct Join {
     weight_unknown: u64,
     newest: Nanos,
     settled: Nanos,
+    /// Changes that wait, and how many may.
+    waiting: usize,
+    most: usize,
     sampled_event: u16,
+    /// Ends of slices.
+    edges: Vec<u64>,
 }
 
 impl Join {
     /// Prepares a pass from all records of low rate. `packs` are what phases are looked up in.
     pub fn new(metas: &[Meta], packs: Packs) -> Join {
-        let facts = Facts::gather(metas);
+        Join::only(metas, packs, Filter::default())
+    }
+
+    /// The same for a part of the recording.
+    pub fn only(metas: &[Meta], packs: Packs, filter: Filter) -> Join {
+        let facts = Facts::gather(metas, &filter);
         let sampled = facts.session.events.iter().position(|e| e.frequency_hz > 0);
         let mut join = Join {
             names: Names::new(metas),
@@ -97,10 +128,15 @@ impl Join {
             weight_seen: 0,
             weight_truncated: 0,
             weight_unknown: 0,
+            waiting: 0,
+            most: MOST_WAITING,
             newest: facts.session.started,
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
+            edges: Vec::new(),
             facts,
+            filter,
+            stretches: None,
             packs,
         };
         let known: Vec<_> = join.facts.lives.keys().copied().collect();
@@ -111,6 +147,28 @@ impl Join {
             join.add_ring(ring);
         }
         join
+    }
+
+    /// The same, of what some requests' threads did for them.
+    #[must_use]
+    pub fn within(mut self, stretches: Stretches) -> Join {
+        for (&key, thread) in &mut self.threads {
+            let of = stretches.of(key);
+            thread.wanted &= !of.is_empty();
+            thread.timeline = thread.timeline.clone().within(of);
+        }
+        self.stretches = Some(stretches);
+        self
+    }
+
+    /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
+    #[must_use]
+    pub fn sliced(mut self, edges: &[Nanos]) -> Join {
+        // Without both clocks events are not placed in time.
+        if self.facts.clock.is_some() {
+            self.edges = edges.iter().map(|&edge| self.ticks(edge)).collect();
+        }
+        self
     }
 
     fn add_ring(&mut self, ring: Ring) {
@@ -138,14 +196,16 @@ impl Join {
         };
         let start = self.life_start(owner);
         let end = self.life_end(owner);
+        let wanted = (!ring.name.is_empty()).then(|| self.filter.has_thread(ring.tid, &ring.name));
         let thread = self.thread(owner);
         thread.seen_running = true;
         if !thread.probes {
             thread.probes = true;
             thread.timeline = Timeline::new(start, end, before);
         }
-        if !ring.name.is_empty() {
+        if let Some(wanted) = wanted {
             thread.name.clone_from(&ring.name);
+            thread.wanted = wanted;
         }
         let state = RingState {
             owner,
@@ -168,14 +228,16 @@ impl Join {
 
     fn life_start(&self, key: (Pid, Tid)) -> u64 {
         let began = self.facts.lives.get(&key).map(|l| l.0);
-        let started = self.facts.session.started;
+        let started = self.facts.session.started.max(self.facts.span.0);
         self.ticks(began.map_or(started, |b| b.max(started)))
     }
 
     fn life_end(&self, key: (Pid, Tid)) -> u64 {
         let ended = self.facts.lives.get(&key).and_then(|l| l.1);
+        let last = self.facts.span.1;
         match ended.or(self.facts.end) {
-            Some(end) => self.ticks(end),
+            Some(end) => self.ticks(end.min(last)),
+            None if self.filter.window.is_some() => self.ticks(last),
             None => u64::MAX,
         }
     }
@@ -189,21 +251,45 @@ impl Join {
 
     fn thread(&mut self, key: (Pid, Tid)) -> &mut Thread {
         let (start, end) = (self.life_start(key), self.life_end(key));
-        let name = self.facts.lives.get(&key).map(|l| l.2.clone());
-        self.threads.entry(key).or_insert_with(|| Thread {
-            name: name.unwrap_or_default(),
-            probes: false,
-            seen_running: false,
-            timeline: Timeline::new(start, end, PollState::Unknown),
-            weights: BTreeMap::new(),
+        let (facts, filter) = (&self.facts, &self.filter);
+        // A thread that no one knew before has no probes, and no part in requests.
+        let all = self.stretches.is_none();
+        self.threads.entry(key).or_insert_with(|| {
+            let name = facts.lives.get(&key).map(|l| l.2.clone());
+            let name = name.unwrap_or_default();
+            Thread {
+                wanted: all && filter.has_thread(key.1, &name),
+                name,
+                probes: false,
+                seen_running: false,
+                cpu: None,
+                timeline: Timeline::new(start, end, PollState::Unknown),
+                weights: BTreeMap::new(),
+                slices: Vec::new(),
+            }
         })
     }
 
-    /// A sample of the file, in the order of the file.
-    pub fn sample(&mut self, sample: &Sample) {
+    /// A sample of the file, in the order of the file. Gives the number of its stack if it counts.
+    pub fn sample(&mut self, sample: &Sample) -> Option<NodeId> {
+        let node = (self.is_wanted(sample)).then(|| self.add_sample(sample));
+        self.passed(sample.time);
+        node.flatten()
+    }
+
+    fn is_wanted(&mut self, sample: &Sample) -> bool {
+        let (from, to) = self.facts.span;
+        let counts = self.filter.has_cpu(sample.cpu) && (from..to).contains(&sample.time);
+        let thread = self.thread((sample.pid, sample.tid));
+        thread.seen_running = true;
+        thread.cpu = Some(sample.cpu);
+        thread.wanted && counts
+    }
+
+    fn add_sample(&mut self, sample: &Sample) -> Option<NodeId> {
         self.trust.samples += 1;
         if sample.event != self.sampled_event {
-            return;
+            return None;
         }
         let node = self.stacks.add(sample, &mut self.names);
         let period = sample.period.max(1);
@@ -217,16 +303,26 @@ impl Join {
         }
         let tsc = self.ticks(sample.time);
         let thread = self.thread((sample.pid, sample.tid));
-        thread.seen_running = true;
         thread.timeline.sample(tsc, Pending { node, period });
-        self.passed(sample.time);
+        Some(node)
     }
 
     /// A switch of the file, in the order of the file.
     pub fn switch(&mut self, switch: &Switch) {
         let tsc = self.ticks(switch.time);
+        // Of one CPU all that is left is what ran there: being blocked is on none.
+        let (on, off) = match self.filter.cpus.is_empty() {
+            true => (Cpu::On, Cpu::Off),
+            false if self.filter.has_cpu(switch.cpu) => (Cpu::On, Cpu::Elsewhere),
+            false => (Cpu::Elsewhere, Cpu::Elsewhere),
+        };
         let thread = self.thread((switch.pid, switch.tid));
-        thread.timeline.switch(tsc, switch.kind == SwitchKind::In);
+        match switch.kind {
+            SwitchKind::In => thread.timeline.switch(tsc, off, on),
+            SwitchKind::OutWaiting | SwitchKind::OutPreempted => {
+                thread.timeline.switch(tsc, on, off);
+            }
+        }
         self.passed(switch.time);
     }
 
@@ -240,6 +336,7 @@ impl Join {
             return;
         };
         let timeline = &mut thread.timeline;
+        let before = timeline.waiting();
         if first > ring.next_slot {
             ring.lost = ring.lost.saturating_add(first - ring.next_slot);
             ring.decoder.gap();
@@ -258,6 +355,7 @@ impl Join {
                 }
             });
         }
+        self.waiting += timeline.waiting() - before;
         if let (Some(newest), Some(clock)) = (newest, &self.facts.clock) {
             let time = clock.time(newest);
             self.passed(time);
@@ -269,15 +367,19 @@ impl Join {
         // A stamp from a hostile or torn ring must not settle time that has not come yet.
         let limit = self.facts.end.map_or(time, |end| time.min(end));
         self.newest = self.newest.max(limit);
-        let until = Nanos::from_ns(self.newest.ns().saturating_sub(WINDOW.ns()));
-        if until.since(self.settled) < STEP {
+        let mut until = Nanos::from_ns(self.newest.ns().saturating_sub(WINDOW.ns()));
+        if self.waiting > self.most {
+            let half = self.newest.since(self.settled).ns().div_ceil(2);
+            until = until.max(Nanos::from_ns(self.settled.ns() + half));
+        } else if until.since(self.settled) < STEP {
             return;
         }
         self.settled = until;
         let until = self.ticks(until);
         for thread in self.threads.values_mut() {
-            thread.settle(until);
+            thread.settle(until, &self.edges);
         }
+        self.waiting = self.waiting();
     }
 
     /// How many samples, switches and transitions wait to be settled, all threads together.
@@ -300,24 +402,33 @@ impl Join {
             });
         }
         self.finish_trust(damage);
-        let end = self.facts.end.unwrap_or(self.newest);
+        let end = self.facts.end.unwrap_or(self.newest).min(self.facts.span.1);
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
         let mut weights = BTreeMap::new();
-        for ((pid, tid), thread) in self.threads {
+        let mut slices = vec![Slice::default(); self.edges.len()];
+        for ((pid, tid), thread) in std::mem::take(&mut self.threads) {
+            if !thread.wanted {
+                continue;
+            }
             let place = threads.len();
             self.trust.late_records += thread.timeline.late();
-            let (row, of_thread) = thread.finish(pid, tid, end_ticks);
-            // A thread that neither ran nor has probes has nothing to show.
-            if row.samples == 0 && !row.probes && row.on_cpu() == 0.0 {
+            let never_switched = self.before_any_switch(&thread);
+            let (row, of_thread, of_slices) =
+                thread.finish(pid, tid, end_ticks, never_switched, &self.edges);
+            // A thread that neither ran nor has probes has nothing to show, and one with probes has not when it is not
+            // in the part that is asked for.
+            let lives = row.probes && (self.filter.is_open() || row.shares.total() > 0);
+            if row.samples == 0 && !lives && row.on_cpu() == 0.0 {
                 continue;
             }
             threads.push(row);
-            weights.extend(
-                of_thread
-                    .into_iter()
-                    .map(|((root, node), w)| ((place, root, node), w)),
-            );
+            let placed = |((root, node), w)| ((place, root, node), w);
+            weights.extend(of_thread.into_iter().map(placed));
+            for (slice, (shares, weights)) in slices.iter_mut().zip(of_slices) {
+                slice.shares.push(shares);
+                slice.weights.extend(weights.into_iter().map(placed));
+            }
         }
         let event = self
             .facts
@@ -327,19 +438,41 @@ impl Join {
         let mut profile = Profile {
             event: event.map_or_else(String::new, |e| e.name.clone()),
             user_only: event.is_some_and(|e| e.user_only),
-            wall_ns: end.since(self.facts.session.started).ns(),
+            wall_ns: end
+                .since(self.facts.session.started.max(self.facts.span.0))
+                .ns(),
             ns_per_tick: self.facts.clock.map(|c| c.ns_per_tick()),
             totals: self.facts.work(),
             session: self.facts.session,
             notices: self.facts.notices,
             packs: Vec::new(),
+            architecture: String::new(),
             threads,
             stacks: self.stacks,
             weights,
+            slices,
             trust: self.trust,
         };
+        if let Some(stretches) = &self.stretches {
+            // Nothing else is counted by request.
+            profile.totals = Work {
+                requests: stretches.requests,
+                ..Work::default()
+            };
+        }
         classify::classify(&mut profile, &self.packs);
         profile
+    }
+
+    /// Where a thread is that never switches: where it was seen to run.
+    fn before_any_switch(&self, thread: &Thread) -> Cpu {
+        let left_out = !self.filter.cpus.is_empty();
+        let here = !left_out || thread.cpu.is_some_and(|cpu| self.filter.has_cpu(cpu));
+        match (thread.seen_running && here, left_out) {
+            (true, _) => Cpu::On,
+            (false, true) => Cpu::Elsewhere,
+            (false, false) => Cpu::Off,
+        }
     }
 
     fn finish_trust(&mut self, damage: Option<String>) {
@@ -367,12 +500,24 @@ impl Join {
             _ => None,
         };
         self.trust.damage = damage;
+        let parts = [
+            self.filter.line(),
+            self.stretches.as_ref().map(|s| s.line.clone()),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        self.trust.filtered = (!parts.is_empty()).then(|| parts.join(", "));
     }
 }
 
 impl Thread {
-    fn settle(&mut self, until: u64) {
+    fn settle(&mut self, until: u64, edges: &[u64]) {
         let (probes, weights) = (self.probes, &mut self.weights);
+        while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
+            self.timeline.cut(edge, &mut |state, pending| {
+                add(weights, probes, state, pending)
+            });
+            self.slices.push(std::mem::take(weights));
+        }
         self.timeline.sweep(until, &mut |state, pending| {
             add(weights, probes, state, pending)
         });
@@ -383,13 +528,18 @@ impl Thread {
         pid: Pid,
         tid: Tid,
         end: u64,
-    ) -> (ThreadRow, BTreeMap<(Root, NodeId), Weight>) {
-        self.settle(end);
+        never_switched: Cpu,
+        edges: &[u64],
+    ) -> (ThreadRow, Weights, Vec<(Shares, Weights)>) {
+        self.settle(end, edges);
         let (probes, mut weights) = (self.probes, self.weights);
         let timeline = self.timeline.ending(end);
-        let shares = timeline.finish(self.seen_running, &mut |state, pending| {
+        let (shares, of_slices) = timeline.finish_cut(never_switched, &mut |state, pending| {
             add(&mut weights, probes, state, pending);
         });
+        for (key, weight) in self.slices.iter().flatten() {
+            weights.entry(*key).or_default().add(weight);
+        }
         let row = ThreadRow {
             pid,
             tid,
@@ -401,16 +551,15 @@ impl Thread {
             shares,
             samples: weights.values().map(|w| w.samples).sum(),
         };
-        (row, weights)
+        (
+            row,
+            weights,
+            of_slices.into_iter().zip(self.slices).collect(),
+        )
     }
 }
 
-fn add(
-    weights: &mut BTreeMap<(Root, NodeId), Weight>,
-    probes: bool,
-    state: PollState,
-    pending: Pending,
-) {
+fn add(weights: &mut Weights, probes: bool, state: PollState, pending: Pending) {
     let root = match (probes, state) {
         (false, _) => Root::NoProbes,
         (true, PollState::Working) => Root::Useful,
@@ -424,8 +573,18 @@ fn add(
 }
 
 impl Facts {
-    fn gather(metas: &[Meta]) -> Facts {
+    fn gather(metas: &[Meta], filter: &Filter) -> Facts {
         let mut facts = Facts::default();
+        // The session comes first.
+        let started = metas.iter().find_map(|m| match m {
+            Meta::Session(session) => Some(session.started),
+            _ => None,
+        });
+        facts.span = filter.span(started.unwrap_or_default());
+        facts.edges = match filter.window {
+            Some(_) => (Some(facts.span.0), Some(facts.span.1)),
+            None => (None, None),
+        };
         let mut pairs = Vec::new();
         let mut threads = Vec::new();
         for meta in metas {
@@ -449,9 +608,9 @@ impl Facts {
                     facts.rings.push(ring.clone());
                 }
                 Meta::RingTotals(totals) => {
-                    if facts.totals.insert(totals.ring, *totals).is_none() {
-                        facts.totals_before.insert(totals.ring, *totals);
-                    }
+                    facts.totals.insert(totals.ring, *totals);
+                    let counted = facts.counted.entry(totals.ring).or_default();
+                    counted.add(*totals, facts.edges);
                 }
                 Meta::Clock(pair) => pairs.push(*pair),
                 Meta::Lost(lost) => {
@@ -471,24 +630,14 @@ impl Facts {
         facts
     }
 
-    /// What programs counted while they were recorded. A ring that was there before counts from its first reading on.
+    /// What programs counted in the part that counts. A ring that was there before the recording counts from its first
+    /// reading on.
     fn work(&self) -> Work {
         let mut work = Work::default();
-        for (id, last) in &self.totals {
-            let ring = self.rings_from_before.get(id).copied().unwrap_or_default();
-            let before = self.totals_before.get(id).filter(|_| ring);
-            let zero = RingTotals::default();
-            let before = before.unwrap_or(&zero);
-            let since = |of: fn(&RingTotals) -> u64| of(last).saturating_sub(of(before));
-            work.rx_packets += since(|t| t.rx_packets);
-            work.tx_packets += since(|t| t.tx_packets);
-            work.rx_bytes += since(|t| t.rx_bytes);
-            work.tx_bytes += since(|t| t.tx_bytes);
-            work.requests += since(|t| t.requests);
-            work.rounds += since(|t| t.rounds);
-            work.empty_rounds += since(|t| t.empty_rounds);
-            work.tx_bursts += since(|t| t.tx_bursts);
-            work.rx_bursts += since(|t| t.rx_bursts);
+        for (id, counted) in &self.counted {
+            let from_before = self.rings_from_before.get(id).copied().unwrap_or_default();
+            let origin = (!from_before).then_some(self.session.started);
+            counted.add_to(&mut work, self.edges, origin);
         }
         work
     }
@@ -508,5 +657,44 @@ impl Facts {
                 life.2 = name;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bypassprof_wire::{Flow, points};
+
+    /// However many changes there are within the window, memory has an end, and the sums are the same.
+    #[test]
+    fn many_changes() {
+        const AT: fn(u64) -> Nanos = Nanos::from_ns;
+        let clock = |time| {
+            Meta::Clock(crate::units::ClockPair {
+                tsc_before: time,
+                time: AT(time),
+                tsc_after: time,
+            })
+        };
+        let ring = Ring {
+            base_tsc: 1,
+            ..Ring::default()
+        };
+        let end = record::End {
+            time: AT(20_000),
+            ..record::End::default()
+        };
+        let metas = [clock(1), clock(20_000), Meta::Ring(ring), Meta::End(end)];
+        let mut join = Join::new(&metas, Packs::built_in());
+        join.most = 100;
+        for (at, time) in (0u64..).zip((10..20_000).step_by(10)) {
+            let point = [points::IDLE_BEGIN, points::IDLE_END][at as usize % 2];
+            let slot = Slot::head(Tsc::from_raw(time), point, Flow::NONE, 0);
+            join.slots(0, at, &[slot]);
+            assert!(join.waiting() <= 101);
+        }
+        let profile = join.finish(None);
+        assert_eq!(profile.trust.late_records, 0);
+        assert_eq!(profile.threads[0].shares.on[1], 10_000);
     }
 }

@@ -7,10 +7,14 @@
 //! to know how answers are printed.
 
 pub mod classify;
+pub mod compare;
+pub mod counted;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
+pub mod filter;
 pub mod join;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod phases;
@@ -21,6 +25,7 @@ pub mod stacks;
 pub mod timeline;
 pub mod trust;
 
+pub use filter::{Filter, Who};
 pub use join::Join;
 pub use ledger::Ledger;
 pub use packs::Packs;

@@ -58,6 +58,24 @@ pub struct Weight {
     pub squares: f64,
 }
 
+impl Weight {
+    /// Adds other samples.
+    pub fn add(&mut self, other: &Weight) {
+        self.samples += other.samples;
+        self.weight = self.weight.saturating_add(other.weight);
+        self.squares += other.squares;
+    }
+}
+
+/// A part of the recording's time.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// Each thread's ticks in it, in the order of [`Profile::threads`].
+    pub shares: Vec<Shares>,
+    /// Like [`Profile::weights`], but as probes tell states: nothing in it is estimated.
+    pub weights: BTreeMap<(usize, Root, NodeId), Weight>,
+}
+
 /// What programs counted while they were recorded, all rings together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -180,7 +198,7 @@ pub struct Row {
 }
 
 /// Everything there is to say about a recording's time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Profile {
     /// What was recorded.
     pub session: Session,
@@ -188,6 +206,8 @@ pub struct Profile {
     pub notices: Vec<Notice>,
     /// Packs whose rules decided about phases, the likeliest first.
     pub packs: Vec<String>,
+    /// The published stack that this one is or works like, by its pack's name; the first pack's if none is known.
+    pub architecture: String,
     /// What programs counted.
     pub totals: Work,
     /// Length of a counter tick; `None` without both clocks: then ticks are nanoseconds.
@@ -202,6 +222,8 @@ pub struct Profile {
     pub stacks: Stacks,
     /// Weight of each thread's stacks by state. The first number is the thread's place in `threads`.
     pub weights: BTreeMap<(usize, Root, NodeId), Weight>,
+    /// The time between edges that were asked for ([`super::Join::sliced`]).
+    pub slices: Vec<Slice>,
     /// How far to trust all this.
     pub trust: Trust,
     /// Length of the recording in nanoseconds; 0 if not known.

@@ -27,9 +27,36 @@ pub struct Trust {
     pub late_records: u64,
     /// What is wrong with the file, if it was cut short or damaged.
     pub damage: Option<String>,
+    /// Which part of the recording all this is of; `None` is all of it.
+    pub filtered: Option<String>,
 }
 
 impl Trust {
+    /// Of an answer that rests on two recordings: counts add up, of all else the worse one counts.
+    pub fn with(&self, other: &Trust) -> Trust {
+        let damages: Vec<&str> = [self, other]
+            .iter()
+            .filter_map(|t| t.damage.as_deref())
+            .collect();
+        let shares = self.observer_share.zip(other.observer_share);
+        Trust {
+            samples: self.samples + other.samples,
+            samples_lost: self.samples_lost.saturating_add(other.samples_lost),
+            stacks_truncated_share: self
+                .stacks_truncated_share
+                .max(other.stacks_truncated_share),
+            stacks_unknown_share: self.stacks_unknown_share.max(other.stacks_unknown_share),
+            events: self.events + other.events,
+            events_dropped: self.events_dropped.saturating_add(other.events_dropped),
+            rings_unreached: self.rings_unreached.saturating_add(other.rings_unreached),
+            clock_error_ns: (self.clock_error_ns.zip(other.clock_error_ns)).map(|(a, b)| a.max(b)),
+            observer_share: shares.map(|(a, b)| a.max(b)),
+            late_records: self.late_records + other.late_records,
+            damage: (!damages.is_empty()).then(|| damages.join("; ")),
+            filtered: self.filtered.clone().or_else(|| other.filtered.clone()),
+        }
+    }
+
     /// The line on every output.
     pub fn line(&self) -> String {
         let percent = |share: f64| {
@@ -62,6 +89,10 @@ impl Trust {
             line.push_str("; file damaged: ");
             line.push_str(damage);
         }
+        if let Some(part) = &self.filtered {
+            line.push_str("; ");
+            line.push_str(part);
+        }
         line
     }
 }
@@ -69,6 +100,30 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of two recordings the worse counts, and what one does not know both do not.
+    #[test]
+    fn of_two() {
+        let one = Trust {
+            samples: 10,
+            clock_error_ns: Some(20),
+            damage: Some("cut short".into()),
+            ..Trust::default()
+        };
+        let other = Trust {
+            samples: 5,
+            clock_error_ns: Some(30),
+            stacks_unknown_share: 0.1,
+            ..Trust::default()
+        };
+        let both = one.with(&other);
+        assert_eq!((both.samples, both.clock_error_ns), (15, Some(30)));
+        assert_eq!(
+            (both.stacks_unknown_share, both.observer_share),
+            (0.1, None)
+        );
+        assert_eq!(both.damage.as_deref(), Some("cut short"));
+    }
 
     /// Nothing that is missing is left out, and the unknown is not zero.
     #[test]
@@ -79,12 +134,13 @@ mod tests {
             stacks_unknown_share: 0.0001,
             rings_unreached: 3,
             damage: Some("cut short".into()),
+            filtered: Some("only cpu 1".into()),
             ..Trust::default()
         };
         assert_eq!(
             trust.line(),
             "trust: 10 samples, 2 lost; stacks 0.0 % truncated, <0.1 % unknown; 0 events, 0 dropped; \
-             clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short"
+             clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short; only cpu 1"
         );
     }
 }

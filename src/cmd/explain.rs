@@ -1,29 +1,37 @@
-//! `bypassprof explain`: what limits a recording, from a table of rules.
+//! `bypassprof explain`: what limits a recording, or why one is slower than another, from tables of rules.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
-use super::{Failure, load};
-use crate::analyse::Ledger;
+use super::{Failure, compare, load};
 use crate::analyse::estimate::Idle;
 use crate::analyse::explain::{Facts, explain};
-use crate::analyse::spans::Filter;
+use crate::analyse::{Filter, Ledger, Packs};
 use crate::present::explain as present;
 use crate::present::style::Style;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Recording to read
-    #[arg(default_value = load::DEFAULT_FILE)]
-    file: PathBuf,
+    /// Recording to read; with more than one: why each of the others is slower than the first
+    #[arg(default_value = load::DEFAULT_FILE, value_name = "FILE")]
+    recordings: Vec<PathBuf>,
+    /// Compare although the workloads differ
+    #[arg(long)]
+    anyway: bool,
     /// Recording of the same program with nothing to do, as for `ledger`
     #[arg(long, value_name = "FILE")]
     idle: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
+    #[command(flatten)]
+    filter: FilterArgs,
     #[command(flatten)]
     packs: PackArgs,
 }
@@ -31,26 +39,56 @@ pub struct Args {
 /// Explains.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let idle = match &args.idle {
-        Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
-        None => None,
-    };
-    let spans = load::spans(&args.file, &packs, Filter::default(), 0)?;
-    let profile = load::profile(&args.file, packs)?;
-    let ledger = Ledger::of(&profile, idle.as_ref());
-    let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
-    let text = if args.json {
-        present::json(&profile, &findings).map_err(Failure::failed)? + "\n"
-    } else {
-        present::text(
-            &profile,
-            &findings,
-            spans.trust.rings > 0,
-            Style::of_stdout(),
-        )
+    let text = match args.recordings.as_slice() {
+        [file] => one(&args, file, packs)?,
+        _ if args.idle.is_some() || args.slowest.is_some() => {
+            let why = "--idle and --slowest are for one recording";
+            return Err(Failure::wrong_use(why).hint("`explain FILE` for each"));
+        }
+        files => several(files, &packs, &args)?,
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why each of the others is slower than the first.
+fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Failure> {
+    let pairs = compare::pairs(files, packs, &args.filter.of_samples()?, args.anyway)?;
+    if args.json {
+        let text = present::across::json(&pairs).map_err(Failure::failed)?;
+        Ok(text + "\n")
+    } else {
+        Ok(present::across::text(&pairs, Style::of_stdout()))
+    }
+}
+
+/// What limits one recording.
+fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
+    let idle = match &args.idle {
+        Some(file) => Some(Idle::of(&load::profile(
+            file,
+            packs.clone(),
+            &Filter::default(),
+        )?)),
+        None => None,
+    };
+    let (profile, spans) = match args.slowest {
+        Some(share) => load::of_slowest(file, packs, &args.filter.filter(), share)?,
+        None => load::both(file, packs, &args.filter.of_samples()?)?,
+    };
+    let ledger = Ledger::of(&profile, idle.as_ref());
+    let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
+    if args.json {
+        let text = present::json(&profile, &findings).map_err(Failure::failed)?;
+        return Ok(text + "\n");
+    }
+    let events = spans.trust.rings > 0;
+    Ok(present::text(
+        &profile,
+        &findings,
+        events,
+        Style::of_stdout(),
+    ))
 }

@@ -1,8 +1,11 @@
 //! `bypassprof flamegraph`: a recording as a picture.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
-use crate::present::flame;
+use crate::analyse::compare::workload::remarks;
+use crate::present::{flame, latency};
+use flamegraphs::DrawError;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +22,18 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    /// Draw where requests spend their time, stage by stage, in ns a request
+    #[arg(long, conflicts_with = "busy")]
+    latency: bool,
+    /// Only the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
+    /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less;
+    /// with --latency --slowest and no name: the slowest beside the rest
+    #[arg(long, value_name = "OTHER", num_args = 0..=1, conflicts_with = "busy")]
+    diff: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    filter: FilterArgs,
     #[command(flatten)]
     packs: PackArgs,
 }
@@ -27,21 +42,32 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let output = args
         .output
+        .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    let mut profile = load::profile(&args.file, args.packs.load()?)?;
-    if is_same(&output, &args.file) {
-        return Err(Failure::wrong_use(format!(
-            "{} is the recording; the picture needs a file of its own",
-            output.display()
-        ))
-        .hint("-o with another name"));
-    }
-    if args.busy {
-        profile.only_busy();
-    }
+    let other = other(&args)?;
     let mut svg = Vec::new();
-    flame::draw(&profile, &mut svg)
-        .map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;
+    let trust = if args.latency {
+        draw_latency(&args, &mut svg)?
+    } else if let Some(other) = other {
+        draw_difference(&args, other, &mut svg)?
+    } else {
+        let packs = args.packs.load()?;
+        let mut profile = load::chosen(&args.file, packs, &args.filter, args.slowest)?;
+        if args.busy {
+            profile.only_busy();
+        }
+        flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
+        profile.trust.line()
+    };
+    for recording in [Some(&args.file), other].into_iter().flatten() {
+        if is_same(&output, recording) {
+            return Err(Failure::wrong_use(format!(
+                "{} is the recording; the picture needs a file of its own",
+                output.display()
+            ))
+            .hint("-o with another name"));
+        }
+    }
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
         if !existed {
@@ -54,8 +80,56 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         )));
     }
     eprintln!("{}", output.display());
-    eprintln!("{}", profile.trust.line());
+    eprintln!("{trust}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The recording that this one is drawn beside, if any.
+fn other(args: &Args) -> Result<Option<&PathBuf>, Failure> {
+    let of_requests = args.latency || args.slowest.is_some();
+    match &args.diff {
+        None => Ok(None),
+        Some(None) if args.latency && args.slowest.is_some() => Ok(None),
+        Some(Some(other)) if !of_requests => Ok(Some(other)),
+        Some(None) => Err(Failure::wrong_use("--diff needs another recording").hint(
+            "--diff OTHER, or --latency --slowest 1% --diff for the slowest requests beside the rest",
+        )),
+        Some(Some(_)) => Err(Failure::wrong_use(
+            "--diff OTHER compares the work of all requests: --latency and --slowest do not go with it",
+        )
+        .hint("--latency --slowest 1% --diff, of one recording, for the slowest requests beside the rest")),
+    }
+}
+
+/// Draws where requests spend their time; gives the line of trust.
+fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    let packs = args.packs.load()?;
+    let requests = load::requests(&args.file, packs, &args.filter.filter(), args.slowest)?;
+    let (of, rest) = (
+        (&requests.latency, &requests.sampled, &requests.profile),
+        args.slowest.map(|_| &requests.rest),
+    );
+    match (rest, &args.diff) {
+        (Some(rest), Some(_)) => latency::draw_difference(of, rest, svg),
+        _ => latency::draw(of, rest, svg),
+    }
+    .map_err(|e| nothing(&args.file, &e))
+}
+
+/// Draws the work for a request beside that of another recording; gives the line of trust of both.
+fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    let packs = args.packs.load()?;
+    let side = |file| load::side(file, &packs, &args.filter.of_samples()?);
+    let (before, after) = (side(other)?, side(&args.file)?);
+    for remark in remarks(&before, &after) {
+        eprintln!("note: {}", remark.text);
+    }
+    flame::draw_difference(&before, &after, svg).map_err(|e| nothing(&args.file, &e))?;
+    Ok(after.profile.trust.with(&before.profile.trust).line())
+}
+
+fn nothing(file: &Path, error: &DrawError) -> Failure {
+    Failure::failed(format!("{}: {error}", file.display()))
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

@@ -1,10 +1,11 @@
 //! `bypassprof ledger`: where all of the time went, adding up to 100 %.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
-use crate::analyse::Ledger;
 use crate::analyse::estimate::Idle;
 use crate::analyse::ledger::Level;
+use crate::analyse::{Filter, Ledger};
 use crate::present::ledger as present;
 use crate::present::style::Style;
 use std::fs;
@@ -30,6 +31,11 @@ pub struct Args {
     /// Draw bars into this file too
     #[arg(long, value_name = "OUT.svg")]
     svg: Option<PathBuf>,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
+    #[command(flatten)]
+    filter: FilterArgs,
     #[command(flatten)]
     packs: PackArgs,
 }
@@ -51,7 +57,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let idle = match &args.idle {
         None => None,
         Some(file) => {
-            let idle = Idle::of(&load::profile(file, packs.clone())?);
+            let idle = Idle::of(&load::profile(file, packs.clone(), &Filter::default())?);
             if idle.roles.is_empty() {
                 return Err(Failure::failed(format!(
                     "{}: no thread was sampled in a poll symbol of any pack: it cannot tell what idling looks like",
@@ -62,7 +68,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             Some(idle)
         }
     };
-    let ledger = Ledger::of(&load::profile(&args.file, packs)?, idle.as_ref());
+    let ledger = Ledger::of(
+        &load::chosen(&args.file, packs, &args.filter, args.slowest)?,
+        idle.as_ref(),
+    );
     if let Some(svg) = &args.svg {
         fs::write(svg, present::picture::svg(&ledger))
             .map_err(|e| Failure::failed(format!("cannot write {}: {e}", svg.display())))?;

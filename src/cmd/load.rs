@@ -3,39 +3,255 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use crate::analyse::spans::{Filter, Pass, Spans};
-use crate::analyse::{Join, Packs, Profile};
+use super::filter::{FilterArgs, There};
+use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::latency::{Latency, Sampled, Stretches};
+use crate::analyse::spans::{Pass, Spans};
+use crate::analyse::{Filter, Join, Packs, Profile};
+use crate::present::style::duration;
 use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "bypassprof.mcap";
 
-/// Reads a recording and joins it.
-pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
+/// Reads the part of a recording that passes a filter and joins it.
+pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Failure> {
     let (reader, metas) = open(path)?;
-    let mut join = Join::new(&metas, packs);
-    each(path, &reader, |record| match record {
-        Record::Sample(sample) => join.sample(&sample),
-        Record::Switch(switch) => join.switch(&switch),
-        Record::Slots(ring, block) => join.slots(ring, block.first, &block.slots),
-    })?;
-    Ok(join.finish(damage(&reader)))
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    let profile = join.finish(damage(&reader));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    Ok(profile)
 }
 
-/// Reads a recording's events and joins them into requests.
-pub fn spans(path: &Path, packs: &Packs, filter: Filter, show: usize) -> Result<Spans, Failure> {
+/// Reads a recording's events and joins those that pass a filter into requests.
+pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result<Spans, Failure> {
     let (reader, metas) = open(path)?;
-    let mut pass = Pass::new(&metas, packs, filter, show);
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut pass = Pass::new(&metas, packs, filter.clone(), show);
+    drop(metas);
+    each(path, &reader, |record| to_pass(&mut pass, record))?;
+    let spans = pass.finish(damage(&reader));
+    there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
+    Ok(spans)
+}
+
+/// Both of them, reading once. Requests may be absent: not every thread handles any.
+pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Spans), Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
     each(path, &reader, |record| {
-        if let Record::Slots(ring, block) = record {
-            pass.slots(ring, block.first, &block.slots);
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let profile = join.finish(damage(&reader));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    Ok((profile, pass.finish(damage(&reader))))
+}
+
+/// The slowest requests of a recording: when their threads were busy with them, and what is told of them.
+struct Slowest {
+    stretches: Stretches,
+    spans: Spans,
+    filter: Filter,
+}
+
+/// Finds the slowest `share` of the requests that pass a filter; reads twice.
+fn slowest(path: &Path, packs: &Packs, filter: &Filter, share: f64) -> Result<Slowest, Failure> {
+    let all = spans(path, packs, filter, 0)?;
+    let Some(least) = all.slowest_from(share) else {
+        return Err(Failure::failed(format!(
+            "{} holds no whole requests: --slowest has nothing to choose from",
+            path.display()
+        ))
+        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
+    };
+    let mut filter = filter.clone();
+    filter.at_least = Some(least);
+    let (reader, metas) = open(path)?;
+    let mut stretches = Stretches::new(&metas);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).telling_ways();
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        pass.take_ways().iter().for_each(|way| stretches.add(way));
+    })?;
+    pass.close_all();
+    pass.take_ways().iter().for_each(|way| stretches.add(way));
+    stretches.settle();
+    stretches.line = format!(
+        "only what threads did for the slowest {} % of {} requests, {} or more",
+        share * 100.0,
+        all.counts.complete,
+        duration(least.ns())
+    );
+    // Samples and times are chosen by request now, not by flow and length.
+    filter.at_least = None;
+    filter.flows.clear();
+    Ok(Slowest {
+        stretches,
+        spans: pass.finish(damage(&reader)),
+        filter,
+    })
+}
+
+/// As [`both`], of the slowest `share` of requests alone; reads three times.
+pub fn of_slowest(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    share: f64,
+) -> Result<(Profile, Spans), Failure> {
+    let slowest = slowest(path, &packs, filter, share)?;
+    let (reader, metas) = open(path)?;
+    let mut join = Join::only(&metas, packs, slowest.filter).within(slowest.stretches);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    Ok((join.finish(damage(&reader)), slowest.spans))
+}
+
+/// As [`profile`], of all that passes the filters or of the slowest requests alone.
+pub fn chosen(
+    path: &Path,
+    packs: Packs,
+    filter: &FilterArgs,
+    share: Option<f64>,
+) -> Result<Profile, Failure> {
+    match share {
+        Some(share) => Ok(of_slowest(path, packs, &filter.filter(), share)?.0),
+        None => profile(path, packs, &filter.of_samples()?),
+    }
+}
+
+/// Requests and where they spend their time.
+pub struct Requests {
+    /// The recording: names, phases and the line of trust.
+    pub profile: Profile,
+    /// What was sampled on which thread.
+    pub sampled: Sampled,
+    /// Requests that count.
+    pub latency: Latency,
+    /// The others, where only the slowest count.
+    pub rest: Latency,
+}
+
+/// Reads the requests that pass a filter, twice: what was sampled has to be known before the ways of requests are, and
+/// how long the slowest are before they are told from the rest.
+pub fn requests(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    slowest: Option<f64>,
+) -> Result<Requests, Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut sampled = Sampled::new(&metas);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut again = Pass::new(&metas, &packs, filter.clone(), 0).telling_ways();
+    // Samples are looked up by thread and time: which of them count is said by the requests.
+    let mut join = Join::new(&metas, packs);
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        match record {
+            Record::Sample(sample) => {
+                if let Some(node) = join.sample(sample) {
+                    sampled.sample(sample, node);
+                }
+            }
+            Record::Switch(switch) => {
+                join.switch(switch);
+                sampled.switch(switch);
+            }
+            Record::Slots(..) => to_join(&mut join, record),
         }
     })?;
-    Ok(pass.finish(damage(&reader)))
+    sampled.settle();
+    let profile = join.finish(damage(&reader));
+    let spans = pass.finish(None);
+    there.check_left(filter, spans.counts.complete > 0)?;
+    let least = slowest.and_then(|share| spans.slowest_from(share));
+    let (mut latency, mut rest) = (Latency::default(), Latency::default());
+    let mut take = |pass: &mut Pass| {
+        for way in pass.take_ways() {
+            let is_slow = least.is_none_or(|least| pass.length(&way) >= least);
+            let sums = if is_slow { &mut latency } else { &mut rest };
+            sums.add(&way, &sampled);
+        }
+    };
+    each(path, &reader, |record| {
+        to_pass(&mut again, record);
+        take(&mut again);
+    })?;
+    again.close_all();
+    take(&mut again);
+    Ok(Requests {
+        profile,
+        sampled,
+        latency,
+        rest,
+    })
+}
+
+fn to_join(join: &mut Join, record: &Record) {
+    match record {
+        Record::Sample(sample) => {
+            join.sample(sample);
+        }
+        Record::Switch(switch) => join.switch(switch),
+        Record::Slots(ring, block) => join.slots(*ring, block.first, &block.slots),
+    }
+}
+
+fn to_pass(pass: &mut Pass, record: &Record) {
+    match record {
+        Record::Sample(sample) => pass.sample(sample),
+        Record::Switch(switch) => pass.switch(switch),
+        Record::Slots(ring, block) => pass.slots(*ring, block.first, &block.slots),
+    }
+}
+
+/// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
+///
+/// Of a filter's threads and CPUs there are work and latency; what is counted is that of the whole program.
+pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let edges = side::edges(&metas, filter.window);
+    let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).sliced(&edges);
+    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    each(path, &reader, |record| {
+        match record {
+            Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
+            Record::Switch(switch) => tally.switch(switch),
+            Record::Sample(_) => {}
+        }
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let name = path.display().to_string();
+    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    if filter.window.is_some() && profile.slices.is_empty() {
+        return Err(Failure::failed(format!(
+            "{name} has no two readings of both clocks, or the window is empty: it cannot be cut by --window"
+        )));
+    }
+    Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 
 fn damage(reader: &Reader) -> Option<String> {
@@ -44,7 +260,10 @@ fn damage(reader: &Reader) -> Option<String> {
 
 /// Opens a recording and gathers its records of low rate.
 fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
-    let reader = Reader::open(path).map_err(|e| unreadable(&e))?;
+    let mut progress = Progress::new(path, "opening");
+    let reader = Reader::open_watched(path, |done, all| progress.reached(done, all));
+    let reader = reader.map_err(|e| unreadable(&e))?;
+    drop(progress);
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
     let summary = reader.meta();
@@ -57,21 +276,56 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     Ok((reader, metas))
 }
 
-/// Reads all records of high rate, in the order of the file.
-fn each(path: &Path, reader: &Reader, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+/// Reads all records of high rate, in the order of the file: a thread takes the file apart while this one analyses.
+fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
-    let mut progress = Progress::new(path, total);
-    for record in reader.records() {
-        let record = record.map_err(|e| unreadable(&e))?;
-        let records = match &record {
-            Record::Slots(_, block) => block.slots.len() as u64,
-            Record::Sample(_) | Record::Switch(_) => 1,
-        };
-        take(record);
-        progress.passed(records);
+    let (mut progress, mut done) = (Progress::new(path, "reading"), 0);
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(BATCHES);
+        scope.spawn(move || {
+            let mut records = reader.records();
+            // Whoever listens may stop at an error; then so does this.
+            while let Some(batch) = batch(&mut records)
+                && send.send(batch).is_ok()
+            {}
+        });
+        for batch in receive {
+            for record in batch {
+                let record = record.map_err(|e| unreadable(&e))?;
+                take(&record);
+                done += weight(&record);
+                progress.reached(done, total);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Batches that wait between the two threads, and records in one: a few megabytes each at most.
+const BATCHES: usize = 4;
+const BATCH: u64 = 1 << 14;
+
+/// The next records, of about [`BATCH`]; `None` after the last.
+fn batch(
+    records: &mut impl Iterator<Item = Result<Record, ReadError>>,
+) -> Option<Vec<Result<Record, ReadError>>> {
+    let mut batch = Vec::new();
+    let mut size = 0;
+    while size < BATCH
+        && let Some(record) = records.next()
+    {
+        size += record.as_ref().map_or(1, weight);
+        batch.push(record);
     }
-    Ok(())
+    (!batch.is_empty()).then_some(batch)
+}
+
+fn weight(record: &Record) -> u64 {
+    match record {
+        Record::Slots(_, block) => block.slots.len() as u64,
+        Record::Sample(_) | Record::Switch(_) => 1,
+    }
 }
 
 fn unreadable(error: &ReadError) -> Failure {
@@ -87,9 +341,9 @@ fn unreadable(error: &ReadError) -> Failure {
 /// Silent on what is quick, and where no one looks.
 struct Progress<'a> {
     path: &'a Path,
-    total: u64,
-    done: u64,
-    next_look: u64,
+    doing: &'a str,
+    /// Calls until the next look at the clock, which takes longer than to count.
+    until_look: u32,
     started: Instant,
     shown: Option<Instant>,
     terminal: bool,
@@ -97,39 +351,40 @@ struct Progress<'a> {
 
 const SILENT: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_millis(200);
-/// Records between two looks at the clock.
-const LOOK: u64 = 1 << 14;
+/// Calls between two looks at the clock.
+const LOOK: u32 = 16;
 
 impl<'a> Progress<'a> {
-    fn new(path: &'a Path, total: u64) -> Progress<'a> {
+    fn new(path: &'a Path, doing: &'a str) -> Progress<'a> {
         Progress {
             path,
-            total: total.max(1),
-            done: 0,
-            next_look: LOOK,
+            doing,
+            until_look: LOOK,
             started: Instant::now(),
             shown: None,
             terminal: io::stderr().is_terminal(),
         }
     }
 
-    fn passed(&mut self, records: u64) {
-        self.done += records;
-        if self.done < self.next_look || !self.terminal {
+    /// So many of all are done.
+    fn reached(&mut self, done: u64, all: u64) {
+        self.until_look -= 1;
+        if self.until_look > 0 {
             return;
         }
-        self.next_look = self.done + LOOK;
+        self.until_look = LOOK;
         let due = match self.shown {
             None => self.started.elapsed() > SILENT,
             Some(last) => last.elapsed() > EVERY,
         };
-        if due {
+        if due && self.terminal {
             self.shown = Some(Instant::now());
-            let percent = self.done.saturating_mul(100) / self.total;
+            let percent = u128::from(done) * 100 / u128::from(all.max(1));
             // Talk that cannot be heard is no failure.
             let _ = write!(
                 io::stderr(),
-                "\rreading {}: {percent} %",
+                "\r{} {}: {percent} %",
+                self.doing,
                 self.path.display()
             );
         }

@@ -2,7 +2,9 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod compare;
 pub mod explain;
+pub mod filter;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
@@ -39,6 +41,8 @@ enum Command {
     Spans(spans::Args),
     /// What limits a recording: findings with their evidence, and what to try
     Explain(explain::Args),
+    /// The gap between recordings of the same workload, taken apart
+    Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// The rules that say whose cycles a function's are
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Ledger(args) => ledger::run(args),
         Command::Spans(args) => spans::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

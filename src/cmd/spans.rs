@@ -1,8 +1,8 @@
 //! `bypassprof spans`: requests on their way, stage by stage.
 
+use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
-use crate::analyse::spans::Filter;
 use crate::present::spans as present;
 use crate::present::style::{Style, duration};
 use crate::units::Nanos;
@@ -17,67 +17,26 @@ pub struct Args {
     #[arg(default_value = load::DEFAULT_FILE)]
     file: PathBuf,
     /// Only the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
     slowest: Option<f64>,
     /// Print so many of the slowest requests as timelines
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     show: u16,
-    /// Only requests of this flow, as timelines print it
-    #[arg(long, value_name = "HEX", value_parser = flow)]
-    flow: Option<u32>,
-    /// Only requests that began then, in seconds from the start of the recording
-    #[arg(long, value_name = "FROM..TO", value_parser = window)]
-    window: Option<(Nanos, Nanos)>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim();
-    let share: f64 = number.parse().map_err(|_| "should be like 1%".to_owned())?;
-    if share > 0.0 && share <= 100.0 {
-        Ok(share / 100.0)
-    } else {
-        Err("must be more than 0% and at most 100%".to_owned())
-    }
-}
-
-fn flow(text: &str) -> Result<u32, String> {
-    let digits = text.trim_start_matches("0x");
-    u32::from_str_radix(digits, 16).map_err(|_| "should be up to 8 hexadecimal digits".to_owned())
-}
-
-fn window(text: &str) -> Result<(Nanos, Nanos), String> {
-    let wrong = || "should be like 0.5..2, in seconds".to_owned();
-    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
-    let time = |text: &str, open: u64| match text.trim() {
-        "" => Ok(Nanos::from_ns(open)),
-        text => match text.trim_end_matches('s').parse::<f64>() {
-            Ok(s) if (0.0..1e9).contains(&s) => Ok(Nanos::from_ns((s * 1e9) as u64)),
-            _ => Err(wrong()),
-        },
-    };
-    let (from, to) = (time(from, 0)?, time(to, u64::MAX)?);
-    if from < to {
-        Ok((from, to))
-    } else {
-        Err("ends before it begins".to_owned())
-    }
 }
 
 /// Prints the stages.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let mut filter = Filter {
-        at_least: None,
-        flow: args.flow,
-        window: args.window,
-    };
+    let mut filter = args.filter.filter();
     let show = usize::from(args.show);
-    let mut spans = load::spans(&args.file, &packs, filter, show)?;
+    let mut spans = load::spans(&args.file, &packs, &filter, show)?;
     if spans.trust.rings == 0 {
         return Err(Failure::failed(format!(
             "{} holds no events: requests are told from probes",
@@ -88,17 +47,18 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         ));
     }
     let mut what = "requests".to_owned();
-    if let (Some(share), Some(total)) = (args.slowest, spans.stages.last()) {
+    if let Some(share) = args.slowest
+        && let Some(least) = spans.slowest_from(share)
+    {
         // A second pass keeps what is in memory independent of how many requests there are.
-        let least = total.value_at_quantile(1.0 - share);
-        filter.at_least = Some(Nanos::from_ns(total.lowest_equivalent(least)));
+        filter.at_least = Some(least);
         what = format!(
             "requests, the slowest {} % of {}: {} or more",
             share * 100.0,
-            total.len(),
-            duration(least)
+            spans.counts.complete,
+            duration(least.ns())
         );
-        spans = load::spans(&args.file, &packs, filter, show)?;
+        spans = load::spans(&args.file, &packs, &filter, show)?;
     }
     let text = if args.json {
         let threshold = filter.at_least.map(Nanos::ns);

@@ -2,8 +2,9 @@
 
 use super::style::printable;
 use super::table::headline;
+use crate::analyse::compare::{Key, Side, Unit, side::NO_WORK};
 use crate::analyse::{Profile, Root};
-use flamegraphs::{DrawError, Picture, Tree};
+use flamegraphs::{Diff, DrawError, Picture, Tree};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -23,7 +24,7 @@ pub fn tree(profile: &Profile) -> Tree {
 
 /// Each function's phase. One that works for several, as a clock does, has that in which it was sampled most, or none
 /// if that was mostly in no phase of its own.
-fn colours(profile: &Profile) -> BTreeMap<String, String> {
+pub(super) fn colours(profile: &Profile) -> BTreeMap<String, String> {
     let mut weights: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut all: BTreeMap<&str, u64> = BTreeMap::new();
     for (&(_, _, node), weight) in &profile.weights {
@@ -69,4 +70,81 @@ pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
         phases,
     };
     flamegraphs::draw(&tree(profile), &picture, out)
+}
+
+/// Weights of a difference are whole numbers: so many of them are a nanosecond.
+const PARTS: f64 = 1000.0;
+/// Or so many of them all of a recording's work.
+const ALL: f64 = 1e6;
+
+/// Draws what `after` does for a request beside what `before` does: what both do, what is more, what is less, in the
+/// same unit as `compare`; without requests as shares of the work. The subtitle is the line of trust of both.
+pub fn draw_difference(before: &Side, after: &Side, out: impl Write) -> Result<(), DrawError> {
+    let per_request = before.unit == Unit::PerRequest && after.unit == Unit::PerRequest;
+    let tree = |side: &Side| {
+        let all = if per_request {
+            side.value(Key::Work).value * PARTS
+        } else {
+            ALL
+        };
+        work(&side.profile, all)
+    };
+    let (was, is) = (tree(before), tree(after));
+    let total = |tree: &Tree| {
+        if per_request {
+            format!("{:.0} ns of work a request", tree.total() as f64 / PARTS)
+        } else {
+            "all work is 100 %".to_owned()
+        }
+    };
+    let short = |side: &Side| {
+        let name = side.name.rsplit('/').next().unwrap_or_default();
+        printable(name)
+    };
+    let trust = after.profile.trust.with(&before.profile.trust);
+    let picture = Picture {
+        title: format!(
+            "{}, {}, beside {}, {}",
+            short(after),
+            total(&is),
+            short(before),
+            total(&was)
+        ),
+        subtitle: trust.line(),
+        unit: if per_request { "ns a request" } else { "%" }.to_owned(),
+        factor: if per_request {
+            1.0 / PARTS
+        } else {
+            100.0 / ALL
+        },
+        phases: BTreeMap::new(),
+    };
+    let names = ["in both", "more", "less"];
+    flamegraphs::draw_parts(&Diff::unscaled(&was, &is), names, &picture, out)
+}
+
+/// The stacks in which a profile's work was sampled, below the role or the name of their thread, together `all`.
+fn work(profile: &Profile, all: f64) -> Tree {
+    let works = |&(thread, root, node): &(usize, Root, u32)| {
+        let empty = matches!(root, Root::EmptyPolling | Root::EmptyPollingEstimated);
+        !empty && !NO_WORK.contains(&profile.phase(thread, root, node))
+    };
+    let own = || profile.weights.iter().filter(|(key, _)| works(key));
+    let weight: u64 = own().map(|(_, w)| w.weight).sum();
+    let scale = all / weight.max(1) as f64;
+    let mut tree = Tree::new();
+    for (&(thread, _, node), weight) in own() {
+        let mut frames: Vec<_> = profile.stacks.innermost_first(node).collect();
+        frames.reverse();
+        let row = &profile.threads[thread];
+        let thread = printable(if row.role.is_empty() {
+            &row.name
+        } else {
+            &row.role
+        });
+        let functions = frames.iter().map(|&f| profile.stacks.get(f).name.as_str());
+        let stack = std::iter::once(thread.as_str()).chain(functions);
+        tree.add(stack, (weight.weight as f64 * scale).round() as u64);
+    }
+    tree
 }

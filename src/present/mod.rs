@@ -3,9 +3,11 @@
 //! In: a [`crate::analyse::Profile`]; out: text. Every output carries the line of trust. It refuses to compute: what is
 //! shown here was decided in `analyse`.
 
+pub mod compare;
 pub mod explain;
 pub mod flame;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod spans;

@@ -37,8 +37,8 @@ pub fn report(profile: &Profile, by: Option<Grouping>, limit: usize, style: Styl
 /// Columns of a headline that a command may take.
 const COMMAND_COLUMNS: usize = 56;
 
-/// What was recorded, for how long, and how much of it was useful.
-pub fn headline(profile: &Profile) -> String {
+/// What was recorded: the command, or the processes.
+pub fn command(profile: &Profile) -> String {
     let session = &profile.session;
     let what = if session.command.is_empty() {
         let pids: Vec<_> = session.pids.iter().map(u32::to_string).collect();
@@ -54,7 +54,12 @@ pub fn headline(profile: &Profile) -> String {
         };
         most.fit(&command.join(" "))
     };
-    let mut line = printable(&what);
+    printable(&what)
+}
+
+/// What was recorded, for how long, and how much of it was useful.
+pub fn headline(profile: &Profile) -> String {
+    let mut line = command(profile);
     if profile.wall_ns > 0 {
         let _ = write!(line, ": {}", duration(profile.wall_ns));
     }

@@ -2,13 +2,16 @@
 //! right of it reads them.
 
 pub mod block;
+mod container;
 pub mod folded;
 pub mod format;
 pub mod reader;
 pub mod record;
+pub mod summary;
 pub mod writer;
 
-pub use reader::{Damage, ReadError, Reader, Record, SlotBlock, Summary};
+pub use reader::{ReadError, Reader, Record, SlotBlock};
+pub use summary::{Damage, Summary};
 pub use writer::{WriteError, Writer};
 
 use record::{Meta, Sample, Symbols};

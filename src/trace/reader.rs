@@ -5,14 +5,17 @@
 //! It walks the container's frames itself, so that no length in the file decides how much is allocated.
 
 use super::block::{self, BlockError};
+use super::container::{
+    self, Bad, FRAME, Fields, MAGIC, OP_CHANNEL, OP_CHUNK, OP_DATA_END, OP_FOOTER, OP_HEADER,
+    OP_MESSAGE, Records, Unpacker,
+};
 use super::format::{self, MAX_CHUNK_BYTES};
 use super::record::*;
-use crate::units::ClockPair;
+use super::summary::{Damage, Summary};
 use bypassprof_wire::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -68,105 +71,6 @@ pub enum ReadError {
     },
 }
 
-/// Where a recording is torn or was written wrongly; what was read before is good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// First byte that could not be used.
-    pub offset: u64,
-    /// Bytes from there to the end of the file.
-    pub bytes: u64,
-    /// What is wrong.
-    pub why: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.why)?;
-        match self.bytes {
-            0 => Ok(()),
-            bytes => write!(f, " ({bytes} bytes from byte {} on are lost)", self.offset),
-        }
-    }
-}
-
-/// Everything of low rate in a recording, and counts of the rest.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// What was recorded, where, with what.
-    pub session: Session,
-    /// Names of threads over time.
-    pub threads: Vec<Thread>,
-    /// Threads that ended.
-    pub exits: Vec<Exit>,
-    /// Mappings over time.
-    pub mappings: Vec<Mapping>,
-    /// Rings by number.
-    pub rings: BTreeMap<u32, Ring>,
-    /// The last totals of each ring.
-    pub totals: BTreeMap<u32, RingTotals>,
-    /// Paired readings of both clocks.
-    pub clocks: Vec<ClockPair>,
-    /// The last counter values.
-    pub counters: Option<Counters>,
-    /// What sources could not deliver.
-    pub lost: Vec<Lost>,
-    /// Names found while recording.
-    pub symbols: Vec<Symbols>,
-    /// Fallbacks and missing privileges.
-    pub notices: Vec<Notice>,
-    /// How it ended; `None` if the recorder did not get to say.
-    pub end: Option<End>,
-    /// What is torn.
-    pub damage: Option<Damage>,
-    /// Samples in the file.
-    pub sample_count: u64,
-    /// Switches in the file.
-    pub switch_count: u64,
-    /// Slots in the file, by ring.
-    pub slot_counts: BTreeMap<u32, u64>,
-}
-
-impl Summary {
-    fn add(&mut self, meta: Meta) {
-        match meta {
-            Meta::Session(m) => self.session = m,
-            Meta::Thread(m) => self.threads.push(m),
-            Meta::Exit(m) => self.exits.push(m),
-            Meta::Mapping(m) => self.mappings.push(m),
-            Meta::Ring(m) => drop(self.rings.insert(m.ring, m)),
-            Meta::RingTotals(m) => drop(self.totals.insert(m.ring, m)),
-            Meta::Clock(m) => self.clocks.push(m),
-            Meta::Counters(m) => self.counters = Some(m),
-            Meta::Lost(m) => self.lost.push(m),
-            Meta::Symbols(m) => self.symbols.push(m),
-            Meta::Notice(m) => self.notices.push(m),
-            Meta::End(m) => self.end = Some(m),
-        }
-    }
-
-    /// Samples that the kernel could not deliver.
-    pub fn samples_lost(&self) -> u64 {
-        self.lost
-            .iter()
-            .map(|l| l.samples)
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Slots that rings dropped or overwrote, by the rings' own count.
-    pub fn slots_dropped(&self) -> u64 {
-        let dropped = self.totals.values().map(|t| t.dropped_slots);
-        dropped.fold(0, u64::saturating_add)
-    }
-
-    /// Slots in the file, of all rings.
-    pub fn slot_count(&self) -> u64 {
-        self.slot_counts
-            .values()
-            .copied()
-            .fold(0, u64::saturating_add)
-    }
-}
-
 /// Slots of a ring, in order, without a gap inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotBlock {
@@ -186,16 +90,6 @@ pub enum Record {
     /// Slots of the ring with this number.
     Slots(u32, SlotBlock),
 }
-
-const OP_HEADER: u8 = 0x01;
-const OP_FOOTER: u8 = 0x02;
-const OP_CHANNEL: u8 = 0x04;
-const OP_MESSAGE: u8 = 0x05;
-const OP_CHUNK: u8 = 0x06;
-const OP_DATA_END: u8 = 0x0f;
-const MAGIC: &[u8] = b"\x89MCAP0\r\n";
-/// Opcode and length in front of every record.
-const FRAME: u64 = 9;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -227,12 +121,14 @@ pub struct Reader {
     chunks: Vec<ChunkInfo>,
 }
 
-/// What a chunk could not be used for.
-type Bad = String;
-
 impl Reader {
     /// Opens a recording and walks over all of it once.
     pub fn open(path: &Path) -> Result<Reader, ReadError> {
+        Self::open_watched(path, |_, _| ())
+    }
+
+    /// The same; `watch` is told how many bytes of how many are done.
+    pub fn open_watched(path: &Path, watch: impl FnMut(u64, u64)) -> Result<Reader, ReadError> {
         let io = |source| ReadError::Io {
             path: path.to_path_buf(),
             source,
@@ -266,7 +162,7 @@ impl Reader {
             channels: BTreeMap::new(),
             chunks: Vec::new(),
         };
-        reader.walk(size)?;
+        reader.walk(size, watch)?;
         Ok(reader)
     }
 
@@ -287,13 +183,13 @@ impl Reader {
         }
     }
 
-    fn walk(&mut self, size: u64) -> Result<(), ReadError> {
+    fn walk(&mut self, size: u64, mut watch: impl FnMut(u64, u64)) -> Result<(), ReadError> {
         let mut at = MAGIC.len() as u64;
         let mut damage = None;
         let mut meta_bytes = 0;
         let mut finished = false;
         let mut first = true;
-        let mut plain = Vec::new();
+        let mut chunk = Unpacker::default();
         while at < size {
             let torn = |why: &str| {
                 Some(Damage {
@@ -322,8 +218,8 @@ impl Reader {
                 self.check_header(op, at + FRAME, len)?;
                 first = false;
             } else if op == OP_CHUNK {
-                match self.load(at + FRAME, len, &mut plain)? {
-                    Ok(()) => match self.index(at, len, &plain, &mut meta_bytes) {
+                match self.load(at + FRAME, len, &mut chunk)? {
+                    Ok(()) => match self.index(at, len, chunk.plain(), &mut meta_bytes) {
                         Ok(()) => {}
                         Err(why) => damage = torn(&why),
                     },
@@ -346,6 +242,7 @@ impl Reader {
                 break;
             }
             at += FRAME + len;
+            watch(at, size);
         }
         if first {
             return Err(ReadError::NotRecording {
@@ -422,13 +319,12 @@ impl Reader {
     }
 
     /// Reads the chunk at `at` and takes it apart into plain records. The inner error is damage of the chunk.
-    fn load(&self, at: u64, len: u64, plain: &mut Vec<u8>) -> Result<Result<(), Bad>, ReadError> {
+    fn load(&self, at: u64, len: u64, chunk: &mut Unpacker) -> Result<Result<(), Bad>, ReadError> {
         if len > MAX_CHUNK_BYTES {
             return Ok(Err("a chunk is larger than any we write".to_string()));
         }
-        let mut body = vec![0; len as usize];
-        match self.file.read_exact_at(&mut body, at) {
-            Ok(()) => Ok(unpack(&body, plain)),
+        match self.file.read_exact_at(chunk.body(len as usize), at) {
+            Ok(()) => Ok(chunk.unpack()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::Changed {
                 path: self.path.clone(),
                 offset: at,
@@ -459,7 +355,7 @@ impl Reader {
             if op != OP_MESSAGE {
                 continue;
             }
-            let (channel, data) = message(body)?;
+            let (channel, data) = container::message(body)?;
             let bad = |e: BlockError| e.to_string();
             match self.channels.get(&channel) {
                 Some(Kind::Meta) => {
@@ -569,7 +465,7 @@ impl Reader {
         mut decode: impl FnMut(Kind, &[u8], &mut VecDeque<T>) -> Result<(), BlockError> + 'a,
     ) -> impl Iterator<Item = Result<T, ReadError>> + 'a {
         let mut chunks = self.chunks.iter().filter(move |c| wanted(c));
-        let (mut plain, mut at) = (Vec::new(), 0);
+        let (mut chunk, mut at) = (Unpacker::default(), 0);
         let mut ready = VecDeque::new();
         let mut offset = 0;
         let mut failed = false;
@@ -581,7 +477,7 @@ impl Reader {
                 if let Some(item) = ready.pop_front() {
                     return Some(Ok(item));
                 }
-                let outcome = match next_record(&plain, &mut at) {
+                let outcome = match container::next_record(chunk.plain(), &mut at) {
                     Some(Ok((OP_MESSAGE, body))) => self
                         .kind_of(body)
                         .map_or(Ok(()), |(kind, data)| decode(kind, data, &mut ready))
@@ -593,9 +489,9 @@ impl Reader {
                     Some(Ok(_)) => Ok(()),
                     Some(Err(_)) => Err(self.changed(offset)),
                     None => {
-                        let chunk = chunks.next()?;
-                        (offset, at) = (chunk.offset - FRAME, 0);
-                        let loaded = self.load(chunk.offset, chunk.len, &mut plain);
+                        let next = chunks.next()?;
+                        (offset, at) = (next.offset - FRAME, 0);
+                        let loaded = self.load(next.offset, next.len, &mut chunk);
                         loaded.and_then(|ok| ok.map_err(|_| self.changed(offset)))
                     }
                 };
@@ -616,119 +512,7 @@ impl Reader {
 
     /// What a message is, and its payload.
     fn kind_of<'b>(&self, body: &'b [u8]) -> Option<(Kind, &'b [u8])> {
-        let (channel, data) = message(body).ok()?;
+        let (channel, data) = container::message(body).ok()?;
         Some((*self.channels.get(&channel)?, data))
     }
-}
-
-/// Decompresses a chunk record's body and checks it against its CRC.
-fn unpack(body: &[u8], plain: &mut Vec<u8>) -> Result<(), Bad> {
-    let mut fields = Fields(body);
-    let header = (|| {
-        fields.u64()?;
-        fields.u64()?;
-        let size = fields.u64()?;
-        let crc = fields.u32()?;
-        let compression = fields.text()?;
-        let len = usize::try_from(fields.u64()?).ok()?;
-        Some((size, crc, compression, fields.take(len)?))
-    })();
-    let (size, crc, compression, data) = header.ok_or("a chunk's header is damaged")?;
-    if size > MAX_CHUNK_BYTES {
-        return Err("a chunk says it holds more than any we write".to_string());
-    }
-    plain.clear();
-    match compression {
-        "" => plain.extend_from_slice(data),
-        "zstd" => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(data)
-                .map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
-            let window = decoder.window_log_max(27);
-            window.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
-            let read = decoder.take(size + 1).read_to_end(plain);
-            read.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
-        }
-        other => {
-            return Err(format!(
-                "a chunk is compressed with {other:?}, not with zstd"
-            ));
-        }
-    }
-    if plain.len() as u64 != size {
-        return Err("a chunk has another size than it says".to_string());
-    }
-    if crc != 0 && crc32fast::hash(plain) != crc {
-        return Err("a chunk's checksum is wrong".to_string());
-    }
-    Ok(())
-}
-
-/// Little-endian fields of a container record.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-    fn text(&mut self) -> Option<&'a str> {
-        let len = self.u32()?;
-        std::str::from_utf8(self.take(len as usize)?).ok()
-    }
-}
-
-/// The record at `at`, which moves behind it.
-fn next_record<'a>(plain: &'a [u8], at: &mut usize) -> Option<Result<(u8, &'a [u8]), Bad>> {
-    let mut fields = Fields(plain.get(*at..)?);
-    if fields.0.is_empty() {
-        return None;
-    }
-    let record = (|| {
-        let [op] = fields.array()?;
-        let len = usize::try_from(fields.u64()?).ok()?;
-        Some((op, fields.take(len)?))
-    })();
-    *at = plain.len() - fields.0.len();
-    if record.is_none() {
-        *at = plain.len();
-    }
-    Some(record.ok_or_else(|| "a chunk ends inside a record".to_string()))
-}
-
-/// Records of a chunk's plain bytes.
-struct Records<'a>(&'a [u8]);
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<(u8, &'a [u8]), Bad>;
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut at = 0;
-        let record = next_record(self.0, &mut at);
-        self.0 = &self.0[at..];
-        record
-    }
-}
-
-/// Channel and payload of a message record.
-fn message(body: &[u8]) -> Result<(u16, &[u8]), Bad> {
-    let mut fields = Fields(body);
-    let header = (|| {
-        let channel = fields.u16()?;
-        fields.take(4 + 8 + 8)?;
-        Some(channel)
-    })();
-    let channel = header.ok_or("a message is cut short")?;
-    Ok((channel, fields.0))
 }

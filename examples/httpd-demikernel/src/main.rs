@@ -13,20 +13,17 @@ mod options;
 mod place;
 #[path = "../../httpd/src/signals.rs"]
 mod signals;
+#[path = "../../httpd/src/single.rs"]
+mod single;
 
-use bypassprof_probe as probe;
 use clap::Parser;
 use client::Job;
 use options::Options;
 use place::Place;
-use signal_hook::iterator::Signals;
-use signals::Totals;
 use stack_demikernel::{DemikernelConfig, DemikernelError, Stack, Wait};
-use stack_netio::{DeviceError, OpenError};
+use stack_netio::OpenError;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 /// Why the server did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +33,11 @@ enum Failure {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
-    Device(#[from] DeviceError),
-    #[error(transparent)]
     Demikernel(#[from] DemikernelError),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
+    #[error(transparent)]
+    Loop(#[from] single::LoopError),
 }
 
 fn main() -> ExitCode {
@@ -81,35 +76,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let _ = writeln!(out, "ready demikernel http://{}", place.listen);
     let _ = out.flush();
     drop(out);
-    run(&mut stack, &mut job, signals)
-}
-
-fn run<D: stack_netio::Device + 'static>(
-    stack: &mut Stack<D>,
-    job: &mut Job,
-    mut signals: Signals,
-) -> Result<(), Failure> {
-    let stop = AtomicBool::new(false);
     let (tally, requests) = (stack.tally(), job.requests());
-    let handle = signals.handle();
-    let totals = || Totals {
-        requests: requests.load(Ordering::Relaxed),
-        working_ns: Some(tally.working_ns()),
-        rounds: tally.rounds(),
-        empty_rounds: tally.empty_rounds(),
-    };
-    let wait = || {
-        signals::wait_for_end(&mut signals, totals);
-        // A flag that carries no data: the loop sees it a round later at worst.
-        stop.store(true, Ordering::Relaxed);
-    };
-    probe::name_thread("demikernel-0");
-    thread::scope(|scope| {
-        let name = thread::Builder::new().name("httpd-signals".into());
-        name.spawn_scoped(scope, wait).map_err(Failure::Thread)?;
-        let ended = stack.main_loop(job, &stop);
-        // A device that has gone ends the whole server.
-        handle.close();
-        Ok(ended?)
-    })
+    let main_loop = |stop: &_| stack.main_loop(&mut job, stop);
+    let ended = single::run("demikernel-0", &tally, &requests, signals, main_loop);
+    Ok(ended?)
 }

@@ -5,45 +5,21 @@
 
 mod job;
 
-use crate::cpus;
-use crate::signals::{self, Totals};
-use bypassprof_probe as probe;
+use crate::planted::{Planted, PlantedOptions};
+use crate::server::{self, BACKLOG, Error, PREFIX, Task};
+use crate::signals::Totals;
 use httpjob::Replies;
 use job::Job;
 use signal_hook::iterator::Signals;
 use stack_fstack::{Controller, Dispatch, FstackConfig, Stack};
-use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError, Spread};
-use stack_tcp::TcpError;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use stack_netio::{AnyDevice, DeviceSpec, Spread};
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Half-open connections that may wait.
-const BACKLOG: usize = 4096;
-const PREFIX: u8 = 24;
 /// What a send buffer may grow to, whatever the body.
 const SEND_BUFFER: std::ops::RangeInclusive<usize> = 256 * 1024..=16 * 1024 * 1024;
-
-/// Why the server did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The device is not there or refuses.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The stack does not listen.
-    #[error(transparent)]
-    Tcp(#[from] TcpError),
-    /// The device has gone under way.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The kernel refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-}
 
 /// What is to be served, and how.
 #[derive(Clone, Debug)]
@@ -55,11 +31,15 @@ pub struct Plan {
     /// Length of the replies' body.
     pub body: usize,
     /// Cores.
-    pub threads: usize,
+    pub threads: u16,
     /// How long a frame may wait for others.
     pub tx_delay: Duration,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// Whether the side ring is polled.
     pub side_poll: bool,
+    /// What makes it slower on purpose.
+    pub planted: PlantedOptions,
 }
 
 /// Stacks that listen and whose loops do not run yet, one for each core.
@@ -75,12 +55,18 @@ struct Core {
 impl Server {
     /// Opens the device and listens.
     pub fn bind(plan: &Plan) -> Result<Server, Error> {
-        let devices = stack_netio::open_queues(&plan.device, *plan.listen.ip(), plan.threads)?;
+        let queues = server::queues("fstack", plan.threads)?;
+        let devices = stack_netio::open_queues(&plan.device, *plan.listen.ip(), queues)?;
         let mut config = FstackConfig::new(*plan.listen.ip(), PREFIX);
         let longest = Replies::new(plan.body).longest();
         config.policy.send_buffer = longest.clamp(*SEND_BUFFER.start(), *SEND_BUFFER.end());
         config.tx_delay = plan.tx_delay;
         config.side_poll = plan.side_poll;
+        config.policy.ack = plan.planted.acks.policy();
+        if let Some(batch) = plan.planted.plant_batch {
+            config.rx_burst = usize::from(batch);
+        }
+        config.segmentation_offload = plan.tso;
         config.dispatch = match plan.device.spread {
             Spread::Hash => Dispatch::Device,
             // Frames of one flow come to any queue.
@@ -88,8 +74,7 @@ impl Server {
         };
         let mut stacks = Vec::new();
         for device in devices {
-            // The standard library's hasher is keyed from the system's entropy.
-            config.seed = RandomState::new().build_hasher().finish();
+            config.seed = server::secret();
             let mut stack = Stack::new(config.clone(), device);
             stack.listen(plan.listen.port(), BACKLOG)?;
             stacks.push(stack);
@@ -97,7 +82,7 @@ impl Server {
         stack_fstack::connect(&mut stacks);
         let job = |stack| Core {
             stack,
-            job: Job::new(plan.body),
+            job: Job::new(plan.body, Planted::new(&plan.planted)),
         };
         Ok(Server {
             cores: stacks.into_iter().map(job).collect(),
@@ -105,40 +90,19 @@ impl Server {
     }
 
     /// Serves on a thread for each core until a signal ends it.
-    pub fn run(mut self, mut signals: Signals) -> Result<(), Error> {
-        let stop = AtomicBool::new(false);
+    pub fn run(mut self, signals: Signals) -> Result<(), Error> {
         let mut seen: Vec<_> = self.cores.iter_mut().map(Core::seen).collect();
         let several = self.cores.len() > 1;
-        let failure = Mutex::new(None);
-        thread::scope(|scope| {
-            let mut started = Ok(());
-            for (number, core) in self.cores.into_iter().enumerate() {
-                let (name, stop, failure) = (format!("fstack-{number}"), &stop, &failure);
-                let end = signals.handle();
-                let run = move || {
-                    if let Err(error) = core.run(number, several, stop) {
-                        failure
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(error);
-                        // As if a signal had come.
-                        end.close();
-                    }
-                };
-                let thread = thread::Builder::new().name(name);
-                started = started.and_then(|()| thread.spawn_scoped(scope, run).map(drop));
-            }
-            if started.is_ok() {
-                signals::wait_for_end(&mut signals, || totals(&mut seen));
-            }
-            // A flag that carries no data: the loops see it a round later at worst.
-            stop.store(true, Ordering::Relaxed);
-            started.map_err(Error::Thread)
-        })?;
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(Error::Device(error)),
-            None => Ok(()),
-        }
+        let task = |(number, mut core): (usize, Core)| {
+            let task = Task::new(format!("fstack-{number}"), move |stop| {
+                let ended = core.stack.main_loop(&mut core.job, stop);
+                ended.map_err(|gone| Error::Loop(gone.into()))
+            });
+            // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
+            if several { task.on_cpu(number) } else { task }
+        };
+        let tasks = self.cores.into_iter().enumerate().map(task).collect();
+        server::run(tasks, signals, || totals(&mut seen))
     }
 }
 
@@ -154,16 +118,6 @@ impl Core {
             controller: self.stack.controller(),
             requests: self.job.requests(),
         }
-    }
-
-    fn run(mut self, number: usize, several: bool, stop: &AtomicBool) -> Result<(), DeviceError> {
-        let name = format!("fstack-{number}");
-        probe::name_thread(&name);
-        // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
-        if several && let Err(e) = cpus::pin(number) {
-            eprintln!("httpd: {name} is not kept on one CPU: {e}");
-        }
-        self.stack.main_loop(&mut self.job, stop)
     }
 }
 

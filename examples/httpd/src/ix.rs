@@ -5,26 +5,16 @@
 
 mod job;
 
-use crate::cpus;
-use crate::signals::{self, Totals};
-use bypassprof_probe as probe;
+use crate::server::{self, BACKLOG, Error, PREFIX, Task};
+use crate::signals::Totals;
 use clap::{Args, ValueEnum};
 use job::Job;
 use signal_hook::iterator::Signals;
-use signal_hook::iterator::backend::Handle;
 use stack_ix::{IxConfig, Meter, SidePoll, Stack, TokenState};
-use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError};
-use stack_tcp::TcpError;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use stack_netio::{AnyDevice, DeviceSpec};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-
-/// Half-open connections that may wait on each thread.
-const BACKLOG: usize = 4096;
-const PREFIX: u8 = 24;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What only this stack has.
 #[derive(Args, Clone, Copy, Debug)]
@@ -66,26 +56,6 @@ pub enum SideChoice {
     Shared,
 }
 
-/// Why the server did not begin or did not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The device is not there or refuses.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The device has gone.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The stack does not listen.
-    #[error(transparent)]
-    Tcp(#[from] TcpError),
-    /// The kernel refused a thread.
-    #[error("cannot start a thread: {0}; choose fewer --threads")]
-    Thread(std::io::Error),
-    /// More threads than queues have numbers.
-    #[error("--threads {0}: the ix stack has at most 256, one for each queue")]
-    Threads(u16),
-}
-
 /// What is to be served, and how.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -97,6 +67,8 @@ pub struct Plan {
     pub threads: u16,
     /// Length of the replies' body.
     pub body: usize,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// What only this stack has.
     pub own: IxOptions,
 }
@@ -117,10 +89,7 @@ pub struct Server {
 impl Server {
     /// Opens the device's queues and listens on each.
     pub fn bind(plan: &Plan) -> Result<Server, Error> {
-        if plan.threads > 256 {
-            return Err(Error::Threads(plan.threads));
-        }
-        let threads = usize::from(plan.threads);
+        let threads = server::queues("ix", plan.threads)?;
         let side_poll = match plan.own.ix_side_poll {
             SideChoice::Off => SidePoll::Off,
             SideChoice::Padded => SidePoll::Padded,
@@ -134,9 +103,9 @@ impl Server {
             config.core = core;
             config.handle_scan = plan.own.ix_handle_scan;
             config.side_poll = side_poll;
+            config.segmentation_offload = plan.tso;
             config.policy.send_buffer = plan.own.ix_send_window as usize;
-            // The standard library's hasher is keyed from the system's entropy.
-            config.seed = RandomState::new().build_hasher().finish();
+            config.seed = server::secret();
             let mut stack = Stack::new(config, device, tokens.clone());
             stack.listen(plan.listen.port(), BACKLOG)?;
             let job = Job::new(plan.body, plan.own.ix_reply_buffer);
@@ -150,8 +119,7 @@ impl Server {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self, mut signals: Signals) -> Result<(), Error> {
-        let stop = AtomicBool::new(false);
+    pub fn run(self, signals: Signals) -> Result<(), Error> {
         let totals = || {
             // Counts for a person to look at: no other data hangs on them.
             let answered = self.requests.iter().map(|n| n.load(Ordering::Relaxed));
@@ -164,56 +132,15 @@ impl Server {
             }
         };
         let several = self.cores.len() > 1;
-        let (stop, closer) = (&stop, signals.handle());
-        thread::scope(|scope| {
-            let mut threads = Vec::new();
-            let mut refused = None;
-            for (number, core) in self.cores.into_iter().enumerate() {
-                let ends = EndsWaiting(closer.clone());
-                let run = move || {
-                    // A thread that ends, however it does, ends the whole server.
-                    let _ends = ends;
-                    core.run(number, several, stop)
-                };
-                let thread = thread::Builder::new().name(format!("ix-{number}"));
-                match thread.spawn_scoped(scope, run) {
-                    Ok(thread) => threads.push(thread),
-                    Err(error) => refused = Some(Error::Thread(error)),
-                }
-            }
-            if refused.is_none() {
-                signals::wait_for_end(&mut signals, totals);
-            }
-            // A flag that carries no data: the loops see it a round later at worst.
-            stop.store(true, Ordering::Relaxed);
-            for thread in threads {
-                match thread.join() {
-                    Ok(result) => result?,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            refused.map_or(Ok(()), Err)
-        })
-    }
-}
-
-impl Core {
-    fn run(mut self, number: usize, several: bool, stop: &AtomicBool) -> Result<(), DeviceError> {
-        let name = format!("ix-{number}");
-        probe::name_thread(&name);
-        // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
-        if several && let Err(e) = cpus::pin(number) {
-            eprintln!("httpd: {name} is not kept on one CPU: {e}");
-        }
-        self.stack.ixev_wait(&mut self.job, stop)
-    }
-}
-
-/// Ends the waiting for signals when it is dropped.
-struct EndsWaiting(Handle);
-
-impl Drop for EndsWaiting {
-    fn drop(&mut self) {
-        self.0.close();
+        let task = |(number, mut core): (usize, Core)| {
+            let task = Task::new(format!("ix-{number}"), move |stop| {
+                let ended = core.stack.ixev_wait(&mut core.job, stop);
+                ended.map_err(|gone| Error::Loop(gone.into()))
+            });
+            // Several loops that never sleep must not be put on one CPU; a single one is left to the scheduler.
+            if several { task.on_cpu(number) } else { task }
+        };
+        let tasks = self.cores.into_iter().enumerate().map(task).collect();
+        server::run(tasks, signals, totals)
     }
 }

@@ -4,18 +4,11 @@
 
 use crate::client::Job;
 use crate::place::Place;
-use crate::signals::{self, Totals};
-use bypassprof_probe as probe;
+use crate::server::{self, PREFIX};
+use crate::single::{self, LoopError};
 use signal_hook::iterator::Signals;
 use stack_lwip::{LwipConfig, LwipError, Stack};
-use stack_netio::{AnyDevice, DeviceError, OpenError};
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
-/// Length of the network's prefix.
-const PREFIX: u8 = 24;
+use stack_netio::{AnyDevice, OpenError};
 
 /// What is particular to this row.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,12 +27,9 @@ pub enum Error {
     /// There is no lwIP.
     #[error("--stack lwip: {0}")]
     Lwip(#[from] LwipError),
-    /// The device went away.
+    /// Its loop.
     #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The kernel refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
+    Loop(#[from] LoopError),
 }
 
 /// A stack that listens and whose loop does not run yet.
@@ -56,8 +46,7 @@ impl Server {
             listen: place.listen,
             prefix_len: PREFIX,
             half_open: options.lwip_half_open,
-            // The standard library's hasher is keyed from the system's entropy.
-            seed: RandomState::new().build_hasher().finish() as u32,
+            seed: server::secret() as u32,
         };
         Ok(Server {
             stack: Stack::new(config, device)?,
@@ -66,29 +55,12 @@ impl Server {
     }
 
     /// Serves on the calling thread until a signal ends it.
-    pub fn run(mut self, mut signals: Signals) -> Result<(), Error> {
-        let stop = AtomicBool::new(false);
-        let (tally, requests) = (self.stack.tally(), self.job.requests());
-        let handle = signals.handle();
-        let totals = || Totals {
-            requests: requests.load(Ordering::Relaxed),
-            working_ns: Some(tally.working_ns()),
-            rounds: tally.rounds(),
-            empty_rounds: tally.empty_rounds(),
-        };
-        let wait = || {
-            signals::wait_for_end(&mut signals, totals);
-            // A flag that carries no data: the loop sees it a round later at worst.
-            stop.store(true, Ordering::Relaxed);
-        };
-        probe::name_thread("lwip-0");
-        thread::scope(|scope| {
-            let name = thread::Builder::new().name("httpd-signals".into());
-            name.spawn_scoped(scope, wait).map_err(Error::Thread)?;
-            let ended = self.stack.main_loop(&mut self.job, &stop);
-            // A device that has gone ends the whole server.
-            handle.close();
-            Ok(ended?)
-        })
+    pub fn run(self, signals: Signals) -> Result<(), Error> {
+        let Server { mut stack, mut job } = self;
+        let (tally, requests) = (stack.tally(), job.requests());
+        let main_loop = |stop: &_| stack.main_loop(&mut job, stop);
+        Ok(single::run(
+            "lwip-0", &tally, &requests, signals, main_loop,
+        )?)
     }
 }

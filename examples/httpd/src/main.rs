@@ -14,7 +14,10 @@ mod lwip;
 mod mtcp;
 mod options;
 mod place;
+mod planted;
+mod server;
 mod signals;
+mod single;
 mod smoltcp;
 mod tas;
 
@@ -35,19 +38,13 @@ enum Failure {
     #[error(transparent)]
     Linux(#[from] linux::Error),
     #[error(transparent)]
-    Fstack(#[from] fstack::Error),
-    #[error(transparent)]
-    Mtcp(#[from] mtcp::Error),
-    #[error(transparent)]
-    Ix(#[from] ix::Error),
+    Server(#[from] server::Error),
     #[error(transparent)]
     Tas(#[from] tas::Error),
     #[error(transparent)]
     Demikernel(#[from] demikernel::Error),
     #[error(transparent)]
     Lwip(#[from] lwip::Error),
-    #[error(transparent)]
-    Smoltcp(#[from] smoltcp::Error),
     #[error("signals cannot be waited for: {0}")]
     Signals(std::io::Error),
 }
@@ -68,6 +65,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> Result<(), Failure> {
+    if !matches!(options.stack, Stack::Linux | Stack::Fstack) && !options.planted.is_empty() {
+        return Err(Failure::Use(
+            "slowdowns are planted into --stack fstack and linux; leave out --plant-* and --acks"
+                .into(),
+        ));
+    }
     let signals = signals::hold().map_err(Failure::Signals)?;
     match options.stack {
         Stack::Linux => {
@@ -77,7 +80,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 )));
             }
             let listen = options.listen.unwrap_or_else(linux_address);
-            let server = linux::Server::bind(listen, options.threads, options.body)?;
+            let server =
+                linux::Server::bind(listen, options.threads, options.body, options.planted)?;
             ready("linux", server.address());
             Ok(server.run(signals)?)
         }
@@ -87,9 +91,11 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 device: place.device,
                 listen: place.listen,
                 body: options.body,
-                threads: usize::from(options.threads),
+                threads: options.threads,
                 tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
+                planted: options.planted,
+                tso: options.tso,
             };
             let server = fstack::Server::bind(&plan)?;
             ready("fstack", plan.listen);
@@ -101,8 +107,9 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 device: place.device,
                 listen: place.listen,
                 body: options.body,
-                threads: usize::from(options.threads),
+                threads: options.threads,
                 options: options.mtcp.clone(),
+                tso: options.tso,
             };
             let server = mtcp::Server::bind(&plan)?;
             ready("mtcp", plan.listen);
@@ -116,6 +123,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 threads: options.threads,
                 body: options.body,
                 own: options.ix,
+                tso: options.tso,
             };
             let server = ix::Server::bind(&plan)?;
             ready("ix", plan.listen);

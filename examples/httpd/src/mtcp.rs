@@ -5,42 +5,19 @@
 
 mod job;
 
-use crate::cpus;
-use crate::signals::{self, Totals};
-use bypassprof_probe as probe;
+use crate::server::{self, Error, PREFIX, Task};
+use crate::signals::Totals;
 use job::Job;
 use signal_hook::iterator::Signals;
 use stack_mtcp::{MtcpConfig, MtcpContext, Stack, Watch};
-use stack_netio::{AnyDevice, DeviceError, DeviceSpec, OpenError};
-use stack_tcp::TcpError;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use stack_netio::{AnyDevice, DeviceSpec};
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Scope};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const PREFIX: u8 = 24;
 /// What a send buffer may grow to, whatever the body.
 const SEND_BUFFER: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
-
-/// Why the server did not begin, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The device is not there or refuses.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The stack does not listen.
-    #[error(transparent)]
-    Tcp(#[from] TcpError),
-    /// The device has gone under way.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The kernel refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-}
 
 /// mTCP's own options.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,7 +56,9 @@ pub struct Plan {
     /// Length of the replies' body.
     pub body: usize,
     /// Cores.
-    pub threads: usize,
+    pub threads: u16,
+    /// Whether a device that can cuts long segments.
+    pub tso: bool,
     /// The rest.
     pub options: MtcpOptions,
 }
@@ -99,7 +78,8 @@ pub struct Server {
 impl Server {
     /// Opens the device and listens.
     pub fn bind(plan: &Plan) -> Result<Server, Error> {
-        let devices = stack_netio::open_queues(&plan.device, *plan.listen.ip(), plan.threads)?;
+        let queues = server::queues("mtcp", plan.threads)?;
+        let devices = stack_netio::open_queues(&plan.device, *plan.listen.ip(), queues)?;
         let options = &plan.options;
         let mut cores = Vec::new();
         for (core, device) in devices.into_iter().enumerate() {
@@ -116,8 +96,8 @@ impl Server {
             };
             config.sleep = Duration::from_micros(options.mtcp_sleep_us.into());
             config.spin = options.mtcp_spin;
-            // The standard library's hasher is keyed from the system's entropy.
-            config.seed = RandomState::new().build_hasher().finish();
+            config.segmentation_offload = plan.tso;
+            config.seed = server::secret();
             let (mut stack, context) = stack_mtcp::create(config, device, core as u8);
             stack.listen(plan.listen.port())?;
             cores.push(Core {
@@ -130,33 +110,11 @@ impl Server {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self, mut signals: Signals) -> Result<(), Error> {
-        let stop = AtomicBool::new(false);
+    pub fn run(self, signals: Signals) -> Result<(), Error> {
         let seen: Vec<_> = self.cores.iter().map(Core::seen).collect();
-        let failure = Mutex::new(None);
-        thread::scope(|scope| {
-            let mut started = Ok(());
-            for (core, threads) in self.cores.into_iter().enumerate() {
-                let (end, failure) = (signals.handle(), &failure);
-                let failed = move |error: DeviceError| {
-                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    failure.get_or_insert(error);
-                    // As if a signal had come.
-                    end.close();
-                };
-                started = started.and_then(|()| threads.start(core, scope, &stop, failed));
-            }
-            if started.is_ok() {
-                signals::wait_for_end(&mut signals, || totals(&seen));
-            }
-            // A flag that carries no data: the loops see it a round and a sleep later at worst.
-            stop.store(true, Ordering::Relaxed);
-            started.map_err(Error::Thread)
-        })?;
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(Error::Device(error)),
-            None => Ok(()),
-        }
+        let pairs = self.cores.into_iter().enumerate();
+        let tasks = pairs.flat_map(|(core, pair)| pair.tasks(core)).collect();
+        server::run(tasks, signals, || totals(&seen))
     }
 }
 
@@ -165,41 +123,22 @@ impl Core {
         (self.stack.watch(), self.job.requests())
     }
 
-    /// Starts both threads on one CPU.
-    fn start<'scope>(
-        self,
-        core: usize,
-        scope: &'scope Scope<'scope, '_>,
-        stop: &'scope AtomicBool,
-        failed: impl FnOnce(DeviceError) + Send + 'scope,
-    ) -> std::io::Result<()> {
+    /// Both threads, on one CPU.
+    fn tasks(self, core: usize) -> [Task<Error>; 2] {
         let Core {
             mut stack,
             mut context,
             mut job,
         } = self;
-        let begin = move |name: &str| {
-            probe::name_thread(name);
-            // Where the kernel does not allow it the pair still works, if not on one core.
-            if let Err(e) = cpus::pin(core) {
-                eprintln!("httpd: {name} is not kept on one CPU: {e}");
-            }
-        };
-        let name = format!("mtcp-stack-{core}");
-        let stack_thread = thread::Builder::new().name(name.clone());
-        stack_thread.spawn_scoped(scope, move || {
-            begin(&name);
-            if let Err(error) = stack.run_main_loop(stop) {
-                failed(error);
-            }
-        })?;
-        let name = format!("mtcp-app-{core}");
-        let application = thread::Builder::new().name(name.clone());
-        application.spawn_scoped(scope, move || {
-            begin(&name);
+        let stack = Task::new(format!("mtcp-stack-{core}"), move |stop| {
+            let ended = stack.run_main_loop(stop);
+            ended.map_err(|gone| Error::Loop(gone.into()))
+        });
+        let application = Task::new(format!("mtcp-app-{core}"), move |_| {
             job.run(&mut context);
-        })?;
-        Ok(())
+            Ok(())
+        });
+        [stack, application].map(|task| task.on_cpu(core))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ix;
 use crate::mtcp::MtcpOptions;
+use crate::planted::PlantedOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -26,6 +27,10 @@ pub struct Options {
     /// (docs/reference/devices.md); by default a TAP of its own.
     #[arg(long, value_name = "KIND:NAME[,OPTION=VALUE]...")]
     pub dev: Option<DeviceSpec>,
+    /// mtcp, fstack, ix, tas: leave the cutting of long segments to a device that does it (`--dev ...,offload=tx`); none of the
+    /// published stacks does by default.
+    #[arg(long)]
+    pub tso: bool,
     /// fstack: longest wait of a frame for others to be sent with, in microseconds; 0: none beyond the round.
     #[arg(long, alias = "tx-delay-us", value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub tx_drain_us: u64,
@@ -44,6 +49,8 @@ pub struct Options {
     pub lwip: crate::lwip::LwipOptions,
     #[command(flatten)]
     pub smoltcp: crate::smoltcp::SmoltcpOptions,
+    #[command(flatten)]
+    pub planted: PlantedOptions,
 }
 
 /// The stacks that are built in.

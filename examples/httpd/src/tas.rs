@@ -9,18 +9,22 @@ mod service;
 
 use crate::options::Options;
 use crate::place::Place;
-use crate::signals::{self, Totals};
+use crate::server::{self, Task};
+use crate::signals::Totals;
+use crate::single::LoopError;
 use clap::Args;
 use job::Worker;
 use signal_hook::iterator::Signals;
 use stack_netio::{DeviceSpec, OpenError};
-use stack_tas::{Address, AttachError, Context, ContextConfig, Gone, Listening, RateControl};
+use stack_tas::{
+    Address, AttachError, Context, ContextConfig, Gone, Listening, RateControl, ServiceError,
+};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,7 +126,13 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The kernel refused a process or a thread.
+    /// The kernel refused a thread.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
+    /// The service did not go on.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The kernel refused a process.
     #[error("cannot start {what}: {source}")]
     Start {
         /// What.
@@ -147,6 +157,7 @@ pub struct Plan {
     buffer: Option<u32>,
     spin: Duration,
     slow_path_spins: bool,
+    tso: bool,
     serve: bool,
 }
 
@@ -183,6 +194,7 @@ impl Plan {
             buffer: own.tas_buffer,
             spin,
             slow_path_spins: spin >= SPIN,
+            tso: options.tso,
             serve: own.tas_serve,
         })
     }
@@ -313,8 +325,6 @@ fn gone(gone: Gone) -> Error {
 /// What threads count, for the one that answers questions.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Requests answered.
-    pub requests: AtomicU64,
     /// Polls of the application.
     pub rounds: AtomicU64,
     /// Those that found nothing.
@@ -325,57 +335,32 @@ pub struct Counts {
     pub fast_path: [AtomicU64; 3],
 }
 
-fn run(workers: Vec<Worker>, mut signals: Signals) -> Result<(), Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let counts: Vec<_> = workers
-        .iter()
-        .map(|_| Arc::new(Counts::default()))
-        .collect();
-    let mut threads = Vec::new();
-    for (index, (mut worker, counts)) in workers.into_iter().zip(counts.clone()).enumerate() {
-        let (stop, end) = (stop.clone(), signals.handle());
-        let serve = move || {
-            bypassprof_probe::name_thread(&format!("tas-app-{index}"));
-            let result = worker.serve(&counts, &stop);
-            // A thread that fails ends the whole server.
-            end.close();
-            result
-        };
-        let thread = thread::Builder::new().name(format!("tas-app-{index}"));
-        threads.push(thread.spawn(serve).map_err(|source| Error::Start {
-            what: "a thread",
-            source,
-        })?);
+fn run(workers: Vec<Worker>, signals: Signals) -> Result<(), Error> {
+    let (mut tasks, mut seen) = (Vec::new(), Vec::new());
+    for (index, mut worker) in workers.into_iter().enumerate() {
+        let counts = Arc::new(Counts::default());
+        seen.push((worker.requests(), counts.clone()));
+        tasks.push(Task::new(format!("tas-app-{index}"), move |stop| {
+            worker.serve(&counts, stop).map_err(gone)
+        }));
     }
-    signals::wait_for_end(&mut signals, || totals(&counts));
-    // A flag that carries no data: threads see it at their next turn.
-    stop.store(true, Ordering::Relaxed);
-    let mut outcome = Ok(());
-    for thread in threads {
-        match thread.join() {
-            Ok(result) => outcome = outcome.and(result.map_err(gone)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-    outcome
+    server::run(tasks, signals, || totals(&seen))
 }
 
 /// The application's and the fast path's together.
-fn totals(counts: &[Arc<Counts>]) -> Totals {
+fn totals(seen: &[(Arc<AtomicU64>, Arc<Counts>)]) -> Totals {
     let sum = |count: fn(&Counts) -> &AtomicU64| {
-        counts
-            .iter()
-            .map(|c| count(c).load(Ordering::Relaxed))
+        seen.iter()
+            .map(|(_, counts)| count(counts).load(Ordering::Relaxed))
             .sum::<u64>()
     };
     // All threads are told the same of the fast path.
     let fast = |n: usize| {
-        counts
-            .first()
-            .map_or(0, |c| c.fast_path[n].load(Ordering::Relaxed))
+        seen.first()
+            .map_or(0, |(_, counts)| counts.fast_path[n].load(Ordering::Relaxed))
     };
     Totals {
-        requests: sum(|c| &c.requests),
+        requests: seen.iter().map(|(n, _)| n.load(Ordering::Relaxed)).sum(),
         working_ns: Some(sum(|c| &c.working_ns).saturating_add(fast(2))),
         rounds: sum(|c| &c.rounds).saturating_add(fast(0)),
         empty_rounds: sum(|c| &c.empty_rounds).saturating_add(fast(1)),

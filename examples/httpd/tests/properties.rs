@@ -4,15 +4,16 @@
 
 mod events;
 mod server;
+mod traced;
 mod veth;
 
 use bypassprof_wire::{Event, points};
-use events::{Recorder, Thread, session};
+use events::Thread;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use server::Server;
 use std::io::{Read, Write};
-use std::time::Instant;
-use veth::{GET, command, connect, joined, lab};
+use std::time::{Duration, Instant};
+use traced::{named, of_kind, traced};
+use veth::{GET, connect, joined, lab};
 
 /// Requests of a run, one after the other on one connection.
 const REQUESTS: usize = 300;
@@ -29,14 +30,9 @@ struct Idle {
 fn idle(stack: &str, arguments: &[&str]) -> Option<Idle> {
     let lab = lab()?;
     let (client, namespace) = joined(&lab);
-    let session = session();
     let arguments = [&["--dev", "packet:http-s"], arguments].concat();
-    let mut command = command(&namespace, stack, &arguments);
-    command.env("BYPASSPROF_SESSION", session.path());
-    let server = Server::spawn(command);
-    let mut recorder = Recorder::attach(session, server.pid());
-    let address = server.address;
-    let spent = recorder.during(|| {
+    let mut spent = Duration::ZERO;
+    let threads = traced(&namespace, stack, &arguments, |address| {
         // Away from the first CPU, which mTCP's pair has for itself.
         let cpus = sched_getaffinity(None).unwrap();
         let last = (0..CpuSet::MAX_CPU).rfind(|&cpu| cpus.is_set(cpu)).unwrap();
@@ -52,10 +48,8 @@ fn idle(stack: &str, arguments: &[&str]) -> Option<Idle> {
                 left -= stream.read(&mut [0; 200]).unwrap();
             }
         }
-        start.elapsed()
+        spent = start.elapsed();
     });
-    let threads = recorder.finish();
-    server.end();
     let requests = |t: &Thread| -> Vec<u64> {
         let starts = t.at(points::APP_START);
         starts.iter().map(|e| e.tsc.raw()).collect()
@@ -74,8 +68,7 @@ fn idle(stack: &str, arguments: &[&str]) -> Option<Idle> {
 
 impl Idle {
     fn thread(&self, name: &str) -> &Thread {
-        let found = self.threads.iter().find(|thread| thread.name == name);
-        found.unwrap_or_else(|| panic!("no ring of {name}"))
+        named(&self.threads, name)
     }
 
     /// The middle and the nine-tenths value of some ticks, in microseconds.
@@ -85,12 +78,6 @@ impl Idle {
         let at = |share: f64| f64::from(ticks[(ticks.len() as f64 * share) as usize]) * self.tick;
         (at(0.5), at(0.9))
     }
-}
-
-/// Segments of a kind that left.
-fn of_kind(thread: &Thread, kind: u32) -> usize {
-    let left = thread.at(points::TCP_OUT);
-    left.iter().filter(|e| e.args[1] >> 24 == kind).count()
 }
 
 fn per_request(count: usize) -> f64 {

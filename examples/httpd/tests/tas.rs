@@ -1,25 +1,25 @@
-//! The tas stack behind real devices, with the kernel's TCP as its clients, in network namespaces of the test's own:
-//! two processes, either of which may die. Needs root; says so and passes without.
+//! What only the tas stack does, with the kernel's TCP as its clients, in network namespaces of the test's own: two
+//! processes, either of which may die. Needs root; says so and passes without.
 
 mod events;
 mod server;
+mod traced;
 mod veth;
 
 use bypassprof_wire::{Event, points};
-use events::{Recorder, Thread, session};
+use events::Thread;
 use loadgen::Load;
-use netlab::{Interface, Namespace};
+use netlab::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
-use server::{Server, sha256_of_letters};
+use server::Server;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-use veth::{
-    GET, URL, come_and_go, command, connect, dialogue, installed, joined, lab, load, serve,
-};
+use traced::{children_of, named, of_kind, own, rx_burst, traced, tx_burst};
+use veth::{GET, bodies_come_whole, command, connect, joined, lab, load, serve};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 
@@ -29,9 +29,7 @@ fn start(namespace: &Namespace, arguments: &[&str]) -> Server {
 
 /// The service of an application: its only child.
 fn service_of(application: u32) -> u32 {
-    let path = format!("/proc/{application}/task/{application}/children");
-    let children = fs::read_to_string(path).unwrap();
-    children.trim().parse().unwrap()
+    children_of(application)[0]
 }
 
 fn kill(pid: u32) {
@@ -48,188 +46,16 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Over veth and AF_PACKET: 64 connections at 64 B, many more, large POSTs, megabytes with their digest, wrk where it
-/// is installed.
+/// At the rate that congestion control sets and with no rate at all, through TAS's own transmit ring too, which is far
+/// shorter than a body.
 #[test]
-fn veth_carries_small_and_large() {
+fn every_rate_and_ring_carries_large_bodies() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
-    let small = start(&server, &[]);
-    let mut plan = Load::new(small.address);
-    plan.duration = Duration::from_millis(500);
-    (plan.connections, plan.body) = (64, Some(64));
-    load(&client, &plan);
-    plan.connections = 1000;
-    load(&client, &plan);
-    plan.post = Some(200_000);
-    plan.connections = 2;
-    load(&client, &plan);
-    if installed("wrk") {
-        let mut wrk = client.command("wrk");
-        let output = wrk.args(["-t1", "-c64", "-d1", URL]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            text.contains("Requests/sec") && !text.contains("Socket errors"),
-            "{text}"
-        );
+    for choice in ["--tas-rate=dctcp", "--tas-rate=0", "--tas-buffer=8192"] {
+        let arguments = [&DEV[..], &[choice]].concat();
+        bodies_come_whole(&client, &server, "tas", &arguments);
     }
-    let totals = small.totals();
-    assert!(totals.contains("\"empty_rounds\":"), "{totals}");
-    small.end();
-
-    for rate in ["dctcp", "0"] {
-        let large = start(&server, &["--body", "1048576", "--tas-rate", rate]);
-        // A megabyte each, on a machine that may be busy.
-        plan.duration = Duration::from_secs(3);
-        plan.connections = 2;
-        (plan.body, plan.post) = (None, None);
-        plan.digest = Some(sha256_of_letters(1 << 20));
-        load(&client, &plan);
-        large.end();
-    }
-}
-
-/// A body far longer than TAS's own transmit ring passes it.
-#[test]
-fn published_rings_carry_large_bodies() {
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "100000", "--tas-buffer", "8192"]);
-    let mut plan = Load::new(server.address);
-    plan.duration = Duration::from_secs(2);
-    plan.connections = 4;
-    plan.digest = Some(sha256_of_letters(100_000));
-    load(&client, &plan);
-    server.end();
-}
-
-/// Without `--dev` the service makes a TAP, and the host reaches it, curl too; with two cores the TAP has two queues.
-#[test]
-fn a_tap_of_its_own_serves_the_host() {
-    let Some(lab) = lab() else { return };
-    let host = lab.namespace("host").unwrap();
-    if !std::path::Path::new("/dev/net/tun").exists() {
-        eprintln!("skipped: there is no /dev/net/tun here");
-        return;
-    }
-    for cores in ["1", "2"] {
-        let server = serve(&host, "tas", &["--body", "131072", "--fp-cores", cores]);
-        let mut plan = Load::new(server.address);
-        plan.duration = Duration::from_millis(300);
-        plan.connections = 8;
-        plan.digest = Some(sha256_of_letters(131_072));
-        load(&host, &plan);
-        if installed("curl") {
-            let mut curl = host.command("curl");
-            let output = curl.args(["-s", "-m", "20", URL]).output().unwrap();
-            assert!(output.stdout == vec![b'a'; 131_072]);
-        }
-        let tap = || Interface::named("bpf0").is_ok();
-        assert!(host.enter(tap).unwrap());
-        server.end();
-        assert!(!host.enter(tap).unwrap());
-    }
-}
-
-/// GET, POST, keep-alive, pipelining and garbage on one connection, whole and byte by byte.
-#[test]
-fn requests_are_answered_in_order() {
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "5"]);
-    let post = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
-    let text = format!("{GET}{post}{GET}rubbish\r\n\r\n");
-    for piece in [text.len(), 1] {
-        let out = dialogue(&client, server.address, &text, piece);
-        assert_eq!(out.matches("HTTP/1.1 200 OK\r\n").count(), 3, "{out}");
-        assert_eq!(out.matches("\r\n\r\naaaaa").count(), 3, "{out}");
-        assert!(out.contains("aaaaaHTTP/1.1 400 Bad Request\r\n"), "{out}");
-    }
-    let out = dialogue(&client, server.address, "GET / HTTP/1.0\r\n\r\n", 100);
-    assert!(
-        out.contains("Connection: close\r\n") && out.ends_with("aaaaa"),
-        "{out}"
-    );
-    server.end();
-}
-
-/// A client that asks often, says that it sends no more and reads late gets every byte, and does not hold others up.
-#[test]
-fn slow_and_half_closed_readers_get_all() {
-    const BODY: usize = 300_000;
-    const TIMES: usize = 40;
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "300000"]);
-    let mut slow = connect(&client, server.address);
-    slow.write_all(GET.repeat(TIMES).as_bytes()).unwrap();
-    slow.shutdown(Shutdown::Write).unwrap();
-    let other = dialogue(&client, server.address, "GET / HTTP/1.0\r\n\r\n", 100);
-    assert!(other.len() > BODY);
-    // The window is shut for longer than several of the service's questions for it take.
-    thread::sleep(Duration::from_millis(500));
-    let mut out = Vec::new();
-    slow.read_to_end(&mut out).unwrap();
-    let header = format!(
-        "HTTP/1.1 200 OK\r\nServer: bypassprof/1.0\r\nConnection: keep-alive\r\nContent-Length: {BODY}\r\n\r\n"
-    );
-    let reply = [header.as_bytes(), &[b'a'; BODY][..]].concat();
-    assert!(out == reply.repeat(TIMES), "{} bytes", out.len());
-    server.end();
-}
-
-/// Connections that come and go by the hundred, ended by either side or by a reset, leave room for those that follow.
-#[test]
-fn connections_come_and_go() {
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    let server = start(&server, &["--threads", "2"]);
-    come_and_go(&client, server.address);
-    server.end();
-}
-
-/// Bodies survive lost, late and spoilt frames, by retransmission.
-#[test]
-fn bodies_survive_a_bad_link() {
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    for faults in ["loss=1%", "reorder=1%", "corrupt=0.1%"] {
-        let dev = format!("packet:http-s,{faults}");
-        let arguments = ["--dev", &dev, "--body", "200000"];
-        let server = serve(&server, "tas", &arguments);
-        let mut plan = Load::new(server.address);
-        plan.duration = Duration::from_secs(2);
-        plan.connections = 4;
-        plan.digest = Some(sha256_of_letters(200_000));
-        load(&client, &plan);
-        server.end();
-    }
-}
-
-/// What the threads of both processes told while `work` was done.
-fn traced(
-    namespace: &Namespace,
-    arguments: &[&str],
-    work: impl FnOnce(SocketAddrV4) + Send,
-) -> Vec<Thread> {
-    let session = session();
-    let mut command = command(namespace, "tas", arguments);
-    command.env("BYPASSPROF_SESSION", session.path());
-    let server = Server::spawn(command);
-    let mut service = Recorder::join(session.path(), service_of(server.pid()));
-    let mut application = Recorder::attach(session, server.pid());
-    let address = server.address;
-    application.during(|| service.during(|| work(address)));
-    let mut threads = application.finish();
-    threads.extend(service.finish());
-    server.end();
-    threads
-}
-
-fn named<'a>(threads: &'a [Thread], name: &str) -> &'a Thread {
-    let found = threads.iter().find(|thread| thread.name == name);
-    let names: Vec<_> = threads.iter().map(|thread| &thread.name).collect();
-    found.unwrap_or_else(|| panic!("no ring of {name} among {names:?}"))
 }
 
 /// Two cores have a queue each, and both serve; application threads are as many as they like, and all serve.
@@ -238,7 +64,7 @@ fn two_cores_use_two_queues() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
     let cores = [&DEV[..], &["--fp-cores", "2", "--threads", "3"]].concat();
-    let threads = traced(&server, &cores, |address| {
+    let threads = traced(&server, "tas", &cores, |address| {
         let mut plan = Load::new(address);
         plan.duration = Duration::from_millis(500);
         (plan.connections, plan.body) = (64, Some(64));
@@ -264,7 +90,7 @@ fn misplaced_flows_are_forwarded() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
     let turn = ["--dev", "packet:http-s,spread=turn", "--fp-cores", "2"];
-    let threads = traced(&server, &turn, |address| {
+    let threads = traced(&server, "tas", &turn, |address| {
         let mut plan = Load::new(address);
         plan.duration = Duration::from_millis(500);
         (plan.connections, plan.body) = (16, Some(64));
@@ -305,7 +131,7 @@ fn every_point_fires() {
         "50",
     ];
     let arguments = [&DEV[..], &arguments].concat();
-    let threads = traced(&server, &arguments, |address| {
+    let threads = traced(&server, "tas", &arguments, |address| {
         let mut stream = connect(&client, address);
         for _ in 0..TIMES {
             stream.write_all(GET.as_bytes()).unwrap();
@@ -336,14 +162,10 @@ fn every_point_fires() {
     let fast = named(&threads, "tas-fp-0");
     let slow = named(&threads, "tas-sp");
     let application = named(&threads, "tas-app-0");
-    let own = |thread: &Thread| -> Vec<Event> {
-        let own = |e: &&Event| e.point.id() >= points::FIRST_OWN;
-        thread.events.iter().filter(own).cloned().collect()
-    };
 
     // Fast path: what it received, took, sent.
     assert!(fast.at(points::RX_BURST).iter().all(|e| {
-        let (capacity, frames) = ((e.flow.raw() >> 12) & 0xfff, e.flow.raw() & 0xfff);
+        let (capacity, frames) = rx_burst(e);
         capacity == 16 && (1..=16).contains(&frames)
     }));
     assert!(!fast.at(points::IDLE_BEGIN).is_empty() && !fast.at(points::IDLE_END).is_empty());
@@ -366,7 +188,7 @@ fn every_point_fires() {
     let acks = out.iter().filter(|e| kind(e) == 1).count();
     assert!(acks >= TIMES as usize);
     assert!(fast.at(points::TX_BURST).iter().all(|e| {
-        let (accepted, asked) = ((e.flow.raw() >> 12) & 0xfff, e.flow.raw() & 0xfff);
+        let (accepted, asked) = tx_burst(e);
         (1..=32).contains(&asked) && accepted <= asked
     }));
     // Detours: the SYN, and the segment that answers its answer.
@@ -482,13 +304,12 @@ fn requests_cross_queues_and_replies_wait_for_the_next_poll() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
     let mut request = 0.0;
-    let threads = traced(&server, &DEV, |address| {
+    let threads = traced(&server, "tas", &DEV, |address| {
         request = ask_again(&client, address, TIMES, 151);
     });
     let (fast, application) = (named(&threads, "tas-fp-0"), named(&threads, "tas-app-0"));
     let tick = tick(application, request);
-    let own = |e: &&Event| e.point.id() >= points::FIRST_OWN;
-    let bumps: Vec<_> = application.events.iter().filter(own).collect();
+    let bumps = own(application);
     let replies: Vec<_> = bumps.iter().filter(|e| e.args[2] > 0).collect();
     assert_eq!(replies.len(), TIMES);
     // Between the start of a request and its end nothing is published.
@@ -497,7 +318,7 @@ fn requests_cross_queues_and_replies_wait_for_the_next_poll() {
         match event.point {
             points::APP_START => inside = true,
             points::APP_END => inside = false,
-            _ => assert!(!inside || !own(&event)),
+            point => assert!(!inside || point.id() < points::FIRST_OWN),
         }
     }
     let requests = |thread: &Thread| -> Vec<Event> {
@@ -516,10 +337,7 @@ fn requests_cross_queues_and_replies_wait_for_the_next_poll() {
     let (waited, waited_high) = spread(tick, replies.iter().map(|e| e.args[0]));
     let (arx, arx_high) = spread(tick, arx);
     let (atx, atx_high) = spread(tick, atx);
-    let kinds = |kind: u32| {
-        let out = fast.at(points::TCP_OUT);
-        out.iter().filter(|e| e.args[1] >> 24 == kind).count() as f64 / TIMES as f64
-    };
+    let kinds = |kind| of_kind(fast, kind) as f64 / TIMES as f64;
     println!(
         "T1: of {request:.0} us a request, ARX {arx:.1} us ({arx_high:.1} at 90 %), write to publication {waited:.1} us \
          ({waited_high:.1}), ATX {atx:.1} us ({atx_high:.1}); {:.2} pure acknowledgements and {:.2} segments with data",
@@ -539,9 +357,14 @@ fn large_replies_pass_stages_of_which_none_is_full() {
     let (client, server) = joined(&lab);
     let mut request = 0.0;
     let arguments = ["--body", "131072", "--tas-rate", "0"];
-    let threads = traced(&server, &[&DEV[..], &arguments].concat(), |address| {
-        request = ask_again(&client, address, TIMES, REPLY);
-    });
+    let threads = traced(
+        &server,
+        "tas",
+        &[&DEV[..], &arguments].concat(),
+        |address| {
+            request = ask_again(&client, address, TIMES, REPLY);
+        },
+    );
     let (fast, application) = (named(&threads, "tas-fp-0"), named(&threads, "tas-app-0"));
     let written: u64 = application
         .at(points::SEND_CALL)
@@ -581,7 +404,7 @@ fn empty_rounds_look_at_every_context() {
     let Some(lab) = lab() else { return };
     let (_client, server) = joined(&lab);
     let arguments = [&DEV[..], &["--fp-no-ints"]].concat();
-    let threads = traced(&server, &arguments, |_| {
+    let threads = traced(&server, "tas", &arguments, |_| {
         thread::sleep(Duration::from_secs(2))
     });
     let fast = named(&threads, "tas-fp-0");

@@ -1,7 +1,8 @@
 //! The HTTP job that every server does: bytes of a connection in, replies owed out; which stack carries them is unknown here.
 //!
 //! In: what a client sent, cut anywhere; out: for each whole request one reply of a fixed body, for the first thing that
-//! is no request a `400` and the end. It refuses to know sockets, paths and files, and allocates nothing per request.
+//! is no request a `400` and the end. A [`Session`] is one connection's dialogue, a [`Job`] a thread's connections on any stack
+//! whose calls copy. It refuses to know sockets, paths and files, and allocates nothing per request.
 //!
 //! Served: HTTP/1.1 and 1.0, `GET`, and `POST` with `Content-Length`; keep-alive, `Connection: close`, pipelining.
 //! Refused with `400`: other methods, chunked bodies, heads above [`MAX_HEAD`] bytes, contradicting lengths.
@@ -19,10 +20,12 @@
 //! assert!(session.unsent(&mut replies).is_empty() && !session.finished());
 //! ```
 
+mod job;
 mod parse;
 mod reply;
 mod session;
 
+pub use job::{Job, LINGER, Next, Stream};
 pub use parse::{MAX_HEAD, Outcome, Parser, Request};
 pub use reply::{Kind, Replies};
 pub use session::Session;

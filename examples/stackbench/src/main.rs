@@ -3,16 +3,23 @@
 //! In: which study; out: recordings, pictures and tables. What is measured is the servers' business, how it is recorded
 //! is `bypassprof`'s: both run as separate programs, as a user would run them. Ctrl-C ends everything that was started.
 
+mod badlink;
 mod cost;
+mod cpus;
 mod demo;
+mod events;
+mod facts;
 mod interval;
 mod load;
 mod page;
+mod predict;
 mod programs;
 mod progress;
+mod rows;
 mod server;
 mod site;
 mod soak;
+mod spread;
 mod stop;
 
 use clap::{Parser, Subcommand};
@@ -32,8 +39,12 @@ enum Study {
     Demo(demo::Args),
     /// What recording costs a server: CPU time per request at a fixed rate, bare, recorded, and under perf
     Cost(cost::Args),
+    /// Every server over the same link, case by case, in one table; published properties; what probes cost
+    Rows(rows::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
+    /// What the tool says about servers against what happens when the thing that it names is changed
+    Predict(predict::Args),
 }
 
 /// Why a study did not end well.
@@ -62,7 +73,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().study {
         Study::Demo(args) => demo::run(&args),
         Study::Cost(args) => cost::run(&args),
+        Study::Rows(args) => rows::run(&args),
         Study::Soak(args) => soak::run(&args),
+        Study::Predict(args) => predict::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,11 @@
-//! What limits a recording: a table of rules, each a small function of analysed [`Facts`].
+//! What limits a recording: a table of rules, each a small function of analysed [`Facts`]; and why one is slower than
+//! another: [`across`].
 //!
 //! In: a profile, its ledger, its spans where there are probes; out: [`Finding`]s, the largest first. A rule claims no
 //! more than its evidence carries: what is read from a stack's sources and only fits the profile is *suspected*, and
 //! says what to record to be sure. It refuses to know names of recordings and files.
 
+pub mod across;
 pub mod facts;
 pub mod rules;
 

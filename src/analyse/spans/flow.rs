@@ -5,6 +5,7 @@
 //! before the next one came in. Several requests in one segment are *pipelined*: they share its arrival. Several
 //! segments before one request are *split*: the request began with the first.
 
+use super::turns::Turns;
 use std::collections::VecDeque;
 
 /// Where a request's bytes came in.
@@ -12,17 +13,21 @@ use std::collections::VecDeque;
 pub struct Arrival {
     /// The burst it came in.
     pub rx: Option<u64>,
+    /// Another thread put it into a queue to the one that runs TCP.
+    pub handed: Option<u64>,
     /// TCP saw it.
     pub tcp_in: Option<u64>,
     /// It was made ready for the application.
     pub deliver: Option<u64>,
     /// The ring that saw it first.
     pub ring: u32,
+    /// Ticks of its time in TCP in which other frames of its burst were handled.
+    pub behind: u64,
 }
 
 impl Arrival {
     fn first(&self) -> Option<u64> {
-        self.rx.or(self.tcp_in).or(self.deliver)
+        self.rx.or(self.handed).or(self.tcp_in).or(self.deliver)
     }
 }
 
@@ -41,8 +46,12 @@ pub struct Request {
     pub app_end: Option<u64>,
     /// The last segment of the reply left TCP.
     pub last_out: Option<u64>,
+    /// The burst began that gave it to the device.
+    pub burst: Option<u64>,
     /// The device took it.
     pub tx: Option<u64>,
+    /// Ticks that it waited while the application handled earlier requests of its flow, and others of its thread.
+    pub behind: (u64, u64),
     /// Ring of the application's thread.
     pub app_ring: u32,
     /// Ring of the thread that sent.
@@ -65,6 +74,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// When it began to wait for nothing but the application.
+    fn ready(&self) -> u64 {
+        let ready = self.wake.or(self.arrival.deliver);
+        ready.unwrap_or_else(|| self.start()).min(self.app_start)
+    }
+
     /// When it began.
     pub fn start(&self) -> u64 {
         self.arrival
@@ -92,8 +107,11 @@ pub struct FlowState {
     has_segments: bool,
     acks: u32,
     count: u64,
+    turns: Turns,
     /// Requests that cannot be told any more: too many at once.
     pub overrun: u64,
+    /// When it was last heard of.
+    pub heard: u64,
     forgotten: u64,
 }
 
@@ -118,16 +136,26 @@ impl FlowState {
         self.close_replied(out);
         self.arrive(Arrival {
             rx,
+            handed: None,
             tcp_in: Some(tsc),
-            deliver: None,
             ring,
+            ..Arrival::default()
         });
     }
 
-    /// Data was made ready for the application.
-    pub fn deliver(&mut self, tsc: u64, ring: u32, out: &mut impl FnMut(Request)) {
+    /// The segment that came in last had waited in a queue between threads since `tsc`.
+    pub fn was_handed_over(&mut self, tsc: u64) {
+        if let Some(arrival) = self.arrivals.back_mut() {
+            arrival.handed = Some(tsc);
+        }
+    }
+
+    /// Data was made ready for the application; the thread did so for another frame at `before`.
+    pub fn deliver(&mut self, tsc: u64, before: u64, ring: u32, out: &mut impl FnMut(Request)) {
         if let Some(arrival) = self.arrivals.iter_mut().find(|a| a.deliver.is_none()) {
             arrival.deliver = Some(tsc);
+            let began = arrival.tcp_in.unwrap_or(tsc);
+            arrival.behind = before.min(tsc).saturating_sub(began);
             return;
         }
         if !self.has_segments {
@@ -148,13 +176,14 @@ impl FlowState {
         self.arrivals.push_back(arrival);
     }
 
-    /// The application begins to handle a request; `wake` is when its thread last woke up.
+    /// The application begins to handle a request; `wake` is when its thread last woke up, `thread` what that thread's
+    /// application did until now.
     pub fn app_start(
         &mut self,
         flow: u32,
         tsc: u64,
         wake: Option<u64>,
-        ring: u32,
+        (ring, thread): (u32, &Turns),
         out: &mut impl FnMut(Request),
     ) {
         // The first request of several in a segment may be over, and its reply on its way.
@@ -167,7 +196,9 @@ impl FlowState {
             .iter()
             .take_while(|a| a.first() <= Some(tsc))
             .count();
-        let (arrival, pipelined) = match self.arrivals.pop_front().filter(|_| waiting > 0) {
+        let first = self.arrivals.pop_front().filter(|_| waiting > 0);
+        from_the_start(&mut self.arrivals);
+        let (arrival, pipelined) = match first {
             Some(arrival) => (arrival, false),
             None => (
                 self.last_arrival.unwrap_or_default(),
@@ -180,7 +211,7 @@ impl FlowState {
             self.overrun += 1;
         }
         self.count += 1;
-        self.open.push_back(Request {
+        let mut request = Request {
             flow,
             arrival,
             wake: wake.filter(|w| arrival.deliver.is_some_and(|d| *w > d) && *w <= tsc),
@@ -190,12 +221,22 @@ impl FlowState {
             acks: std::mem::take(&mut self.acks),
             number: self.count,
             ..Request::default()
-        });
+        };
+        let ready = request.ready();
+        let of_flow = self.turns.within(ready, tsc);
+        let of_thread = thread.within(ready, tsc).saturating_sub(of_flow);
+        request.behind = (of_flow, of_thread);
+        self.turns.began(tsc);
+        if self.arrivals.is_empty() {
+            self.turns.forget_before(request.start());
+        }
+        self.open.push_back(request);
     }
 
     /// The application is done with the request that it began last.
     pub fn app_end(&mut self, tsc: u64, bytes: u32, out: &mut impl FnMut(Request)) {
         let has_segments = self.has_segments;
+        self.turns.ended(tsc);
         let Some(request) = self.open.iter_mut().rev().find(|r| r.app_end.is_none()) else {
             return;
         };
@@ -216,7 +257,7 @@ impl FlowState {
         let request = &mut self.open[at];
         request.last_out = Some(tsc);
         request.out_ring = Some(ring);
-        request.tx = None;
+        (request.burst, request.tx) = (None, None);
         request.out += u64::from(len);
         request.segments += 1;
         request.waiting += u32::from(waits);
@@ -231,7 +272,7 @@ impl FlowState {
                 next.last_out = Some(tsc);
                 next.out_ring = Some(ring);
                 next.segments += 1;
-                next.tx = None;
+                (next.burst, next.tx) = (None, None);
                 next.waiting += u32::from(waits);
                 last = next.number;
                 let takes = if next.app_end.is_some() {
@@ -274,11 +315,11 @@ impl FlowState {
         }
     }
 
-    /// The device took a frame of requests `first` to `last`.
-    pub fn taken(&mut self, (first, last): (u64, u64), tsc: u64) {
+    /// The device took a frame of requests `first` to `last` in a burst that began at `burst`, where that is known.
+    pub fn taken(&mut self, (first, last): (u64, u64), burst: Option<u64>, tsc: u64) {
         let of = |r: &&mut Request| (first..=last).contains(&r.number);
         self.open.iter_mut().filter(of).for_each(|r| {
-            r.tx = Some(tsc);
+            (r.burst, r.tx) = (burst, Some(tsc));
             r.waiting = r.waiting.saturating_sub(1);
         });
     }
@@ -297,8 +338,16 @@ impl FlowState {
                     request.split = true;
                 }
             }
+            from_the_start(&mut self.open);
             out(request);
         }
+    }
+
+    /// Whether nothing is on its way: what came in was handled, and replied to.
+    pub fn is_quiet(&self) -> bool {
+        let last = self.open.back().map(|r| r.app_start);
+        let of_last = |a: &Arrival| last.is_some() && a.first() <= last;
+        self.open.iter().all(|r| r.replied() && r.waiting == 0) && self.arrivals.iter().all(of_last)
     }
 
     /// The recording is over: gives what is whole and counts what is not.
@@ -306,6 +355,13 @@ impl FlowState {
         self.open.iter_mut().for_each(|r| r.waiting = 0);
         self.close_replied(out);
         self.open.len() as u64
+    }
+}
+
+/// Lets an empty queue begin at its first place again: of ten thousand flows fewer cache lines are in use.
+fn from_the_start<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() {
+        queue.clear();
     }
 }
 
@@ -323,14 +379,16 @@ mod tests {
         let (mut flow, mut done) = flow();
         for start in [100, 200] {
             flow.tcp_in(start, Some(start - 5), 0, &mut |r| done.push(r));
-            flow.deliver(start + 3, 0, &mut |r| done.push(r));
+            flow.deliver(start + 3, 0, 0, &mut |r| done.push(r));
             flow.ack_out();
-            flow.app_start(7, start + 10, None, 0, &mut |r| done.push(r));
+            flow.app_start(7, start + 10, None, (0, &Turns::default()), &mut |r| {
+                done.push(r)
+            });
             let number = flow.data_out(start + 15, 60, 0, true).unwrap();
-            flow.taken(number, start + 16);
+            flow.taken(number, None, start + 16);
             flow.app_end(start + 20, 100, &mut |r| done.push(r));
             let number = flow.data_out(start + 25, 40, 0, true).unwrap();
-            flow.taken(number, start + 30);
+            flow.taken(number, None, start + 30);
         }
         assert_eq!((done.len(), flow.finish(&mut |r| done.push(r))), (1, 0));
         assert_eq!(done.len(), 2);
@@ -350,13 +408,15 @@ mod tests {
     fn pipelined() {
         let (mut flow, mut done) = flow();
         flow.tcp_in(100, None, 0, &mut |r| done.push(r));
-        flow.deliver(101, 0, &mut |r| done.push(r));
+        flow.deliver(101, 0, 0, &mut |r| done.push(r));
         for start in [110, 120] {
-            flow.app_start(7, start, None, 0, &mut |r| done.push(r));
+            flow.app_start(7, start, None, (0, &Turns::default()), &mut |r| {
+                done.push(r)
+            });
             flow.app_end(start + 5, 100, &mut |r| done.push(r));
         }
         let number = flow.data_out(130, 200, 0, true).unwrap();
-        flow.taken(number, 140);
+        flow.taken(number, None, 140);
         flow.finish(&mut |r| done.push(r));
         let seen: Vec<_> = done
             .iter()
@@ -380,9 +440,11 @@ mod tests {
         for start in [100, 200] {
             flow.tcp_in(start, None, 0, &mut |r| done.push(r));
             if let Some(number) = number {
-                flow.taken(number, start + 1);
+                flow.taken(number, None, start + 1);
             }
-            flow.app_start(7, start + 10, None, 0, &mut |r| done.push(r));
+            flow.app_start(7, start + 10, None, (0, &Turns::default()), &mut |r| {
+                done.push(r)
+            });
             flow.app_end(start + 15, 10, &mut |r| done.push(r));
             number = flow.data_out(start + 16, 10, 0, true);
         }
@@ -397,11 +459,11 @@ mod tests {
         let (mut flow, mut done) = flow();
         flow.tcp_in(100, None, 0, &mut |r| done.push(r));
         flow.tcp_in(104, None, 0, &mut |r| done.push(r));
-        flow.app_start(7, 110, None, 0, &mut |r| done.push(r));
+        flow.app_start(7, 110, None, (0, &Turns::default()), &mut |r| done.push(r));
         flow.app_end(115, 10, &mut |r| done.push(r));
         flow.data_out(116, 10, 0, false);
         flow.tcp_in(200, None, 0, &mut |r| done.push(r));
-        flow.app_start(7, 210, None, 0, &mut |r| done.push(r));
+        flow.app_start(7, 210, None, (0, &Turns::default()), &mut |r| done.push(r));
         flow.app_end(215, 10, &mut |r| done.push(r));
         assert_eq!(flow.finish(&mut |r| done.push(r)), 1);
         assert_eq!(done.len(), 1);
@@ -414,8 +476,10 @@ mod tests {
     #[test]
     fn sockets_of_the_kernel() {
         let (mut flow, mut done) = flow();
-        flow.deliver(100, 1, &mut |r| done.push(r));
-        flow.app_start(7, 120, Some(110), 1, &mut |r| done.push(r));
+        flow.deliver(100, 0, 1, &mut |r| done.push(r));
+        flow.app_start(7, 120, Some(110), (1, &Turns::default()), &mut |r| {
+            done.push(r)
+        });
         flow.app_end(130, 500, &mut |r| done.push(r));
         assert_eq!(done.len(), 1);
         assert_eq!(

@@ -1,12 +1,16 @@
 //! Events of all rings in the order of time, a short window in memory.
 //!
 //! In: each ring's events, nearly in order (events of a burst carry the stamp of its beginning), rings one after the
-//! other as the file holds them; out: all events by stamp, equal ones in the order of their ring. What comes after its
-//! time was given out is counted and left out: a span must not be made of events in the wrong order.
+//! other as the file holds them; out: all events by stamp, equal ones in the order in which they came. What comes after
+//! its time was given out is counted and left out: a span must not be made of events in the wrong order.
+//!
+//! A ring's events lie in a few runs, each in order: an event goes behind the first run that ends before it. Merging the
+//! runs' heads then costs a few compares an event, however many wait.
 
 use bypassprof_wire::{Event, Point};
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// One event, as much of it as spans need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,79 +28,136 @@ pub struct Stamped {
     order: u64,
 }
 
-impl PartialOrd for Stamped {
-    fn partial_cmp(&self, other: &Stamped) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl Stamped {
+    fn key(&self) -> (u64, u64) {
+        (self.tsc, self.order)
     }
 }
 
-impl Ord for Stamped {
-    fn cmp(&self, other: &Stamped) -> Ordering {
-        (self.tsc, self.order).cmp(&(other.tsc, other.order))
+/// Runs of a ring. A stack that stamps a burst's packets with its beginning needs two, sampled rounds a third.
+const RUNS: usize = 4;
+/// Most events that wait, all rings together: the oldest are given out before the window is over, and what comes too late
+/// then is counted as late.
+pub const MOST_WAITING: usize = 1 << 21;
+
+/// A ring's events that wait.
+#[derive(Debug, Default)]
+struct Source {
+    /// Newest stamp.
+    newest: u64,
+    /// Each in order.
+    runs: [VecDeque<Stamped>; RUNS],
+}
+
+impl Source {
+    fn push(&mut self, event: Stamped) {
+        let behind = |run: &&mut VecDeque<Stamped>| run.back().is_none_or(|b| b.tsc <= event.tsc);
+        if let Some(run) = self.runs.iter_mut().find(behind) {
+            run.push_back(event);
+            return;
+        }
+        let [.., last] = &mut self.runs;
+        let later = last.iter().rev().take_while(|e| e.tsc > event.tsc);
+        let at = last.len() - later.count();
+        last.insert(at, event);
     }
 }
 
 /// Puts events in order. Lengths are counter ticks.
 #[derive(Debug)]
 pub struct Order {
-    waiting: BinaryHeap<Reverse<Stamped>>,
-    /// Newest stamp of each ring.
-    newest: BTreeMap<u32, u64>,
-    /// A ring's own events are at most this far out of order.
+    sources: BTreeMap<u32, Source>,
+    /// Events of one ring are at most this far out of order.
     slack: u64,
     /// A silent ring is waited for as long as this.
     window: u64,
+    most: usize,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: usize,
     given: u64,
     taken: u64,
     late: u64,
+}
+
+/// Where one ring's events go in.
+pub struct Inlet<'a> {
+    ring: u32,
+    source: &'a mut Source,
+    counts: &'a mut Counts,
+}
+
+impl Inlet<'_> {
+    /// Takes an event.
+    pub fn push(&mut self, event: &Event, point: Point) {
+        let tsc = event.tsc.raw();
+        self.source.newest = tsc.max(self.source.newest);
+        if tsc < self.counts.given {
+            self.counts.late += 1;
+            return;
+        }
+        self.counts.taken += 1;
+        self.counts.waiting += 1;
+        let [a, b, c, d, ..] = event.args;
+        self.source.push(Stamped {
+            tsc,
+            ring: self.ring,
+            point,
+            flow: event.flow.raw(),
+            args: [a, b, c, d],
+            order: self.counts.taken,
+        });
+    }
 }
 
 impl Order {
     /// For rings that are each in order but for `slack` and in the file within `window` of each other.
     pub fn new(slack: u64, window: u64) -> Order {
         Order {
-            waiting: BinaryHeap::new(),
-            newest: BTreeMap::new(),
+            sources: BTreeMap::new(),
             slack,
             window: window.max(slack),
-            given: 0,
-            taken: 0,
-            late: 0,
+            most: MOST_WAITING,
+            counts: Counts::default(),
         }
     }
 
     /// Makes a ring known, so that it is waited for.
     pub fn ring(&mut self, ring: u32) {
-        self.newest.entry(ring).or_insert(0);
+        self.sources.entry(ring).or_default();
     }
 
-    /// Takes an event.
-    pub fn push(&mut self, ring: u32, event: &Event, point: Point) {
-        let tsc = event.tsc.raw();
-        let newest = self.newest.entry(ring).or_insert(0);
-        *newest = tsc.max(*newest);
-        if tsc < self.given {
-            self.late += 1;
-            return;
-        }
-        self.taken += 1;
-        let [a, b, c, d, ..] = event.args;
-        self.waiting.push(Reverse(Stamped {
-            tsc,
+    /// Where the events of a ring go in.
+    pub fn inlet(&mut self, ring: u32) -> Inlet<'_> {
+        Inlet {
             ring,
-            point,
-            flow: event.flow.raw(),
-            args: [a, b, c, d],
-            order: self.taken,
-        }));
+            source: self.sources.entry(ring).or_default(),
+            counts: &mut self.counts,
+        }
     }
 
     /// Gives out what nothing older can follow any more.
     pub fn settle(&mut self, out: &mut impl FnMut(Stamped)) {
-        let oldest = self.newest.values().min().copied().unwrap_or(0);
-        let newest = self.newest.values().max().copied().unwrap_or(0);
-        let all_told = oldest.saturating_sub(self.slack);
-        self.give(all_told.max(newest.saturating_sub(self.window)), out);
+        let newest = || self.sources.values().map(|s| s.newest);
+        let all_told = newest().min().unwrap_or(0).saturating_sub(self.slack);
+        let latest = newest().max().unwrap_or(0);
+        self.give(all_told.max(latest.saturating_sub(self.window)), out);
+        if self.counts.waiting > self.most {
+            self.give_early(out);
+        }
+    }
+
+    /// Too many wait: half of the time that they span is given out.
+    fn give_early(&mut self, out: &mut impl FnMut(Stamped)) {
+        let runs = || self.sources.values().flat_map(|s| &s.runs);
+        let oldest = runs().filter_map(|r| r.front()).map(|e| e.tsc).min();
+        let newest = runs().filter_map(|r| r.back()).map(|e| e.tsc).max();
+        if let (Some(oldest), Some(newest)) = (oldest, newest) {
+            self.give(oldest + (newest - oldest).div_ceil(2).max(1), out);
+        }
     }
 
     /// Gives out all that is left.
@@ -105,25 +166,38 @@ impl Order {
     }
 
     fn give(&mut self, until: u64, out: &mut impl FnMut(Stamped)) {
-        while let Some(Reverse(next)) = self.waiting.peek() {
-            if next.tsc >= until {
-                break;
-            }
-            if let Some(Reverse(event)) = self.waiting.pop() {
+        let mut runs: Vec<&mut VecDeque<Stamped>> = (self.sources.values_mut())
+            .flat_map(|source| &mut source.runs)
+            .collect();
+        let head = |run: &VecDeque<Stamped>| {
+            let key = run.front().map(Stamped::key);
+            key.filter(|(tsc, _)| *tsc < until)
+        };
+        let mut heads: BinaryHeap<Reverse<((u64, u64), usize)>> = (runs.iter().enumerate())
+            .filter_map(|(at, run)| Some(Reverse((head(run)?, at))))
+            .collect();
+        while let Some(mut top) = heads.peek_mut() {
+            let run = &mut runs[top.0.1];
+            if let Some(event) = run.pop_front() {
+                self.counts.waiting -= 1;
                 out(event);
             }
+            match head(run) {
+                Some(key) => top.0.0 = key,
+                None => drop(PeekMut::pop(top)),
+            }
         }
-        self.given = self.given.max(until.min(u64::MAX - 1));
+        self.counts.given = self.counts.given.max(until.min(u64::MAX - 1));
     }
 
     /// Events that wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.counts.waiting
     }
 
     /// Events that came too late.
     pub fn late(&self) -> u64 {
-        self.late
+        self.counts.late
     }
 }
 
@@ -154,7 +228,7 @@ mod tests {
             for &(ring, step, back) in &steps {
                 let clock = &mut clocks[ring as usize];
                 *clock += step;
-                order.push(ring, &event(*clock - back), points::TCP_IN);
+                order.inlet(ring).push(&event(*clock - back), points::TCP_IN);
                 order.settle(&mut |e| seen.push(e.tsc));
             }
             order.finish(&mut |e| seen.push(e.tsc));
@@ -162,6 +236,45 @@ mod tests {
             prop_assert!(seen.is_sorted());
             prop_assert_eq!(order.late(), 0);
         }
+    }
+
+    /// However far out of order in itself, a ring comes out in order, equal stamps as they came.
+    #[test]
+    fn many_runs() {
+        let mut order = Order::new(1_000, 1_000);
+        let stamps = [50u64, 40, 30, 20, 10, 25, 20, 60, 5];
+        for (at, &tsc) in (0u32..).zip(&stamps) {
+            let mut event = event(tsc);
+            event.args[0] = at;
+            order.inlet(0).push(&event, points::TCP_IN);
+        }
+        let mut seen = Vec::new();
+        order.finish(&mut |e| seen.push((e.tsc, e.args[0])));
+        let mut expected: Vec<_> = stamps.into_iter().zip(0u32..).collect();
+        expected.sort();
+        assert_eq!((seen, order.waiting()), (expected, 0));
+    }
+
+    /// Memory has an end: a ring that is not heard from is not waited for while others fill it, and what it then says
+    /// too late is counted.
+    #[test]
+    fn too_many() {
+        let mut order = Order {
+            most: 100,
+            ..Order::new(1, 1_000_000)
+        };
+        order.ring(0);
+        order.ring(1);
+        let mut seen = Vec::new();
+        for tsc in 0..1000 {
+            order.inlet(0).push(&event(tsc), points::TCP_IN);
+            order.settle(&mut |e| seen.push(e.tsc));
+            assert!(order.waiting() <= 100);
+        }
+        order.inlet(1).push(&event(10), points::TCP_IN);
+        order.finish(&mut |e| seen.push(e.tsc));
+        assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+        assert_eq!(order.late(), 1);
     }
 
     /// A silent ring is not waited for longer than the window; what it says then is late.
@@ -172,11 +285,11 @@ mod tests {
         order.ring(1);
         let mut seen = Vec::new();
         for tsc in [1000, 1050, 1200] {
-            order.push(0, &event(tsc), points::TCP_IN);
+            order.inlet(0).push(&event(tsc), points::TCP_IN);
         }
         order.settle(&mut |e| seen.push(e.tsc));
         assert_eq!(seen, [1000, 1050]);
-        order.push(1, &event(1010), points::TCP_IN);
+        order.inlet(1).push(&event(1010), points::TCP_IN);
         assert_eq!((order.late(), order.waiting()), (1, 1));
     }
 }

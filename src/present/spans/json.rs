@@ -1,6 +1,6 @@
 //! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`.
 
-use crate::analyse::spans::{Kind, STAGES, Spans, Timeline};
+use crate::analyse::spans::{BEHIND, Kind, STAGES, Spans, Timeline};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -19,8 +19,11 @@ struct Document<'a> {
     late_events: u64,
     data_segments: u64,
     ack_segments: u64,
+    crossed: u64,
+    tx_triggers: [u64; 4],
     threshold_ns: Option<u64>,
     stages: Vec<Stage>,
+    behind: Vec<Stage>,
     bursts: Vec<Burst>,
     slowest: Vec<Request<'a>>,
     trust: Trust<'a>,
@@ -55,6 +58,7 @@ struct Request<'a> {
     began_ns: u64,
     total_ns: u64,
     stages: Vec<(&'static str, u64)>,
+    behind: Vec<(&'static str, u64)>,
     threads: &'a [String],
     data_segments: u32,
     ack_segments: u32,
@@ -69,6 +73,7 @@ struct Trust<'a> {
     clock_error_ns: Option<u64>,
     observer_share: Option<f64>,
     damage: Option<&'a str>,
+    filtered: Option<&'a str>,
 }
 
 /// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
@@ -85,10 +90,17 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
         late_events: counts.late,
         data_segments: counts.segments,
         ack_segments: counts.acks,
+        crossed: counts.crossed,
+        tx_triggers: counts.triggers,
         threshold_ns,
         stages: STAGES
             .iter()
             .zip(&spans.stages)
+            .map(|(s, h)| stage(s, h))
+            .collect(),
+        behind: BEHIND
+            .iter()
+            .zip(&spans.behind)
             .map(|(s, h)| stage(s, h))
             .collect(),
         bursts: ["receive", "transmit"]
@@ -105,6 +117,7 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
             clock_error_ns: spans.trust.clock_error_ns,
             observer_share: spans.trust.observer_share,
             damage: spans.trust.damage.as_deref(),
+            filtered: spans.trust.filtered.as_deref(),
         },
     };
     serde_json::to_string_pretty(&document)
@@ -148,6 +161,12 @@ fn request(timeline: &Timeline) -> Request<'_> {
         began_ns: timeline.began.ns(),
         total_ns: timeline.total,
         stages: stages.filter_map(|(s, l)| Some((s.name, l?))).collect(),
+        behind: BEHIND
+            .iter()
+            .zip(timeline.behind)
+            .filter(|(_, ns)| *ns > 0)
+            .map(|(b, ns)| (b.name, ns))
+            .collect(),
         threads: &timeline.threads,
         data_segments: timeline.segments.0,
         ack_segments: timeline.segments.1,

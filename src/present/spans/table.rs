@@ -1,6 +1,6 @@
 //! Stages of requests as a table, and single requests as timelines.
 
-use crate::analyse::spans::{Counts, EventTrust, Kind, STAGES, Spans, Timeline};
+use crate::analyse::spans::{BEHIND, Counts, EventTrust, Kind, STAGES, Spans, Timeline};
 use crate::present::style::{Style, duration, percent, printable};
 use crate::present::table::lines;
 use std::fmt::Write as _;
@@ -51,6 +51,9 @@ fn trust(trust: &EventTrust) -> String {
     if let Some(damage) = &trust.damage {
         let _ = write!(line, "; file damaged: {damage}");
     }
+    if let Some(part) = &trust.filtered {
+        let _ = write!(line, "; {part}");
+    }
     line
 }
 
@@ -82,6 +85,30 @@ fn stages(spans: &Spans, style: Style, text: &mut String) {
         ]);
     }
     lines(&rows, style, text);
+    behind(spans, style, text);
+}
+
+/// Of the stages above, the time in which others were handled first.
+fn behind(spans: &Spans, style: Style, text: &mut String) {
+    let Some(total) = spans.stages.last() else {
+        return;
+    };
+    for (whom, histogram) in BEHIND.iter().zip(&spans.behind) {
+        let share = histogram.mean() * histogram.len() as f64 / total.mean().max(1.0);
+        let share = share / total.len().max(1) as f64;
+        if share < 0.0005 {
+            continue;
+        }
+        let line = format!(
+            "behind others: {} % of their time, {} of {} requests for {} on average: {}",
+            percent(Some(share)),
+            histogram.len(),
+            total.len(),
+            duration(histogram.mean() as u64),
+            whom.what
+        );
+        let _ = writeln!(text, "{}", style.fit(&line));
+    }
 }
 
 fn kind(name: &str, kind: Kind) -> &'static str {

@@ -1,98 +1,53 @@
 //! The callback: a batch of events, each connection read and answered in turn.
 //!
-//! In: events; out: replies written as far as the send buffers take them. A client that does not read its replies is not
-//! read from either.
+//! In: events; out: the job's calls on F-Stack's sockets. An event tells of data once: it is read until there is none.
 
-use bypassprof_probe::{self as probe, points};
-use httpjob::{Replies, Session};
+use crate::planted::Planted;
+use bypassprof_probe::Flow;
+use httpjob::{Next, Stream};
 use stack_fstack::{App, Kevent, Kqueue, Sockets};
 use stack_netio::Device;
 use stack_tcp::ConnId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// Most events of one callback.
 const EVENTS: usize = 2048;
-/// Most bytes of one read.
-const READ: usize = 64 * 1024;
-/// Bytes that are read and thrown away after the last reply, so that the client sees it before a reset.
-const LINGER: usize = 4 << 20;
 
 /// The HTTP job of one stack.
 pub struct Job {
-    replies: Replies,
-    /// By the connection's index.
-    clients: Vec<Option<Client>>,
+    job: httpjob::Job<ConnId>,
     events: Vec<Kevent>,
-    buffer: Box<[u8]>,
-    started: u32,
-    requests: Arc<AtomicU64>,
-}
-
-/// One accepted connection.
-#[derive(Clone, Copy, Debug)]
-struct Client {
-    conn: ConnId,
-    session: Session,
-    /// A reply did not fit, and a writable event will follow.
-    blocked: bool,
-    /// The peer sends no more.
-    ended: bool,
-    thrown_away: usize,
-}
-
-/// Whether a connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Stay,
-    Close,
+    planted: Planted,
 }
 
 impl Job {
-    /// A job whose replies have `body` letters.
-    pub fn new(body: usize) -> Job {
+    /// A job whose replies have `body` letters, with what is planted into it.
+    pub fn new(body: usize, planted: Planted) -> Job {
         Job {
-            replies: Replies::new(body),
-            clients: Vec::new(),
+            job: httpjob::Job::new(body),
             events: Kqueue::batch(EVENTS),
-            buffer: vec![0; READ].into(),
-            started: 0,
-            requests: Arc::default(),
+            planted,
         }
     }
 
     /// The number of requests answered, to look at from another thread.
     pub fn requests(&self) -> Arc<AtomicU64> {
-        self.requests.clone()
+        self.job.requests()
     }
 
     fn serve<D: Device>(&mut self, event: Kevent, sockets: &mut Sockets<'_, D>) {
         let (conn, index) = (event.conn, event.conn.index());
         if event.accepted {
-            if self.clients.len() <= index {
-                self.clients.resize(index + 1, None);
-            }
-            self.clients[index] = Some(Client::new(conn));
+            self.job.accept(conn, index);
         }
-        let Some(Some(client)) = self.clients.get_mut(index) else {
-            return;
+        let room = event.writable || event.ended;
+        let mut stream = Turn {
+            event,
+            sockets,
+            planted: &mut self.planted,
         };
-        if client.conn != conn {
-            return;
-        }
-        client.ended |= event.ended;
-        client.blocked &= !event.writable && !event.ended;
-        let mut next = client.send_owed(&mut self.replies, sockets).1;
-        while next == Next::Stay && !client.blocked {
-            let n = sockets.ff_read(conn, &mut self.buffer);
-            if n == 0 {
-                break;
-            }
-            let started = &mut self.started;
-            next = client.answer(&self.buffer[..n], &mut self.replies, started, sockets);
-        }
-        if next == Next::Close || (client.ended && !client.blocked) {
-            self.clients[index] = None;
+        if self.job.turn(conn, index, room, &mut stream) == Next::Close {
             sockets.ff_close(conn);
         }
     }
@@ -100,84 +55,38 @@ impl Job {
 
 impl App for Job {
     fn turn<D: Device>(&mut self, sockets: &mut Sockets<'_, D>) {
-        let before = self.started;
         for index in 0..sockets.ff_kevent(&mut self.events) {
             self.serve(self.events[index], sockets);
-        }
-        let answered = self.started.wrapping_sub(before);
-        if answered > 0 {
-            // A count for a person to look at: no other data hangs on it.
-            self.requests
-                .fetch_add(u64::from(answered), Ordering::Relaxed);
         }
     }
 }
 
-impl Client {
-    fn new(conn: ConnId) -> Client {
-        Client {
-            conn,
-            session: Session::new(),
-            blocked: false,
-            ended: false,
-            thrown_away: 0,
-        }
+struct Turn<'a, 's, D> {
+    event: Kevent,
+    sockets: &'a mut Sockets<'s, D>,
+    planted: &'a mut Planted,
+}
+
+impl<D: Device> Stream for Turn<'_, '_, D> {
+    fn flow(&self) -> Flow {
+        self.sockets.flow(self.event.conn)
     }
 
-    /// Answers the requests that are whole.
-    fn answer<D: Device>(
-        &mut self,
-        mut bytes: &[u8],
-        replies: &mut Replies,
-        started: &mut u32,
-        sockets: &mut Sockets<'_, D>,
-    ) -> Next {
-        if self.session.finished() {
-            self.thrown_away += bytes.len();
-            return if self.thrown_away > LINGER {
-                Next::Close
-            } else {
-                Next::Stay
-            };
-        }
-        let flow = sockets.flow(self.conn);
-        while !bytes.is_empty() {
-            let (used, asked) = self.session.receive(bytes);
-            bytes = &bytes[used..];
-            if !asked {
-                continue;
-            }
-            *started = started.wrapping_add(1);
-            probe::emit(points::APP_START, flow, *started);
-            let (sent, next) = self.send_owed(replies, sockets);
-            probe::emit(points::APP_END, flow, sent);
-            if next == Next::Close {
-                return Next::Close;
-            }
-        }
-        Next::Stay
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        Some(self.sockets.ff_read(self.event.conn, buffer))
     }
 
-    /// Writes what is owed, as far as the send buffer takes it; how many bytes it took.
-    fn send_owed<D: Device>(
-        &mut self,
-        replies: &mut Replies,
-        sockets: &mut Sockets<'_, D>,
-    ) -> (u32, Next) {
-        let mut total = 0u32;
-        while !self.blocked && self.session.owes() {
-            let unsent = self.session.unsent(replies);
-            let asked = unsent.len();
-            let Ok(taken) = sockets.ff_write(self.conn, unsent) else {
-                return (total, Next::Close);
-            };
-            total = total.saturating_add(taken as u32);
-            self.session.sent(taken, replies);
-            self.blocked = taken < asked;
-            if self.session.finished() {
-                sockets.ff_shutdown(self.conn);
-            }
-        }
-        (total, Next::Stay)
+    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        let flow = self.flow();
+        self.planted.before_reply(flow, bytes);
+        self.sockets.ff_write(self.event.conn, bytes).ok()
+    }
+
+    fn shutdown(&mut self) {
+        self.sockets.ff_shutdown(self.event.conn);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.event.ended
     }
 }

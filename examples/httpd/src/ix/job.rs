@@ -5,14 +5,11 @@
 
 use super::ReplyBuffer;
 use bypassprof_probe::{self as probe, points};
-use httpjob::{Kind, Replies, Session};
+use httpjob::{Kind, LINGER, Next, Replies, Session};
 use stack_ix::{App, Condition, Net, Piece, What};
 use stack_tcp::ConnId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Bytes that are read and thrown away after the last reply, so that the client sees it before a reset.
-const LINGER: usize = 4 << 20;
 
 /// Each connection's buffer in the study's server.
 const LARGE: usize = 2 << 20;
@@ -40,13 +37,6 @@ struct Client {
     /// The peer sends no more.
     ended: bool,
     thrown_away: usize,
-}
-
-/// Whether a connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Stay,
-    Close,
 }
 
 fn number(kind: Kind) -> u32 {

@@ -4,17 +4,14 @@
 //! its last application has gone. A Ctrl-C at the terminal reaches both processes: it is the application's to end.
 
 use super::{Error, Plan};
+use crate::server::{PREFIX, secret};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use stack_tas::{Listening, Service, ServiceConfig};
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-
-const PREFIX: u8 = 24;
 
 /// Starts this program again as the service, with the same options.
 pub fn spawn(listening: &mut Listening) -> io::Result<Child> {
@@ -40,10 +37,10 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     config.rate = plan.rate;
     config.spin = plan.spin;
     config.no_ints = plan.no_ints;
+    config.segmentation_offload = plan.tso;
     config.slow_path_spins = plan.slow_path_spins;
     config.ends_with_applications = true;
-    // The standard library's hasher is keyed from the system's entropy.
-    config.seed = RandomState::new().build_hasher().finish();
+    config.seed = secret();
     let service = Service::new(config, devices, listener).map_err(failed)?;
     let (stopper, end) = (service.stopper(), signals.handle());
     let wait = move || {
@@ -53,7 +50,7 @@ pub fn run(plan: &Plan, mut signals: Signals) -> Result<(), Error> {
     };
     let waiter = thread::Builder::new().name("httpd-signals".into());
     waiter.spawn(wait).map_err(failed)?;
-    let outcome = service.run().map_err(failed);
+    let outcome = service.run();
     end.close();
-    outcome
+    Ok(outcome?)
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub const URL: &str = "http://10.123.0.2:8080/";
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// After its reply the server closes.
+pub const LAST_GET: &str = "GET / HTTP/1.0\r\n\r\n";
 
 /// The right to make namespaces; `None`, with a word on stderr, where there is none.
 pub fn lab() -> Option<Lab> {
@@ -69,11 +71,12 @@ pub fn load(client: &Namespace, plan: &Load) -> Report {
     load(client, &longer)
 }
 
-/// Fetches bodies of a quarter of a MiB from a server on this device, four at a time; each must have its digest.
-pub fn bodies_come_whole(client: &Namespace, server: &Namespace, stack: &str, dev: &str) {
-    let served = serve(server, stack, &["--dev", dev, "--body", "262144"]);
+/// Fetches bodies of a quarter of a MiB from a server with these arguments, four at a time; each must have its digest.
+pub fn bodies_come_whole(client: &Namespace, server: &Namespace, stack: &str, arguments: &[&str]) {
+    let served = serve(server, stack, &[arguments, &["--body", "262144"]].concat());
     let mut plan = Load::new(served.address);
     (plan.duration, plan.connections) = (Duration::from_millis(500), 4);
+    plan.timeout = Duration::from_secs(10);
     plan.digest = Some(sha256_of_letters(262_144));
     load(client, &plan);
     served.end();
@@ -109,7 +112,7 @@ pub fn dialogue(client: &Namespace, address: SocketAddrV4, text: &str, piece: us
 pub fn come_and_go(client: &Namespace, address: SocketAddrV4) {
     for round in 0..300 {
         if round % 3 == 0 {
-            let out = dialogue(client, address, "GET / HTTP/1.0\r\n\r\n", 100);
+            let out = dialogue(client, address, LAST_GET, 100);
             assert!(out.ends_with('a'), "{out}");
             continue;
         }

@@ -28,6 +28,8 @@ pub struct FstackConfig {
     pub dispatch_ring: usize,
     /// How often TCP's timers are looked at (FreeBSD's `hz`).
     pub tick: Duration,
+    /// Long segments are left to a device that cuts them (TSO). F-Stack's default is not to.
+    pub segmentation_offload: bool,
     /// Look into the side ring in every round, whether or not another stack uses it (F-Stack's KNI).
     pub side_poll: bool,
     /// Secret of the engine's hashes and sequence numbers.
@@ -47,6 +49,7 @@ impl FstackConfig {
             dispatch: Dispatch::Device,
             dispatch_ring: 2048,
             tick: Duration::from_millis(10),
+            segmentation_offload: false,
             side_poll: false,
             seed: 0,
         }

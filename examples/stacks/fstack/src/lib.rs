@@ -16,7 +16,6 @@ mod config;
 mod dispatch;
 mod kqueue;
 mod main_loop;
-mod port;
 mod rings;
 mod sockets;
 

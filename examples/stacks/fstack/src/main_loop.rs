@@ -5,12 +5,12 @@
 use crate::config::FstackConfig;
 use crate::dispatch::Owner;
 use crate::kqueue::Kqueue;
-use crate::port::{Port, Trigger};
 use crate::rings::{self, Controller, Ends, Injector, Rings};
 use crate::sockets::Sockets;
 use bypassprof_probe::{self as probe, Flow, Stage, points};
 use ringbuf::traits::Consumer;
 use stack_netio::{Device, DeviceError, RxFrame};
+use stack_port::{Port, Trigger, WhenFull};
 use stack_tcp::{Config, Engine, FrameMeta, FrameSink, ListenerId, TcpError, Time, TxHints};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -69,9 +69,6 @@ pub struct Totals {
     pub working: Duration,
 }
 
-/// How often the device is asked whether it is still there, which polling does not tell.
-const CHECK_EVERY: Duration = Duration::from_millis(250);
-
 /// A device, an engine and their loop.
 pub struct Stack<D> {
     config: FstackConfig,
@@ -105,7 +102,8 @@ impl<D: Device> Stack<D> {
         let clock = quanta::Clock::new();
         Stack {
             engine: Engine::new(engine),
-            port: Port::new(device, config.tx_burst),
+            port: Port::new(device, 0, config.tx_burst, WhenFull::Later)
+                .cutting(config.segmentation_offload),
             start: clock.raw(),
             clock,
             rings,
@@ -161,7 +159,6 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
-        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
@@ -173,10 +170,7 @@ impl<D: Device> Stack<D> {
                 self.totals.empty_rounds += 1;
             }
             now = next;
-            if now >= next_check {
-                next_check = now + CHECK_EVERY;
-                self.port.device.check()?;
-            }
+            self.port.check(now)?;
         }
         self.port.tx_burst(Trigger::Round);
         Ok(())
@@ -317,27 +311,23 @@ impl<D: Device> Stack<D> {
 
     #[inline(never)]
     fn receive(&mut self, now: Time) -> bool {
-        let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
-        for index in 0..frames {
+        let received = self.port.rx_burst(self.config.rx_burst);
+        for index in 0..received.frames {
             let frame = self.port.device.rx_frame(index);
             probe::count_rx_bytes(frame.bytes.len() as u64);
             if !protocol_filter(&self.config, self.core, &mut self.peers, frame) {
                 continue;
             }
-            let meta = FrameMeta {
-                checksum_ok: frame.checksum_ok,
-                frame_no: first.wrapping_add(index as u32),
-                burst,
-            };
+            let meta = received.meta(index, frame);
             // The frame is lent by the device that the engine is to answer through, which cannot do both at once.
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
             self.engine.input(now, &self.frame, meta, &mut self.port);
         }
-        if frames > 0 {
+        if received.frames > 0 {
             self.port.device.rx_release();
         }
-        frames > 0
+        received.frames > 0
     }
 
     #[inline(never)]

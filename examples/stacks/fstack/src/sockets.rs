@@ -3,9 +3,9 @@
 //! In: calls from inside the callback; out: TCP segments at once, run to completion. It refuses to block.
 
 use crate::kqueue::{Kevent, Kqueue};
-use crate::port::Port;
 use bypassprof_probe::Flow;
 use stack_netio::Device;
+use stack_port::Port;
 use stack_tcp::{ConnId, Engine, TcpError, Time};
 
 /// The stack as its application sees it, for the length of one callback.

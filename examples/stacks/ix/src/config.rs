@@ -43,6 +43,8 @@ pub struct IxConfig {
     pub buffer_memory: usize,
     /// Look for a connection's handle from the first one on whenever one is accepted or closed, as IX does.
     pub handle_scan: bool,
+    /// Long segments are left to a device that cuts them (TSO). IX does not.
+    pub segmentation_offload: bool,
     /// What is polled besides the network.
     pub side_poll: SidePoll,
     /// Secret of the engine's hashes and sequence numbers.
@@ -64,6 +66,7 @@ impl IxConfig {
             pcbs: 256 * 1024,
             buffer_memory: 1 << 30,
             handle_scan: false,
+            segmentation_offload: false,
             side_poll: SidePoll::Off,
             seed: 0,
         }

@@ -10,19 +10,13 @@ use crate::handles::Handles;
 use crate::meter::Meter;
 use crate::net::{Net, Piece};
 use crate::pcbs::Pcbs;
-use crate::port::{Port, Trigger};
 use crate::side::{Scheduler, TokenState};
 use bypassprof_probe::{self as probe, Flow, Stage, Tsc, points};
 use stack_netio::{Device, DeviceError};
-use stack_tcp::{
-    Closing, Config, ConnId, Engine, Event, EventKind, FrameMeta, ListenerId, TcpError, Time,
-};
+use stack_port::{Port, Trigger, WhenFull};
+use stack_tcp::{Closing, Config, ConnId, Engine, Event, EventKind, ListenerId, TcpError, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-/// How often the device is asked whether it is still there, which polling does not tell.
-const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Room for pieces that a connection keeps for its next call.
 const MOST_PIECES_KEPT: usize = 16;
@@ -77,7 +71,8 @@ impl<D: Device> Stack<D> {
             engine: Engine::new(engine),
             burst: None,
             frame: Vec::new(),
-            port: Port::new(device, config.core, config.tx_buffer),
+            port: Port::new(device, config.core, config.tx_buffer, WhenFull::Later)
+                .cutting(config.segmentation_offload),
             start: clock.raw(),
             clock,
             pcbs: Pcbs::default(),
@@ -113,19 +108,15 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     pub fn ixev_wait(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.timer_now();
-        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
             let next = self.timer_now();
             self.meter.round(worked.then(|| next.since(now)));
             now = next;
-            if now >= next_check {
-                next_check = now + CHECK_EVERY;
-                self.port.device.check()?;
-            }
+            self.port.check(now)?;
         }
-        self.port.eth_process_send(Trigger::Round);
+        self.eth_process_send();
         Ok(())
     }
 
@@ -158,7 +149,7 @@ impl<D: Device> Stack<D> {
         worked |= self.timer_run(now);
         self.port.rounds.stage(Stage::Timers);
         worked |= self.eth_process_poll(now);
-        worked |= self.port.eth_process_send(Trigger::Round) > 0;
+        worked |= self.eth_process_send() > 0;
         self.port.rounds.stage(Stage::Nic);
         self.usys_collect();
         worked
@@ -184,18 +175,15 @@ impl<D: Device> Stack<D> {
     /// Receives a batch and takes each packet through TCP.
     #[inline(never)]
     fn eth_process_poll(&mut self, now: Time) -> bool {
-        let (frames, first, burst) = self.port.rx_burst(self.batch);
+        let received = self.port.rx_burst(self.batch);
+        let frames = received.frames;
         if frames == 0 {
             return false;
         }
-        self.burst = Some(burst.stamp());
+        self.burst = Some(received.burst.stamp());
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
-            let meta = FrameMeta {
-                checksum_ok: frame.checksum_ok,
-                frame_no: first.wrapping_add(index as u32),
-                burst,
-            };
+            let meta = received.meta(index, frame);
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
             probe::count_rx_bytes(self.frame.len() as u64);
@@ -204,6 +192,12 @@ impl<D: Device> Stack<D> {
         self.port.device.rx_release();
         self.meter.batch(frames, frames == self.batch);
         true
+    }
+
+    /// Every round flushes; a transmit buffer that is full before does so by itself.
+    #[inline(never)]
+    fn eth_process_send(&mut self) -> usize {
+        self.port.tx_burst(Trigger::Round)
     }
 
     /// Runs the calls that the last round's handlers put down, in their order.

@@ -24,7 +24,6 @@ mod handles;
 mod meter;
 mod net;
 mod pcbs;
-mod port;
 mod side;
 
 pub use conditions::{Condition, What};

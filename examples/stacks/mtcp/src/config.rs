@@ -30,6 +30,8 @@ pub struct MtcpConfig {
     pub idle_polls: u32,
     /// How long it sleeps at most. Nothing but a frame wakes it earlier.
     pub sleep: Duration,
+    /// Long segments are left to a device that cuts them (TSO). mTCP over netmap has no such thing.
+    pub segmentation_offload: bool,
     /// Never sleep, and make no system call to look: mTCP's DPDK module.
     pub spin: bool,
     /// How often timers are looked at.
@@ -54,6 +56,7 @@ impl MtcpConfig {
             tx_ring: 1024,
             idle_polls: 10,
             sleep: Duration::from_millis(1),
+            segmentation_offload: false,
             spin: false,
             tick: Duration::from_millis(1),
             idle_timeout: Some(Duration::from_secs(30)),

@@ -23,7 +23,6 @@ mod config;
 mod context;
 mod epoll;
 mod jobs;
-mod port;
 mod shared;
 mod spin;
 mod stack;

@@ -6,14 +6,14 @@ use crate::config::MtcpConfig;
 use crate::context::{Accepted, MtcpContext};
 use crate::epoll::{Entry, cause};
 use crate::jobs::{self, Take};
-use crate::port::{Port, Trigger};
 use crate::shared::{Shared, Totals};
 use bypassprof_probe::{self as probe, Flow, Stage, points};
 use ringbuf::traits::Split;
 use ringbuf::{HeapProd, HeapRb};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stack_netio::{Device, DeviceError};
-use stack_tcp::{Config, ConnId, Engine, FrameMeta, ListenerId, TcpError, Time};
+use stack_port::{Port, Trigger, WhenFull};
+use stack_tcp::{Config, ConnId, Engine, ListenerId, TcpError, Time};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -57,9 +57,6 @@ pub struct Stack<D> {
     totals: Totals,
 }
 
-/// How often the device is asked whether it still carries frames: polling does not tell.
-const CHECK_EVERY: Duration = Duration::from_millis(250);
-
 /// Looks at a core's totals from another thread.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
@@ -87,7 +84,8 @@ pub fn create<D: Device>(config: MtcpConfig, device: D, core: u8) -> (Stack<D>, 
     let clock = quanta::Clock::new();
     let stack = Stack {
         engine: Engine::new(engine),
-        port: Port::new(device, core, config.tx_ring),
+        port: Port::new(device, core, config.tx_ring, WhenFull::Again)
+            .cutting(config.segmentation_offload),
         shared: shared.clone(),
         take,
         accepts,
@@ -129,17 +127,13 @@ impl<D: Device> Stack<D> {
     /// Runs rounds until `stop` is set or the device carries no more frames; the application's waits end with it.
     #[inline(never)]
     pub fn run_main_loop(&mut self, stop: &AtomicBool) -> Result<(), DeviceError> {
-        let mut next_check = Time::ZERO;
         let mut device = Ok(());
         // A flag that carries no data; it is seen a round and a sleep later at worst.
         while device.is_ok() && !stop.load(Ordering::Relaxed) {
             let now = Time::from_nanos(self.clock.delta_as_nanos(self.start, self.clock.raw()));
             self.round(now);
             self.select();
-            if now >= next_check {
-                next_check = now + CHECK_EVERY;
-                device = self.port.device.check();
-            }
+            device = self.port.check(now);
         }
         self.port.tx_burst(Trigger::Round);
         self.shared.epoll.end();
@@ -184,18 +178,15 @@ impl<D: Device> Stack<D> {
 
     #[inline(never)]
     fn receive(&mut self, now: Time) -> usize {
-        let (frames, first, burst) = self.port.rx_burst(self.config.rx_burst);
+        let received = self.port.rx_burst(self.config.rx_burst);
+        let frames = received.frames;
         if frames == 0 {
             return 0;
         }
         let refused = self.engine.counters().drop_backlog;
         for index in 0..frames {
             let frame = self.port.device.rx_frame(index);
-            let meta = FrameMeta {
-                checksum_ok: frame.checksum_ok,
-                frame_no: first.wrapping_add(index as u32),
-                burst,
-            };
+            let meta = received.meta(index, frame);
             self.frame.clear();
             self.frame.extend_from_slice(frame.bytes);
             probe::count_rx_bytes(self.frame.len() as u64);

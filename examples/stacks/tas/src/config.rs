@@ -43,6 +43,8 @@ pub struct ServiceConfig {
     pub fin_wait: Duration,
     /// Connections that may be half open at once; beyond it the oldest goes.
     pub half_open: usize,
+    /// Long segments are left to a device that cuts them (TSO). TAS does not: one segment leaves at a time.
+    pub segmentation_offload: bool,
     /// Secret of hashes and sequence numbers.
     pub seed: u64,
 }
@@ -88,6 +90,7 @@ impl ServiceConfig {
             time_wait: Duration::from_secs(10),
             fin_wait: Duration::from_secs(60),
             half_open: 4096,
+            segmentation_offload: false,
             seed: 0,
         }
     }

@@ -74,6 +74,9 @@ pub fn fast_flows_packet_parse(
     }
 }
 
+/// What a device sums of a segment's frame: from where, and where the checksum goes from there.
+pub const SUMMED: (u16, u16) = ((ETHERNET + ipv4::HEADER) as u16, 16);
+
 /// A segment to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Outline {
@@ -106,8 +109,8 @@ impl Outline {
         self.headers() + self.payload
     }
 
-    /// Writes the headers; the payload is in its place already. All checksums are summed here: the devices sum nothing.
-    pub fn write(&self, frame: &mut [u8], (mac, ip): ([u8; 6], u32), id: u16) {
+    /// Writes the headers; the payload is in its place already. `offload`: the device sums the segment ([`SUMMED`]).
+    pub fn write(&self, frame: &mut [u8], (mac, ip): ([u8; 6], u32), id: u16, offload: bool) {
         wire::write_ethernet(frame, self.mac, mac, TYPE_IPV4);
         let total = frame.len() - ETHERNET;
         let packet = &mut frame[ETHERNET..];
@@ -129,13 +132,13 @@ impl Outline {
             window: self.window,
             options: self.options,
         };
-        header.write(&mut packet[ipv4::HEADER..], ip, self.key.peer, false);
+        header.write(&mut packet[ipv4::HEADER..], ip, self.key.peer, offload);
     }
 
     /// The frame of a segment without payload.
     pub fn to_frame(self, ends: ([u8; 6], u32)) -> Vec<u8> {
         let mut frame = vec![0; self.len()];
-        self.write(&mut frame, ends, 0);
+        self.write(&mut frame, ends, 0, false);
         frame
     }
 }

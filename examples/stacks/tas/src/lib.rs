@@ -35,4 +35,4 @@ pub use client::{
     Address, AttachError, ConnId, Context, ContextConfig, Event, Gone, Listening, NotOpen, listen,
 };
 pub use config::{RateControl, ServiceConfig};
-pub use service::{Service, Stopper};
+pub use service::{Service, ServiceError, Stopper};

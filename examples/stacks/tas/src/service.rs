@@ -12,7 +12,7 @@ use crate::table::Table;
 use bypassprof_probe as probe;
 use ringbuf::HeapRb;
 use ringbuf::traits::Split;
-use stack_netio::Device;
+use stack_netio::{Device, DeviceError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -56,6 +56,17 @@ impl Stopper {
         }
         sums
     }
+}
+
+/// Why a service did not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The kernel refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The device has gone under way.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 impl<D: Device + Send> Service<D> {
@@ -106,12 +117,13 @@ impl<D: Device + Send> Service<D> {
         Stopper(self.shared.clone())
     }
 
-    /// Runs all threads, the slow path on the calling one, until the end.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Runs all threads, the slow path on the calling one, until the end, which the device's is too.
+    pub fn run(mut self) -> Result<(), ServiceError> {
         let stopper = self.stopper();
         thread::scope(|scope| {
             // However this scope is left, the fast path ends.
             let _end = EndAll(&self.shared);
+            let mut cores = Vec::new();
             for (index, mut fast) in self.fast.drain(..).enumerate() {
                 let stopper = stopper.clone();
                 let name = format!("tas-fp-{index}");
@@ -119,12 +131,19 @@ impl<D: Device + Send> Service<D> {
                     // A core that fails ends the service.
                     let _end = StopAtEnd(stopper);
                     probe::name_thread(&format!("tas-fp-{index}"));
-                    fast.dataplane_loop();
+                    fast.dataplane_loop()
                 };
-                thread::Builder::new().name(name).spawn_scoped(scope, run)?;
+                let thread = thread::Builder::new().name(name);
+                cores.push(thread.spawn_scoped(scope, run)?);
             }
             probe::name_thread("tas-sp");
             self.slow.slowpath_main();
+            for core in cores {
+                match core.join() {
+                    Ok(ended) => ended?,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
             Ok(())
         })
     }

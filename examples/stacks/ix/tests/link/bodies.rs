@@ -1,16 +1,9 @@
-//! Both applications: the stack's answers whatever it is sent with one body, the client checks every byte of it.
+//! The application: answers whatever it is sent with one body.
 
-use crate::link::{CLIENT, PORT, SERVER};
 use stack_ix::{App, Condition, Net, Piece, What};
-use stack_tcp::sink::Frames;
-use stack_tcp::{Closing, Config, ConnId, Engine, EventKind, FrameMeta, Time};
+use stack_memlink::body;
+use stack_tcp::ConnId;
 use std::collections::HashMap;
-use std::time::Duration;
-
-/// A byte of the body that depends on its place, so that nothing can change places unseen.
-fn body_byte(at: usize) -> u8 {
-    (at ^ (at >> 8) ^ (at >> 16)) as u8
-}
 
 /// Sends the body on each connection from memory of the connection's own, which it spoils once it may.
 pub struct Bodies {
@@ -38,7 +31,7 @@ struct Own {
 impl Bodies {
     pub fn new(len: usize) -> Bodies {
         Bodies {
-            body: (0..len).map(body_byte).collect(),
+            body: body(len),
             own: HashMap::new(),
             told: Vec::new(),
             taken: 0,
@@ -110,103 +103,5 @@ impl App for Bodies {
     fn closed(&mut self, conn: ConnId) {
         self.closed += 1;
         self.own.remove(&conn).expect("closed once");
-    }
-}
-
-/// When the client ends its half.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Ends {
-    /// When it has its body.
-    WhenWhole,
-    /// Together with its request.
-    WithItsRequest,
-}
-
-/// The client's side: an engine without a stack around it.
-pub struct Client {
-    engine: Engine,
-    out: Frames,
-    got: HashMap<ConnId, usize>,
-    body: usize,
-    pub ends: Ends,
-    pub whole: usize,
-    pub resets_expected: bool,
-    pub resets: usize,
-}
-
-impl Client {
-    pub fn new(body: usize) -> Client {
-        let mut config = Config::new([2, 0, 0, 0, 0, 1], CLIENT.into(), 24);
-        config.policy.rto.min = Duration::from_millis(30);
-        Client {
-            engine: Engine::new(config),
-            out: Frames::default(),
-            got: HashMap::new(),
-            body,
-            ends: Ends::WhenWhole,
-            whole: 0,
-            resets_expected: false,
-            resets: 0,
-        }
-    }
-
-    pub fn connect(&mut self, now: Time) {
-        let conn = self.engine.connect(now, SERVER.into(), PORT, &mut self.out);
-        self.got.insert(conn.unwrap(), 0);
-    }
-
-    pub fn take_frames(&mut self) -> Vec<Vec<u8>> {
-        self.out.frames.drain(..).collect()
-    }
-
-    pub fn receive(&mut self, now: Time, frame: &[u8]) {
-        let meta = FrameMeta {
-            checksum_ok: false,
-            frame_no: 0,
-            burst: bypassprof_probe::Burst::now(),
-        };
-        self.engine.input(now, frame, meta, &mut self.out);
-    }
-
-    /// Runs timers and handles events.
-    pub fn go_on(&mut self, now: Time) {
-        self.engine.poll_timers(now, &mut self.out);
-        while let Some(event) = self.engine.pop_event() {
-            match event.kind {
-                EventKind::Connected => {
-                    self.engine.write(event.conn, b"?").unwrap();
-                    self.engine.output(event.conn, now, &mut self.out);
-                    if self.ends == Ends::WithItsRequest {
-                        self.engine.shutdown(event.conn, now, &mut self.out);
-                    }
-                }
-                EventKind::Readable => self.read(event.conn, now),
-                EventKind::Closed(Closing::Reset) if self.resets_expected => {
-                    self.resets += 1;
-                    self.engine.close(event.conn, now, &mut self.out);
-                }
-                EventKind::Closed(why) => panic!("a connection ended: {why:?}"),
-                _ => {}
-            }
-        }
-    }
-
-    fn read(&mut self, conn: ConnId, now: Time) {
-        let mut buffer = [0; 4096];
-        loop {
-            let n = self.engine.read(conn, &mut buffer, now, &mut self.out);
-            let got = self.got.get_mut(&conn).unwrap();
-            let mut right = buffer[..n].iter().enumerate();
-            assert!(right.all(|(i, &b)| b == body_byte(*got + i)));
-            *got += n;
-            assert!(*got <= self.body);
-            if n == 0 {
-                return;
-            }
-            if *got == self.body {
-                self.whole += 1;
-                self.engine.close(conn, now, &mut self.out);
-            }
-        }
     }
 }

@@ -2,79 +2,66 @@
 //! memory that belongs to the application until it is acknowledged, intact bodies whatever is lost.
 
 mod bodies;
-mod link;
 
-use bodies::{Bodies, Client, Ends};
-use link::{Link, LinkDevice, arp_request};
+use bodies::Bodies;
 use stack_ix::{IxConfig, SidePoll, Stack, TokenState, What};
-use stack_tcp::Time;
-use std::cell::RefCell;
-use std::rc::Rc;
+use stack_memlink::{Client, Ends, Link, LinkDevice, Loss, PORT, SERVER, arp_request};
+use stack_tcp::{Closing, Time};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_micros(20);
 
 /// Both sides and what lies between them.
 struct World {
-    link: Rc<RefCell<Link>>,
+    link: Link,
     stack: Stack<LinkDevice>,
     app: Bodies,
     client: Client,
     now: Time,
-    /// One frame in so many is lost, each way.
-    lose_one_in: Option<u64>,
-    random: u64,
+    /// What is lost, each way.
+    loss: Loss,
+    /// How connections may end beside the client's own close.
+    expected: Option<Closing>,
 }
 
 impl World {
     /// A stack whose device has room for `room` frames, and a body of `body` bytes.
     fn new(config: IxConfig, room: usize, body: usize) -> World {
-        let link = Rc::new(RefCell::new(Link::default()));
+        let link = Link::default();
         let tokens = TokenState::new(1, config.side_poll);
-        let mut stack = Stack::new(config, LinkDevice::new(&link, room), tokens);
-        stack.listen(link::PORT, 128).unwrap();
+        let mut stack = Stack::new(config, LinkDevice::new(&link, room, room), tokens);
+        stack.listen(PORT, 128).unwrap();
         World {
             link,
             stack,
             app: Bodies::new(body),
-            client: Client::new(body),
+            client: Client::new(body, 1),
             now: Time::ZERO,
-            lose_one_in: None,
-            random: 0x1234_5678_9abc_def0,
+            loss: Loss::one_in(None),
+            expected: None,
         }
-    }
-
-    fn lost(&mut self) -> bool {
-        // Xorshift (Marsaglia 2003).
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.lose_one_in
-            .is_some_and(|n| self.random.is_multiple_of(n))
     }
 
     /// One round 20 us later; how many frames the stack sent.
     fn round(&mut self) -> usize {
         self.now = self.now + STEP;
-        for frame in self.client.take_frames() {
-            if !self.lost() {
-                self.link.borrow_mut().to_stack.push_back(frame);
-            }
-        }
+        self.client.send(&self.link, &mut self.loss);
         self.stack.round(&mut self.app, self.now);
-        let arrived: Vec<_> = self.link.borrow_mut().from_stack.drain(..).collect();
-        for frame in &arrived {
-            if !self.lost() {
-                self.client.receive(self.now, frame);
-            }
-        }
-        self.client.go_on(self.now);
+        let arrived = self.client.receive(&self.link, &mut self.loss, self.now);
+        assert!(
+            self.client
+                .ended
+                .iter()
+                .all(|&why| Some(why) == self.expected)
+        );
         arrived.len()
     }
 
     /// Opens connections and runs them to their ends.
     fn serve(&mut self, connections: usize) {
-        (0..connections).for_each(|_| self.client.connect(self.now));
+        for _ in 0..connections {
+            self.client.connect(self.now);
+        }
         // Two minutes of the link's time; a link that works needs far less.
         for _ in 0..6_000_000 {
             self.round();
@@ -87,7 +74,7 @@ impl World {
 }
 
 fn config() -> IxConfig {
-    IxConfig::new(link::SERVER.into(), 24)
+    IxConfig::new(SERVER.into(), 24)
 }
 
 /// 64 connections get their small bodies, and 4 their megabytes, through a link that loses nothing. What the application
@@ -111,7 +98,7 @@ fn bodies_come_whole() {
 #[test]
 fn bodies_survive_loss() {
     let mut world = World::new(config(), 1024, 300_000);
-    world.lose_one_in = Some(50);
+    world.loss = Loss::one_in(Some(50));
     world.serve(8);
     assert!(world.stack.engine().counters().retransmits > 0);
 }
@@ -154,7 +141,7 @@ fn batches_are_what_arrived_up_to_their_bound() {
     let mut world = World::new(config(), 1024, 1);
     for (arrive, batches) in [(1, vec![1]), (63, vec![63]), (200, vec![64, 64, 64, 8])] {
         let frames = (0..arrive).map(|_| arp_request());
-        world.link.borrow_mut().to_stack.extend(frames);
+        world.link.put(frames);
         for batch in batches {
             assert_eq!(world.round(), batch, "answers leave with their batch");
             assert_eq!(world.stack.device().bursts.last(), Some(&batch));
@@ -223,12 +210,15 @@ fn memory_that_is_used_up_ends_the_connection() {
         ..config()
     };
     let mut world = World::new(little, 1024, 1 << 20);
-    world.client.resets_expected = true;
+    world.expected = Some(Closing::Reset);
     world.client.connect(world.now);
     (0..1000).for_each(|_| {
         world.round();
     });
     let app = &world.app;
-    assert_eq!((world.client.resets, app.closed, app.open()), (1, 1, 0));
+    assert_eq!(
+        (world.client.ended.len(), app.closed, app.open()),
+        (1, 1, 0)
+    );
     assert_eq!(world.stack.engine().connections(), 0);
 }

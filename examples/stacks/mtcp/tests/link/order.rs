@@ -1,6 +1,7 @@
 //! What leaves in which round: the acknowledgement before the reply, one list after the other.
 
-use crate::parts::{Bodies, Client, Link, LinkDevice, PORT, STEP, config};
+use crate::parts::{Bodies, STEP, config};
+use stack_memlink::{Client, Link, LinkDevice, Loss, PORT};
 use stack_mtcp::create;
 use stack_tcp::Time;
 
@@ -24,30 +25,24 @@ fn every_request_costs_a_pure_acknowledgement() {
     let (mut stack, mut mtcp) = create(config(8192), LinkDevice::new(&link, 64, 64), 0);
     stack.listen(PORT).unwrap();
     let (mut app, mut client) = (Bodies::new(64), Client::new(64, 43));
-    let mut now = Time::ZERO;
+    let (mut now, mut loss) = (Time::ZERO, Loss::one_in(None));
     for _ in 0..STREAMS {
         client.connect(now);
     }
     let (mut acks, mut replies) = (Vec::new(), Vec::new());
     for round in 0..200 {
         now = now + STEP;
-        link.lock()
-            .unwrap()
-            .to_stack
-            .extend(client.out.frames.drain(..));
+        client.send(&link, &mut loss);
         stack.round(now);
         app.turn(&mut mtcp);
-        let left: Vec<_> = link.lock().unwrap().from_stack.drain(..).collect();
-        for frame in left {
+        let all_whole = client.whole == STREAMS;
+        for frame in client.receive(&link, &mut loss, now) {
             match segment(&frame) {
-                Some((0x10, 0)) if client.whole < STREAMS => acks.push(round),
+                Some((0x10, 0)) if !all_whole => acks.push(round),
                 Some((_, 64)) => replies.push(round),
                 _ => {}
             }
-            client.take(&frame, now);
         }
-        client.engine.poll_timers(now, &mut client.out);
-        client.handle_events(now);
     }
     assert_eq!(client.whole, STREAMS);
     assert_eq!((acks.len(), replies.len()), (STREAMS, STREAMS));

@@ -1,6 +1,7 @@
 //! The two halves on threads of their own, as they are meant to be: no wake-up and no byte gets lost between them.
 
-use crate::parts::{Bodies, Client, Link, LinkDevice, PORT, config};
+use crate::parts::{Bodies, config};
+use stack_memlink::{Client, Link, LinkDevice, Loss, PORT};
 use stack_mtcp::create;
 use stack_tcp::Time;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,7 @@ fn halves_never_miss_each_other() {
         let mut app = Bodies::new(60_000);
         (app.request, app.read_at_once) = (30_000, 700);
         let mut client = Client::new(60_000, app.request);
-        let stop = AtomicBool::new(false);
+        let (stop, mut loss) = (AtomicBool::new(false), Loss::one_in(None));
         let start = Instant::now();
         thread::scope(|scope| {
             scope.spawn(|| stack.run_main_loop(&stop).unwrap());
@@ -36,15 +37,8 @@ fn halves_never_miss_each_other() {
             // Far more than is needed; a stream that stands still would stand still for ever.
             while client.whole < STREAMS && start.elapsed() < Duration::from_secs(60) {
                 let now = Time::from_nanos(start.elapsed().as_nanos() as u64);
-                let mut wire = link.lock().unwrap();
-                wire.to_stack.extend(client.out.frames.drain(..));
-                let arrived: Vec<_> = wire.from_stack.drain(..).collect();
-                drop(wire);
-                for frame in &arrived {
-                    client.take(frame, now);
-                }
-                client.engine.poll_timers(now, &mut client.out);
-                client.handle_events(now);
+                client.send(&link, &mut loss);
+                let arrived = client.receive(&link, &mut loss, now);
                 if arrived.is_empty() {
                     thread::yield_now();
                 }

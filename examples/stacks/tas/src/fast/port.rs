@@ -4,20 +4,16 @@
 
 use crate::config::TX_BATCH;
 use crate::flow::{Flow, Limit, Outgoing};
-use crate::frame::Outline;
+use crate::frame::{Outline, SUMMED};
 use crate::shared::{Counts, Shared};
-use bypassprof_probe::{self as probe, Burst, Flow as Label, PollLoop, points};
+use bypassprof_probe::{self as probe, points};
 use stack_netio::Device;
+use stack_port::{Received, Trigger, WhenFull};
 use stack_tcp::seq::Seq;
 use stack_tcp::wire::tcp::flags;
+use stack_tcp::wire::{ETHERNET, ipv4, tcp};
+use stack_tcp::{Cut, FrameSink, TxFrame, TxHints};
 use std::sync::Arc;
-
-/// What made a burst leave: the codes of `tx_burst`'s trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trigger {
-    Full = 1,
-    Round = 3,
-}
 
 /// What a segment is: the codes of `tcp_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,107 +26,69 @@ enum Kind {
 
 /// One queue of a device.
 pub struct Port<D> {
-    /// The device.
-    pub device: D,
-    /// The loop's rounds, for the probes.
-    pub rounds: PollLoop,
+    /// The queue itself.
+    pub queue: stack_port::Port<D>,
     shared: Arc<Shared>,
-    index: u8,
-    received: u32,
-    sent: u32,
     id: u16,
-    /// Counter when the oldest waiting frame was queued; 0 if nobody listens.
-    oldest: u64,
+    /// The device sums what is sent.
+    sums: bool,
 }
 
+/// Most bytes in front of a payload: TCP's options are 40 at most.
+const LONGEST_HEADERS: usize = ETHERNET + ipv4::HEADER + tcp::HEADER + 40;
+
+/// What a paced flow may send at once where the device cuts, as a part of what it may send in a second: 1 ms' worth, as
+/// Linux sizes its bursts.
+const PACED_PARTS: u64 = 1000;
+
 impl<D: Device> Port<D> {
-    /// Queue number `index`.
-    pub fn new(index: u8, device: D, shared: Arc<Shared>) -> Port<D> {
+    /// Queue number `index`; `cutting`: a device that can cuts long segments.
+    pub fn new(index: u8, device: D, shared: Arc<Shared>, cutting: bool) -> Port<D> {
+        let sums = device.offloads().checksum;
+        let queue = stack_port::Port::new(device, index, TX_BATCH, WhenFull::Later);
         Port {
-            device,
-            rounds: PollLoop::new(),
+            queue: queue.cutting(cutting),
             shared,
-            index,
-            received: 0,
-            sent: 0,
             id: 0,
-            oldest: 0,
+            sums,
         }
     }
 
-    fn counts(&self) -> &Counts {
-        &self.shared.counts[usize::from(self.index)]
+    /// Most bytes that a flow sends at once: a segment, or as many whole ones as the device cuts.
+    pub fn most(&self, flow: &Flow) -> u32 {
+        let frame = self
+            .queue
+            .largest_cut()
+            .min(ETHERNET + usize::from(u16::MAX));
+        let room = frame.saturating_sub(LONGEST_HEADERS) as u32;
+        let most = match flow.tx_rate {
+            0 => room,
+            rate => room.min((rate / PACED_PARTS).min(u64::from(u32::MAX)) as u32),
+        };
+        (most - most % flow.mss).max(flow.mss)
     }
 
-    /// Receives at most `max` frames: how many, the first one's running number, the stamp of their burst.
+    fn counts(&self) -> &Counts {
+        &self.shared.counts[usize::from(self.queue.queue)]
+    }
+
+    /// Receives at most `max` frames.
     #[inline(never)]
-    pub fn network_poll(&mut self, max: usize) -> (usize, u32, Burst) {
-        let frames = self.device.rx_burst(max);
-        let first = self.received;
-        self.received = first.wrapping_add(frames as u32);
-        let burst = self
-            .rounds
-            .rx_burst(self.index, frames as u32, max as u32, first);
-        (frames, first, burst)
+    pub fn network_poll(&mut self, max: usize) -> Received {
+        self.queue.rx_burst(max)
     }
 
     /// Hands over what waits; how many frames the device took.
     #[inline(never)]
     pub fn tx_flush(&mut self) -> usize {
-        self.flush(Trigger::Round)
-    }
-
-    fn flush(&mut self, trigger: Trigger) -> usize {
-        let asked = self.device.tx_queued();
-        if asked == 0 {
-            return 0;
-        }
-        let first = self.sent.wrapping_sub(asked as u32);
-        let age = match self.oldest {
-            0 => 0,
-            queued => probe::now().raw().saturating_sub(queued),
-        };
-        let accepted = self.device.tx_burst();
-        let age = age.min(u64::from(u32::MAX)) as u32;
-        let (asked, accepted) = (asked as u32, accepted as u32);
-        self.rounds
-            .tx_burst_aged(self.index, asked, accepted, first, age, trigger as u32);
-        if accepted == asked {
-            self.oldest = 0;
-        } else {
-            probe::emit_with(points::FULL, Label::NONE, asked, [1, 0, 0]);
-        }
-        accepted as usize
-    }
-
-    /// Room for a frame, and its running number; `None` while the device takes none.
-    fn frame(&mut self, len: usize) -> Option<(&mut [u8], u32)> {
-        if self.device.tx_queued() >= TX_BATCH {
-            self.flush(Trigger::Full);
-        }
-        if self.oldest == 0 && probe::enabled() {
-            self.oldest = probe::now().raw();
-        }
-        let waiting = self.device.tx_queued() as u32;
-        match self.device.tx_frame(len) {
-            Some(bytes) => {
-                let number = self.sent;
-                self.sent = number.wrapping_add(1);
-                probe::count_tx_bytes(len as u64);
-                Some((bytes, number))
-            }
-            None => {
-                probe::emit_with(points::FULL, Label::NONE, waiting, [3, 0, 0]);
-                None
-            }
-        }
+        self.queue.tx_burst(Trigger::Round)
     }
 
     /// Sends a frame that the slow path made; `false` while the device takes none.
     pub fn send_frame(&mut self, frame: &[u8]) -> bool {
-        match self.frame(frame.len()) {
-            Some((bytes, _)) => {
-                bytes.copy_from_slice(frame);
+        match self.queue.frame(frame.len(), TxHints::default()) {
+            Some(room) => {
+                room.bytes.copy_from_slice(frame);
                 Counts::add(&self.counts().segments_out);
                 true
             }
@@ -156,16 +114,15 @@ impl<D: Device> Port<D> {
         } else {
             Kind::Data
         };
-        if !self.segment(flow, outgoing.seq, bits, payload, now, |flow, room| {
-            flow.flow_tx_read(outgoing, room);
-        }) {
+        let fill = |flow: &Flow, room: &mut [u8]| flow.flow_tx_read(outgoing, room);
+        let Some(number) = self.segment(flow, outgoing.seq, bits, payload, now, fill) else {
             return false;
-        }
+        };
         flow.sent(outgoing, now);
         if outgoing.again {
             Counts::add(&self.counts().retransmits);
         }
-        self.told(flow, kind, outgoing.len, limit);
+        told(flow, number, kind, outgoing.len, limit);
         true
     }
 
@@ -174,20 +131,21 @@ impl<D: Device> Port<D> {
     pub fn flow_tx_ack(&mut self, flow: &mut Flow, now: u64) {
         let next = flow.next();
         // A device that is full loses the acknowledgement: the peer sends again.
-        if self.segment(flow, next, flags::ACK, 0, now, |_, _| {}) {
+        if let Some(number) = self.segment(flow, next, flags::ACK, 0, now, |_, _| {}) {
             Counts::add(&self.counts().pure_acks);
-            self.told(flow, Kind::Ack, 0, Limit::App);
+            told(flow, number, Kind::Ack, 0, Limit::App);
         }
     }
 
     /// Asks the peer for its window, by a byte that it has.
     pub fn flow_tx_probe(&mut self, flow: &mut Flow, now: u64) {
         let before = Seq(flow.next().0.wrapping_sub(1));
-        if self.segment(flow, before, flags::ACK, 0, now, |_, _| {}) {
-            self.told(flow, Kind::Probe, 0, Limit::Peer);
+        if let Some(number) = self.segment(flow, before, flags::ACK, 0, now, |_, _| {}) {
+            told(flow, number, Kind::Probe, 0, Limit::Peer);
         }
     }
 
+    /// Queues one segment; its frame's running number, `None` while the device takes none.
     fn segment(
         &mut self,
         flow: &mut Flow,
@@ -196,7 +154,7 @@ impl<D: Device> Port<D> {
         payload: usize,
         now: u64,
         fill: impl FnOnce(&Flow, &mut [u8]),
-    ) -> bool {
+    ) -> Option<u32> {
         let outline = Outline {
             key: flow.key,
             mac: flow.mac,
@@ -208,21 +166,28 @@ impl<D: Device> Port<D> {
             payload,
         };
         let (ends, id) = ((self.shared.mac, self.shared.ip), self.id);
-        let Some((bytes, _)) = self.frame(outline.len()) else {
-            return false;
+        let (mss, headers) = (flow.mss as usize, outline.headers());
+        let cut = (payload > mss).then_some(Cut {
+            header: headers as u16,
+            payload: mss as u16,
+        });
+        let offload = self.sums || cut.is_some();
+        let hints = TxHints {
+            checksum: offload.then_some(SUMMED),
+            cut,
         };
-        fill(flow, &mut bytes[outline.headers()..]);
-        outline.write(bytes, ends, id);
-        self.id = id.wrapping_add(1);
+        let TxFrame { bytes, number } = self.queue.frame(outline.len(), hints)?;
+        fill(flow, &mut bytes[headers..]);
+        outline.write(bytes, ends, id, offload);
+        self.id = id.wrapping_add(payload.div_ceil(mss).max(1) as u16);
         Counts::add(&self.counts().segments_out);
-        true
+        Some(number)
     }
+}
 
-    fn told(&self, flow: &Flow, kind: Kind, len: u32, limit: Limit) {
-        let number = self.sent.wrapping_sub(1);
-        let what = ((kind as u32) << 24) | len;
-        let (flight, peer) = (flow.tx_sent, flow.rx_remote_avail);
-        let more = [what, flight, 0, peer, limit as u32, 0];
-        probe::emit_with6(points::TCP_OUT, flow.label, number, more);
-    }
+fn told(flow: &Flow, number: u32, kind: Kind, len: u32, limit: Limit) {
+    let what = ((kind as u32) << 24) | len;
+    let (flight, peer) = (flow.tx_sent, flow.rx_remote_avail);
+    let more = [what, flight, 0, peer, limit as u32, 0];
+    probe::emit_with6(points::TCP_OUT, flow.label, number, more);
 }

@@ -45,14 +45,10 @@ impl SlowPath {
             0
         };
         let mut looked = 0;
-        for visit in 0..CC_BATCH.min(self.conns.visits()) {
-            let Some((index, begins)) = self.conns.next_visit() else {
+        for _ in 0..CC_BATCH.min(self.conns.visits()) {
+            let Some(index) = self.conns.next_visit() else {
                 break;
             };
-            if begins && visit > 0 {
-                // All have been visited in this round.
-                break;
-            }
             looked += usize::from(self.look_at(index));
         }
         if looked > 0 && start > 0 {

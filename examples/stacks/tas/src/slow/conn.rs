@@ -156,18 +156,17 @@ impl Conns {
         }
     }
 
-    /// The next one to visit and whether a round through all begins; `None` when there is none.
-    pub fn next_visit(&mut self) -> Option<(u32, bool)> {
+    /// The next one to visit, each in its turn; `None` when there is none.
+    pub fn next_visit(&mut self) -> Option<u32> {
         loop {
-            let begins = self.cursor >= self.visited.len();
-            if begins {
+            if self.cursor >= self.visited.len() {
                 self.cursor = 0;
             }
             let index = *self.visited.get(self.cursor)?;
             let open = |c: &Conn| matches!(c.state, State::Open | State::Closing);
             if self.get(index).is_some_and(open) {
                 self.cursor += 1;
-                return Some((index, begins));
+                return Some(index);
             }
             self.visited.swap_remove(self.cursor);
             self.listed[index as usize] = false;
@@ -184,5 +183,57 @@ impl Conns {
         let places = self.places.iter().enumerate();
         let ours = places.filter(|(_, c)| c.as_ref().is_some_and(|c| c.context == context));
         ours.map(|(index, _)| index as u32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RateControl;
+
+    fn conn(peer_port: u16) -> Conn {
+        let key = Key {
+            peer_port,
+            ..Key::default()
+        };
+        Conn {
+            syn: Syn {
+                key,
+                mac: [0; 6],
+                core: 0,
+                irs: Seq(0),
+                mss: 1448,
+                scale: None,
+                clock: None,
+            },
+            iss: Seq(0),
+            state: State::Open,
+            generation: 0,
+            context: 0,
+            opaque: Opaque::default(),
+            slot: 0,
+            rate: Rate::new(RateControl::Dctcp),
+            looked: 0,
+            progress: 0,
+            again: 0,
+            unheard: 0,
+        }
+    }
+
+    /// As many visits as there are connections visit each once, wherever they begin and whoever has come in between.
+    #[test]
+    fn all_are_visited_in_turn() {
+        let mut conns = Conns::default();
+        for n in 0..7 {
+            let index = conns.insert(conn(n)).unwrap();
+            conns.visit(index);
+            // One visit more than before, so that rounds begin anywhere.
+            assert!(conns.next_visit().is_some());
+            let mut round: Vec<_> = (0..conns.visits())
+                .filter_map(|_| conns.next_visit())
+                .collect();
+            round.sort_unstable();
+            assert_eq!(round, (0..=u32::from(n)).collect::<Vec<_>>());
+        }
     }
 }

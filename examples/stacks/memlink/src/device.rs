@@ -1,37 +1,62 @@
-//! A link in memory and the stack's end of it.
+//! The link, and the stack's end of it.
 
+use crate::SERVER_MAC;
 use stack_netio::{Device, RxFrame};
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub const SERVER: [u8; 4] = [10, 123, 0, 2];
-pub const CLIENT: [u8; 4] = [10, 123, 0, 1];
-pub const PORT: u16 = 8080;
-
-#[derive(Default)]
-pub struct Link {
-    pub to_stack: VecDeque<Vec<u8>>,
-    pub from_stack: VecDeque<Vec<u8>>,
+#[derive(Debug, Default)]
+struct Wire {
+    to_stack: VecDeque<Vec<u8>>,
+    from_stack: Vec<Vec<u8>>,
 }
 
-/// The stack's end, with room for `room` frames that wait.
+/// Frames on their way in both directions.
+#[derive(Clone, Debug, Default)]
+pub struct Link(Arc<Mutex<Wire>>);
+
+impl Link {
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts frames on their way to the stack.
+    pub fn put(&self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        self.wire().to_stack.extend(frames);
+    }
+
+    /// Takes the frames that came from the stack.
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.wire().from_stack)
+    }
+
+    /// Frames that came from the stack and nobody has taken.
+    pub fn arrived(&self) -> usize {
+        self.wire().from_stack.len()
+    }
+}
+
+/// The stack's end of the link: room for `room` frames that wait, of which each burst takes `takes`.
+#[derive(Debug)]
 pub struct LinkDevice {
-    link: Rc<RefCell<Link>>,
+    link: Link,
     held: Vec<Vec<u8>>,
     waiting: VecDeque<Vec<u8>>,
     room: usize,
+    takes: usize,
     /// Sizes of the bursts received.
     pub bursts: Vec<usize>,
 }
 
 impl LinkDevice {
-    pub fn new(link: &Rc<RefCell<Link>>, room: usize) -> LinkDevice {
+    /// An end of this link.
+    pub fn new(link: &Link, room: usize, takes: usize) -> LinkDevice {
         LinkDevice {
             link: link.clone(),
             held: Vec::new(),
             waiting: VecDeque::new(),
             room,
+            takes,
             bursts: Vec::new(),
         }
     }
@@ -39,7 +64,7 @@ impl LinkDevice {
 
 impl Device for LinkDevice {
     fn mac(&self) -> [u8; 6] {
-        [2, 0, 0, 0, 0, 2]
+        SERVER_MAC
     }
 
     fn mtu(&self) -> u16 {
@@ -48,7 +73,7 @@ impl Device for LinkDevice {
 
     fn rx_burst(&mut self, max: usize) -> usize {
         assert!(self.held.is_empty(), "frames of the last burst are held");
-        let arrived = &mut self.link.borrow_mut().to_stack;
+        let arrived = &mut self.link.wire().to_stack;
         let n = max.min(arrived.len());
         self.held.extend(arrived.drain(..n));
         self.bursts.extend((n > 0).then_some(n));
@@ -79,24 +104,12 @@ impl Device for LinkDevice {
     }
 
     fn tx_burst(&mut self) -> usize {
-        let n = self.waiting.len();
-        let left = self.waiting.drain(..);
-        self.link.borrow_mut().from_stack.extend(left);
+        let n = self.takes.min(self.waiting.len());
+        self.link.wire().from_stack.extend(self.waiting.drain(..n));
         n
     }
 
     fn rx_dropped(&mut self) -> u64 {
         0
     }
-}
-
-/// Who has the server's address? Tell the client.
-pub fn arp_request() -> Vec<u8> {
-    let mut frame = vec![0xff; 6];
-    frame.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend([2, 0, 0, 0, 0, 1]);
-    frame.extend(CLIENT);
-    frame.extend([0; 6]);
-    frame.extend(SERVER);
-    frame
 }

@@ -1,0 +1,148 @@
+//! What of a recording is looked at: a part of its time, some of its threads, CPUs or flows.
+//!
+//! In: what the user asked for; out: yes or no for a time, a thread, a CPU, a request's flow. An empty list and an open
+//! end let everything through. It refuses to know where the wish came from, and where it is applied.
+
+use super::packs::glob::Glob;
+use crate::trace::record::Tid;
+use crate::units::Nanos;
+
+/// Which part of a recording counts; the default is all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only what happened from the first of these to just before the second, both from the recording's start.
+    pub window: Option<(Nanos, Nanos)>,
+    /// Only these threads: numbers, or patterns of names.
+    pub threads: Vec<Who>,
+    /// Only what ran on these CPUs.
+    pub cpus: Vec<u32>,
+    /// Only requests of these flows.
+    pub flows: Vec<u32>,
+    /// Only requests that took at least so long.
+    pub at_least: Option<Nanos>,
+}
+
+/// A thread as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    name: Glob,
+    tid: Option<Tid>,
+}
+
+impl Who {
+    /// A thread's number, or its name, in which `*` stands for anything. A name may be all digits.
+    pub fn new(text: &str) -> Who {
+        Who {
+            name: Glob::new(text),
+            tid: text.parse().ok(),
+        }
+    }
+
+    /// Whether a thread is meant.
+    pub fn is(&self, tid: Tid, name: &str) -> bool {
+        self.tid == Some(tid) || self.name.fits(name)
+    }
+}
+
+impl Filter {
+    /// Whether everything passes.
+    pub fn is_open(&self) -> bool {
+        *self == Filter::default()
+    }
+
+    /// Whether only some requests count: samples and threads' times are not told apart by request.
+    pub fn is_about_requests(&self) -> bool {
+        !self.flows.is_empty() || self.at_least.is_some()
+    }
+
+    /// Whether a thread counts.
+    pub fn has_thread(&self, tid: Tid, name: &str) -> bool {
+        self.threads.is_empty() || self.threads.iter().any(|who| who.is(tid, name))
+    }
+
+    /// Whether a CPU counts.
+    pub fn has_cpu(&self, cpu: u32) -> bool {
+        self.cpus.is_empty() || self.cpus.contains(&cpu)
+    }
+
+    /// Whether a flow counts.
+    pub fn has_flow(&self, flow: u32) -> bool {
+        self.flows.is_empty() || self.flows.contains(&flow)
+    }
+
+    /// Whether a time counts, given from the recording's start.
+    pub fn has_time(&self, since_start: Nanos) -> bool {
+        (self.window).is_none_or(|(from, to)| (from..to).contains(&since_start))
+    }
+
+    /// The part that counts on the recording's own clock, which read `started` at its start.
+    pub fn span(&self, started: Nanos) -> (Nanos, Nanos) {
+        let at = |since: Nanos| Nanos::from_ns(started.ns().saturating_add(since.ns()));
+        match self.window {
+            Some((from, to)) => (at(from), at(to)),
+            None => (Nanos::default(), Nanos::from_ns(u64::MAX)),
+        }
+    }
+
+    /// What passes, as every output says it; `None` if everything does.
+    pub fn line(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if let Some((from, to)) = self.window {
+            let end = if to == Nanos::from_ns(u64::MAX) {
+                String::new()
+            } else {
+                seconds(to)
+            };
+            parts.push(format!("window {}..{end}", seconds(from)));
+        }
+        let list = |what: &str, items: Vec<String>| format!("{what} {}", items.join(" "));
+        if !self.threads.is_empty() {
+            let names = self.threads.iter().map(|w| w.name.text().to_owned());
+            parts.push(list("thread", names.collect()));
+        }
+        if !self.cpus.is_empty() {
+            parts.push(list("cpu", self.cpus.iter().map(u32::to_string).collect()));
+        }
+        if !self.flows.is_empty() {
+            let flows = self.flows.iter().map(|f| format!("{f:08x}"));
+            parts.push(list("flow", flows.collect()));
+        }
+        if let Some(least) = self.at_least {
+            parts.push(format!("requests of {} and more", seconds(least)));
+        }
+        (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
+    }
+}
+
+fn seconds(time: Nanos) -> String {
+    format!("{}s", time.ns() as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing asked is everything; what is asked is said.
+    #[test]
+    fn what_passes() {
+        let all = Filter::default();
+        assert!(all.is_open() && all.has_thread(1, "x") && all.has_cpu(3) && all.has_flow(9));
+        assert_eq!(all.line(), None);
+        let some = Filter {
+            window: Some((Nanos::from_ns(500_000_000), Nanos::from_ns(u64::MAX))),
+            threads: vec![Who::new("worker-*"), Who::new("12")],
+            cpus: vec![1, 2],
+            flows: vec![0xbeef],
+            at_least: None,
+        };
+        assert!(some.has_thread(7, "worker-3") && some.has_thread(12, "other"));
+        assert!(!some.has_thread(7, "other") && !some.has_cpu(0) && !some.has_flow(1));
+        assert!(!some.has_time(Nanos::from_ns(499_999_999)));
+        assert_eq!(
+            some.line().unwrap(),
+            "only window 0.5s.., thread worker-* 12, cpu 1 2, flow 0000beef"
+        );
+        let started = Nanos::from_ns(7);
+        assert_eq!(some.span(started).0, Nanos::from_ns(500_000_007));
+    }
+}
