@@ -1,10 +1,12 @@
 //! The integration tests: one binary, a module per question.
 
+mod compare;
 mod counters;
 mod filters;
 mod foreign;
 mod golden;
 mod heldout;
+mod latency;
 mod ledger;
 mod names;
 mod paper;

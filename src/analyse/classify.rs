@@ -69,8 +69,27 @@ pub fn classify(profile: &mut Profile, packs: &Packs) {
     );
     profile.stacks.decide(verdicts(&rules, &profile.stacks));
     profile.packs.clone_from(&rules.packs);
+    profile.architecture = architecture(profile, &rules);
     give_roles(profile, &rules);
     estimate_states(profile);
+}
+
+/// The published stack that the one recorded works like: itself if its pack comes first, or the one whose functions were
+/// sampled most.
+fn architecture(profile: &Profile, rules: &Rules) -> String {
+    let mut best = (0, None);
+    for architecture in &rules.architectures {
+        let shows = |f: &Frame| architecture.symbols.iter().any(|g| fits_frame(g, f));
+        let seen = profile.stacks.nodes_with(shows);
+        let own = (profile.weights.iter()).filter(|((_, _, node), _)| seen[*node as usize]);
+        let weight: u64 = own.map(|(_, w)| w.weight).sum();
+        if weight > best.0 {
+            best = (weight, Some(&architecture.name));
+        }
+    }
+    let first = rules.packs.first();
+    let of_first = first.filter(|first| !rules.has_architectures(first));
+    of_first.or(best.1).or(first).cloned().unwrap_or_default()
 }
 
 /// Every thread's role: the first that its name and its stacks fit.

@@ -8,6 +8,7 @@
 use super::classify;
 use super::counted::Counted;
 use super::filter::Filter;
+use super::latency::Stretches;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
 use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
@@ -87,6 +88,8 @@ struct Facts {
 pub struct Join {
     facts: Facts,
     filter: Filter,
+    /// If only some requests count: when which threads were busy with them.
+    stretches: Option<Stretches>,
     packs: Packs,
     names: Names,
     stacks: Stacks,
@@ -133,6 +136,7 @@ impl Join {
             edges: Vec::new(),
             facts,
             filter,
+            stretches: None,
             packs,
         };
         let known: Vec<_> = join.facts.lives.keys().copied().collect();
@@ -143,6 +147,18 @@ impl Join {
             join.add_ring(ring);
         }
         join
+    }
+
+    /// The same, of what some requests' threads did for them.
+    #[must_use]
+    pub fn within(mut self, stretches: Stretches) -> Join {
+        for (&key, thread) in &mut self.threads {
+            let of = stretches.of(key);
+            thread.wanted &= !of.is_empty();
+            thread.timeline = thread.timeline.clone().within(of);
+        }
+        self.stretches = Some(stretches);
+        self
     }
 
     /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
@@ -236,11 +252,13 @@ impl Join {
     fn thread(&mut self, key: (Pid, Tid)) -> &mut Thread {
         let (start, end) = (self.life_start(key), self.life_end(key));
         let (facts, filter) = (&self.facts, &self.filter);
+        // A thread that no one knew before has no probes, and no part in requests.
+        let all = self.stretches.is_none();
         self.threads.entry(key).or_insert_with(|| {
             let name = facts.lives.get(&key).map(|l| l.2.clone());
             let name = name.unwrap_or_default();
             Thread {
-                wanted: filter.has_thread(key.1, &name),
+                wanted: all && filter.has_thread(key.1, &name),
                 name,
                 probes: false,
                 seen_running: false,
@@ -428,12 +446,20 @@ impl Join {
             session: self.facts.session,
             notices: self.facts.notices,
             packs: Vec::new(),
+            architecture: String::new(),
             threads,
             stacks: self.stacks,
             weights,
             slices,
             trust: self.trust,
         };
+        if let Some(stretches) = &self.stretches {
+            // Nothing else is counted by request.
+            profile.totals = Work {
+                requests: stretches.requests,
+                ..Work::default()
+            };
+        }
         classify::classify(&mut profile, &self.packs);
         profile
     }
@@ -474,7 +500,12 @@ impl Join {
             _ => None,
         };
         self.trust.damage = damage;
-        self.trust.filtered = self.filter.line();
+        let parts = [
+            self.filter.line(),
+            self.stretches.as_ref().map(|s| s.line.clone()),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        self.trust.filtered = (!parts.is_empty()).then(|| parts.join(", "));
     }
 }
 

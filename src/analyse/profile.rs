@@ -206,6 +206,8 @@ pub struct Profile {
     pub notices: Vec<Notice>,
     /// Packs whose rules decided about phases, the likeliest first.
     pub packs: Vec<String>,
+    /// The published stack that this one is or works like, by its pack's name; the first pack's if none is known.
+    pub architecture: String,
     /// What programs counted.
     pub totals: Work,
     /// Length of a counter tick; `None` without both clocks: then ticks are nanoseconds.

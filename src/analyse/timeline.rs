@@ -63,6 +63,8 @@ pub struct Timeline<S> {
     samples: VecDeque<(u64, S)>,
     swept: u64,
     end: u64,
+    /// What of the time counts, in order and apart; `None` if all of it does.
+    only: Option<VecDeque<(u64, u64)>>,
     poll_now: PollState,
     cpu_now: Cpu,
     ticks: [[u64; 3]; 4],
@@ -88,12 +90,20 @@ impl<S> Timeline<S> {
             samples: VecDeque::new(),
             swept: start,
             end: end.max(start),
+            only: None,
             poll_now: before,
             cpu_now: Cpu::Undecided,
             ticks: [[0; 3]; 4],
             cuts: Vec::new(),
             late: 0,
         }
+    }
+
+    /// The same, but only these stretches of time count, which are in order and apart.
+    #[must_use]
+    pub fn within(mut self, stretches: impl IntoIterator<Item = (u64, u64)>) -> Timeline<S> {
+        self.only = Some(stretches.into_iter().collect());
+        self
     }
 
     /// The loop changed its state.
@@ -152,7 +162,9 @@ impl<S> Timeline<S> {
                     }
                     self.cpu_now = now;
                 }
-            } else if let Some((_, sample)) = self.samples.pop_front() {
+            } else if let Some((tsc, sample)) = self.samples.pop_front()
+                && self.counts(tsc)
+            {
                 out(self.poll_now, sample);
             }
         }
@@ -162,9 +174,32 @@ impl<S> Timeline<S> {
     fn advance(&mut self, to: u64) {
         let to = to.min(self.end);
         if to > self.swept {
-            self.ticks[self.cpu_now as usize][self.poll_now as usize] += to - self.swept;
+            let ticks = self.counting(self.swept, to);
+            self.ticks[self.cpu_now as usize][self.poll_now as usize] += ticks;
             self.swept = to;
         }
+    }
+
+    /// How much counts of the time from `from` to `to`; nothing before `to` is asked about again.
+    fn counting(&mut self, from: u64, to: u64) -> u64 {
+        let Some(only) = &mut self.only else {
+            return to - from;
+        };
+        let mut sum = 0;
+        while let Some(&(begin, end)) = only.front() {
+            sum += end.min(to).saturating_sub(begin.max(from));
+            if end > to {
+                break;
+            }
+            only.pop_front();
+        }
+        sum
+    }
+
+    /// Whether what happened at `tsc`, up to which all is settled, counts.
+    fn counts(&self, tsc: u64) -> bool {
+        let next = self.only.as_ref().map(VecDeque::front);
+        next.is_none_or(|next| next.is_some_and(|&(begin, end)| begin <= tsc && tsc < end))
     }
 
     fn decide(&mut self, was: Cpu) {
@@ -201,7 +236,11 @@ impl<S> Timeline<S> {
     ) -> (Shares, Vec<Shares>) {
         self.sweep(u64::MAX, out);
         let samples: Vec<_> = self.samples.drain(..).collect();
-        samples.into_iter().for_each(|(_, s)| out(self.poll_now, s));
+        for (tsc, sample) in samples {
+            if self.counts(tsc) {
+                out(self.poll_now, sample);
+            }
+        }
         self.decide(was);
         let shares = |ticks: &[[u64; 3]; 4]| Shares {
             on: ticks[Cpu::On as usize],
@@ -254,6 +293,23 @@ mod tests {
         let line: Timeline<()> = Timeline::new(0, 10, Unknown);
         assert_eq!(line.clone().finish(On, &mut |_, ()| {}).on, [0, 0, 10]);
         assert_eq!(line.finish(Off, &mut |_, ()| {}).off, [0, 0, 10]);
+    }
+
+    /// Only what lies in the stretches counts, however the time is swept.
+    #[test]
+    fn within_stretches() {
+        let mut line = Timeline::new(0, 100, Working).within([(10, 20), (40, 70)]);
+        line.transition(at(50, EmptyPolling));
+        line.switch(60, On, Off);
+        for tsc in [5, 10, 19, 20, 45, 69, 70] {
+            line.sample(tsc, tsc);
+        }
+        let mut seen = Vec::new();
+        line.sweep(15, &mut |s, x| seen.push((s, x)));
+        let shares = line.finish(On, &mut |s, x| seen.push((s, x)));
+        assert_eq!((shares.on, shares.off), ([20, 10, 0], [0, 10, 0]));
+        let working = [10, 19, 45].map(|t| (Working, t));
+        assert_eq!(seen, [&working[..], &[(EmptyPolling, 69)]].concat());
     }
 
     /// Time where it does not count is in neither sum, before the first switch too.

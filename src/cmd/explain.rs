@@ -27,6 +27,9 @@ pub struct Args {
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -38,11 +41,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
     let text = match args.recordings.as_slice() {
         [file] => one(&args, file, packs)?,
-        _ if args.idle.is_some() || !args.filter.filter().is_open() => {
-            let why = "--idle and filters are for one recording";
+        _ if args.idle.is_some() || args.slowest.is_some() => {
+            let why = "--idle and --slowest are for one recording";
             return Err(Failure::wrong_use(why).hint("`explain FILE` for each"));
         }
-        files => several(files, &packs, args.anyway, args.json)?,
+        files => several(files, &packs, &args)?,
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -51,9 +54,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Why each of the others is slower than the first.
-fn several(files: &[PathBuf], packs: &Packs, anyway: bool, json: bool) -> Result<String, Failure> {
-    let pairs = compare::pairs(files, packs, anyway)?;
-    if json {
+fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Failure> {
+    let pairs = compare::pairs(files, packs, &args.filter.of_samples()?, args.anyway)?;
+    if args.json {
         let text = present::across::json(&pairs).map_err(Failure::failed)?;
         Ok(text + "\n")
     } else {
@@ -63,7 +66,6 @@ fn several(files: &[PathBuf], packs: &Packs, anyway: bool, json: bool) -> Result
 
 /// What limits one recording.
 fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
-    let filter = args.filter.of_samples()?;
     let idle = match &args.idle {
         Some(file) => Some(Idle::of(&load::profile(
             file,
@@ -72,7 +74,10 @@ fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
         )?)),
         None => None,
     };
-    let (profile, spans) = load::both(file, packs, &filter)?;
+    let (profile, spans) = match args.slowest {
+        Some(share) => load::of_slowest(file, packs, &args.filter.filter(), share)?,
+        None => load::both(file, packs, &args.filter.of_samples()?)?,
+    };
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     if args.json {

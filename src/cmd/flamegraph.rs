@@ -28,9 +28,10 @@ pub struct Args {
     /// Only the slowest part of the requests, for example 1%
     #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
     slowest: Option<f64>,
-    /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less
-    #[arg(long, value_name = "OTHER", conflicts_with_all = ["busy", "latency", "slowest"])]
-    diff: Option<PathBuf>,
+    /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less;
+    /// with --latency --slowest and no name: the slowest beside the rest
+    #[arg(long, value_name = "OTHER", num_args = 0..=1, conflicts_with = "busy")]
+    diff: Option<Option<PathBuf>>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -43,7 +44,22 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .output
         .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
-    for recording in [Some(&args.file), args.diff.as_ref()].into_iter().flatten() {
+    let other = other(&args)?;
+    let mut svg = Vec::new();
+    let trust = if args.latency {
+        draw_latency(&args, &mut svg)?
+    } else if let Some(other) = other {
+        draw_difference(&args, other, &mut svg)?
+    } else {
+        let packs = args.packs.load()?;
+        let mut profile = load::chosen(&args.file, packs, &args.filter, args.slowest)?;
+        if args.busy {
+            profile.only_busy();
+        }
+        flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
+        profile.trust.line()
+    };
+    for recording in [Some(&args.file), other].into_iter().flatten() {
         if is_same(&output, recording) {
             return Err(Failure::wrong_use(format!(
                 "{} is the recording; the picture needs a file of its own",
@@ -52,20 +68,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             .hint("-o with another name"));
         }
     }
-    let mut svg = Vec::new();
-    let trust = if args.latency {
-        draw_latency(&args, &mut svg)?
-    } else if let Some(other) = &args.diff {
-        draw_difference(&args, other, &mut svg)?
-    } else {
-        let filter = args.filter.of_samples()?;
-        let mut profile = load::profile(&args.file, args.packs.load()?, &filter)?;
-        if args.busy {
-            profile.only_busy();
-        }
-        flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
-        profile.trust.line()
-    };
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
         if !existed {
@@ -82,27 +84,43 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The recording that this one is drawn beside, if any.
+fn other(args: &Args) -> Result<Option<&PathBuf>, Failure> {
+    let of_requests = args.latency || args.slowest.is_some();
+    match &args.diff {
+        None => Ok(None),
+        Some(None) if args.latency && args.slowest.is_some() => Ok(None),
+        Some(Some(other)) if !of_requests => Ok(Some(other)),
+        Some(None) => Err(Failure::wrong_use("--diff needs another recording").hint(
+            "--diff OTHER, or --latency --slowest 1% --diff for the slowest requests beside the rest",
+        )),
+        Some(Some(_)) => Err(Failure::wrong_use(
+            "--diff OTHER compares the work of all requests: --latency and --slowest do not go with it",
+        )
+        .hint("--latency --slowest 1% --diff, of one recording, for the slowest requests beside the rest")),
+    }
+}
+
 /// Draws where requests spend their time; gives the line of trust.
 fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let packs = args.packs.load()?;
     let requests = load::requests(&args.file, packs, &args.filter.filter(), args.slowest)?;
-    latency::draw(
+    let (of, rest) = (
         (&requests.latency, &requests.sampled, &requests.profile),
-        args.slowest,
-        svg,
-    )
+        args.slowest.map(|_| &requests.rest),
+    );
+    match (rest, &args.diff) {
+        (Some(rest), Some(_)) => latency::draw_difference(of, rest, svg),
+        _ => latency::draw(of, rest, svg),
+    }
     .map_err(|e| nothing(&args.file, &e))
 }
 
-/// Draws what a request costs more and less than in another recording; gives the line of trust of both.
+/// Draws the work for a request beside that of another recording; gives the line of trust of both.
 fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
-    if !args.filter.filter().is_open() {
-        return Err(Failure::wrong_use(
-            "--diff compares the loaded parts of whole recordings: no filter goes with it",
-        ));
-    }
     let packs = args.packs.load()?;
-    let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
+    let side = |file| load::side(file, &packs, &args.filter.of_samples()?);
+    let (before, after) = (side(other)?, side(&args.file)?);
     for remark in remarks(&before, &after) {
         eprintln!("note: {}", remark.text);
     }

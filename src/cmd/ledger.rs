@@ -31,6 +31,9 @@ pub struct Args {
     /// Draw bars into this file too
     #[arg(long, value_name = "OUT.svg")]
     svg: Option<PathBuf>,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -51,7 +54,6 @@ enum By {
 /// Prints the ledger.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let filter = args.filter.of_samples()?;
     let idle = match &args.idle {
         None => None,
         Some(file) => {
@@ -66,7 +68,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             Some(idle)
         }
     };
-    let ledger = Ledger::of(&load::profile(&args.file, packs, &filter)?, idle.as_ref());
+    let ledger = Ledger::of(
+        &load::chosen(&args.file, packs, &args.filter, args.slowest)?,
+        idle.as_ref(),
+    );
     if let Some(svg) = &args.svg {
         fs::write(svg, present::picture::svg(&ledger))
             .map_err(|e| Failure::failed(format!("cannot write {}: {e}", svg.display())))?;

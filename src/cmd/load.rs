@@ -3,14 +3,14 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use super::filter::There;
+use super::filter::{FilterArgs, There};
 use crate::analyse::compare::{Side, side, tally};
-use crate::analyse::latency::{Latency, Sampled};
+use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::spans::{Pass, Spans};
 use crate::analyse::{Filter, Join, Packs, Profile};
+use crate::present::style::duration;
 use crate::trace::record::Meta;
 use crate::trace::{Damage, ReadError, Reader, Record};
-use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -63,6 +63,78 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     Ok((profile, pass.finish(damage(&reader))))
 }
 
+/// The slowest requests of a recording: when their threads were busy with them, and what is told of them.
+struct Slowest {
+    stretches: Stretches,
+    spans: Spans,
+    filter: Filter,
+}
+
+/// Finds the slowest `share` of the requests that pass a filter; reads twice.
+fn slowest(path: &Path, packs: &Packs, filter: &Filter, share: f64) -> Result<Slowest, Failure> {
+    let all = spans(path, packs, filter, 0)?;
+    let Some(least) = all.slowest_from(share) else {
+        return Err(Failure::failed(format!(
+            "{} holds no whole requests: --slowest has nothing to choose from",
+            path.display()
+        ))
+        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
+    };
+    let mut filter = filter.clone();
+    filter.at_least = Some(least);
+    let (reader, metas) = open(path)?;
+    let mut stretches = Stretches::new(&metas);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).telling_ways();
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        pass.take_ways().iter().for_each(|way| stretches.add(way));
+    })?;
+    pass.close_all();
+    pass.take_ways().iter().for_each(|way| stretches.add(way));
+    stretches.settle();
+    stretches.line = format!(
+        "only what threads did for the slowest {} % of {} requests, {} or more",
+        share * 100.0,
+        all.counts.complete,
+        duration(least.ns())
+    );
+    // Samples and times are chosen by request now, not by flow and length.
+    filter.at_least = None;
+    filter.flows.clear();
+    Ok(Slowest {
+        stretches,
+        spans: pass.finish(damage(&reader)),
+        filter,
+    })
+}
+
+/// As [`both`], of the slowest `share` of requests alone; reads three times.
+pub fn of_slowest(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    share: f64,
+) -> Result<(Profile, Spans), Failure> {
+    let slowest = slowest(path, &packs, filter, share)?;
+    let (reader, metas) = open(path)?;
+    let mut join = Join::only(&metas, packs, slowest.filter).within(slowest.stretches);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    Ok((join.finish(damage(&reader)), slowest.spans))
+}
+
+/// As [`profile`], of all that passes the filters or of the slowest requests alone.
+pub fn chosen(
+    path: &Path,
+    packs: Packs,
+    filter: &FilterArgs,
+    share: Option<f64>,
+) -> Result<Profile, Failure> {
+    match share {
+        Some(share) => Ok(of_slowest(path, packs, &filter.filter(), share)?.0),
+        None => profile(path, packs, &filter.of_samples()?),
+    }
+}
+
 /// Requests and where they spend their time.
 pub struct Requests {
     /// The recording: names, phases and the line of trust.
@@ -73,8 +145,6 @@ pub struct Requests {
     pub latency: Latency,
     /// The others, where only the slowest count.
     pub rest: Latency,
-    /// The least length of those that count, if only the slowest do.
-    pub least: Option<Nanos>,
 }
 
 /// Reads the requests that pass a filter, twice: what was sampled has to be known before the ways of requests are, and
@@ -132,7 +202,6 @@ pub fn requests(
         sampled,
         latency,
         rest,
-        least,
     })
 }
 
@@ -155,11 +224,15 @@ fn to_pass(pass: &mut Pass, record: &Record) {
 }
 
 /// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
-pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
+///
+/// Of a filter's threads and CPUs there are work and latency; what is counted is that of the whole program.
+pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure> {
     let (reader, metas) = open(path)?;
-    let edges = side::edges(&metas);
-    let mut join = Join::only(&metas, packs.clone(), Filter::default()).sliced(&edges);
-    let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let edges = side::edges(&metas, filter.window);
+    let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).sliced(&edges);
     let mut tally = tally::Pass::new(&metas, packs, &edges);
     each(path, &reader, |record| {
         match record {
@@ -172,6 +245,12 @@ pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
     })?;
     let name = path.display().to_string();
     let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    if filter.window.is_some() && profile.slices.is_empty() {
+        return Err(Failure::failed(format!(
+            "{name} has no two readings of both clocks, or the window is empty: it cannot be cut by --window"
+        )));
+    }
     Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 

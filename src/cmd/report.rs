@@ -24,6 +24,9 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    /// Only what threads did for the slowest part of the requests, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
+    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -50,7 +53,7 @@ const ROWS: u32 = 20;
 
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut profile = load::profile(&args.file, args.packs.load()?, &args.filter.of_samples()?)?;
+    let mut profile = load::chosen(&args.file, args.packs.load()?, &args.filter, args.slowest)?;
     if args.busy {
         profile.only_busy();
     }

@@ -9,7 +9,7 @@ use super::table::command;
 use crate::analyse::Profile;
 use crate::analyse::latency::{Inside, Latency, Sampled};
 use crate::analyse::spans::{BEHIND, Kind, STAGES};
-use flamegraphs::{DrawError, Picture, Tree};
+use flamegraphs::{Diff, DrawError, Picture, Tree};
 use std::io::Write;
 
 /// Weights are whole numbers: so many of them are a nanosecond of a request.
@@ -88,27 +88,49 @@ fn mean(latency: &Latency, profile: &Profile) -> String {
     duration((ns / latency.requests.max(1) as f64) as u64)
 }
 
-/// Which requests these are: as titles say it.
-fn which(slowest: Option<f64>) -> String {
-    match slowest {
-        Some(share) => format!("the slowest {} %, ", share * 100.0),
-        None => String::new(),
-    }
-}
-
-/// Draws where requests spend their time. `slowest` says which part of them these are; gives the line of trust.
-pub fn draw(
-    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
-    slowest: Option<f64>,
-    out: impl Write,
-) -> Result<String, DrawError> {
-    let title = format!(
-        "{}: {}{} requests of {} on average",
-        command(profile),
-        which(slowest),
+/// Requests as titles say it: how many, and how long they are.
+fn some(latency: &Latency, profile: &Profile) -> String {
+    format!(
+        "{} requests of {} on average",
         latency.requests,
         mean(latency, profile)
+    )
+}
+
+/// Draws the slowest requests beside the `rest`: what both have, what is more, what is less, in ns a request; gives the
+/// line of trust.
+pub fn draw_difference(
+    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
+    rest: &Latency,
+    out: impl Write,
+) -> Result<String, DrawError> {
+    let (slow, others) = (some(latency, profile), some(rest, profile));
+    let title = format!(
+        "{}: the slowest {slow}, beside the rest {others}",
+        command(profile)
     );
+    let line = trust(latency, profile);
+    let picture = picture(profile, title, line.clone());
+    let was = tree(rest, sampled, profile);
+    let diff = Diff::unscaled(&was, &tree(latency, sampled, profile));
+    flamegraphs::draw_parts(&diff, ["in both", "more", "less"], &picture, out)?;
+    Ok(line)
+}
+
+/// Draws where requests spend their time; gives the line of trust. If these are only the slowest, `rest` is the others.
+pub fn draw(
+    (latency, sampled, profile): (&Latency, &Sampled, &Profile),
+    rest: Option<&Latency>,
+    out: impl Write,
+) -> Result<String, DrawError> {
+    let mut title = format!("{}: ", command(profile));
+    match rest {
+        None => title += &some(latency, profile),
+        Some(rest) => {
+            let (slow, others) = (some(latency, profile), some(rest, profile));
+            title += &format!("the slowest {slow}, the rest {others}");
+        }
+    }
     let line = trust(latency, profile);
     let picture = picture(profile, title, line.clone());
     flamegraphs::draw(&tree(latency, sampled, profile), &picture, out)?;

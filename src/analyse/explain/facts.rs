@@ -5,7 +5,7 @@
 use crate::analyse::ledger::{Account, Ledger, Level};
 use crate::analyse::packs::glob::{Glob, plain};
 use crate::analyse::profile::{Grouping, Profile};
-use crate::analyse::spans::{STAGES, Spans};
+use crate::analyse::spans::{BEHIND, STAGES, Spans};
 use std::collections::BTreeMap;
 
 /// A function's share of all samples.
@@ -28,10 +28,23 @@ pub struct Role {
     pub phases: BTreeMap<String, f64>,
 }
 
+/// A thread's part.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thread {
+    /// Its name.
+    pub name: String,
+    /// Share of its time that is work, the recorder's own left out.
+    pub busy: f64,
+    /// Share of its time in which it polled for nothing or idled.
+    pub nothing: f64,
+    /// Share of its time off CPU.
+    pub off_cpu: f64,
+}
+
 /// What is known of a recording, in shares of 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// The stack: the first pack.
+    /// The published stack that the one recorded is, or works like.
     pub stack: String,
     /// Whether empty polling is an estimate.
     pub estimated: bool,
@@ -41,6 +54,8 @@ pub struct Facts {
     pub phases: BTreeMap<String, f64>,
     /// By role.
     pub roles: BTreeMap<String, Role>,
+    /// The thread that has the least room left; `None` where times are not known.
+    pub busiest: Option<Thread>,
     /// By function.
     pub functions: BTreeMap<String, Function>,
     /// All threads' time, off CPU included, in ns for each request; `None` without requests.
@@ -51,6 +66,12 @@ pub struct Facts {
     pub requests: u64,
     /// Segments with nothing but an ACK, for each request.
     pub acks_per_request: f64,
+    /// Share of the requests that were handled by another thread than the one that received them.
+    pub crossed: f64,
+    /// Share of transmit bursts that a timer let go.
+    pub timer_bursts: f64,
+    /// Time of all requests in which others were handled before them, as a share of their whole time.
+    pub behind: BTreeMap<&'static str, f64>,
 }
 
 impl Facts {
@@ -82,7 +103,8 @@ impl Facts {
             (plain(&row.name).to_owned(), function)
         });
         let mut facts = Facts {
-            stack: ledger.packs.first().cloned().unwrap_or_default(),
+            stack: profile.architecture.clone(),
+            busiest: busiest(ledger),
             estimated: program.estimate.is_some(),
             busy: program.busy().unwrap_or(0.0),
             phases: shares(program),
@@ -97,6 +119,15 @@ impl Facts {
         if let Some(spans) = spans.filter(|s| s.counts.complete > 0) {
             facts.requests = spans.counts.complete;
             facts.acks_per_request = spans.counts.acks as f64 / spans.counts.complete as f64;
+            let all = spans.counts.complete as f64;
+            facts.crossed = spans.counts.crossed as f64 / all;
+            let bursts: u64 = spans.counts.triggers.iter().sum();
+            facts.timer_bursts = spans.counts.triggers[2] as f64 / bursts.max(1) as f64;
+            let total = spans.stages.last().map_or(0.0, |t| t.mean() * all);
+            for (whom, histogram) in BEHIND.iter().zip(&spans.behind) {
+                let sum = histogram.mean() * histogram.len() as f64;
+                facts.behind.insert(whom.name, sum / total.max(1.0));
+            }
             for (stage, histogram) in STAGES.iter().zip(&spans.stages) {
                 if !histogram.is_empty() {
                     facts
@@ -106,6 +137,12 @@ impl Facts {
             }
         }
         facts
+    }
+
+    /// Requests' time in stages together: as a share and in ns, of those stages that there are.
+    pub fn stages(&self, names: &[&str]) -> (f64, f64) {
+        let there = names.iter().filter_map(|name| self.stage(name));
+        there.fold((0.0, 0.0), |sum, stage| (sum.0 + stage.0, sum.1 + stage.1))
     }
 
     /// The share of a phase; 0 if there is none.
@@ -148,4 +185,24 @@ impl Facts {
             sum / (*all).max(1) as f64,
         ))
     }
+}
+
+/// The thread that is busiest, where its times are known.
+fn busiest(ledger: &Ledger) -> Option<Thread> {
+    let known = (ledger.accounts.iter())
+        .filter(|a| a.level == Level::Thread && ledger.timed && a.role != "foreign");
+    let threads = known.filter_map(|account| {
+        let share = |phases: &[&str]| -> f64 {
+            let own = account.entries.iter();
+            let own = own.filter(|e| phases.contains(&e.phase));
+            own.map(|e| account.share(e).value).sum::<f64>().max(0.0)
+        };
+        Some(Thread {
+            name: account.name.split(' ').next()?.to_owned(),
+            busy: (account.busy()? - share(&["recorder"])).max(0.0),
+            nothing: share(&["empty_poll", "poll.side", "idle"]),
+            off_cpu: share(&["off_cpu"]),
+        })
+    });
+    threads.max_by(|a, b| a.busy.total_cmp(&b.busy))
 }

@@ -3,6 +3,7 @@
 //! paper's own profiles show it; `S` rules read requests, `H` rules how much room is left.
 
 use super::Confidence::{Estimated, Measured, Sampled, Suspected};
+use super::facts::Role;
 use super::{Confidence, Evidence, Facts, Rule};
 
 /// All rules.
@@ -12,7 +13,46 @@ pub const RULES: &[Rule] = &[
         stacks: &[],
         title: "replies wait to be given to the device",
         advice: "a shorter drain delay (F-Stack: pkt_tx_delay 0), or a burst at the end of each round",
-        check: |f| waits(f, "wait_drain", 0.2),
+        // F1 knows more of a timer.
+        check: |f| waits(f, "wait_drain", 0.2).filter(|_| drain_timer(f).is_none()),
+    },
+    Rule {
+        id: "S6",
+        stacks: &[],
+        title: "giving frames to the device takes a large part of a request's time",
+        advice: "a device that takes frames without a system call (AF_XDP, DPDK), or more frames for each call",
+        check: |f| {
+            let mut found = stage_is(f, &["transmit"], 0.4)?;
+            found.lines.push(phase_line(f, "driver_tx"));
+            Some(found)
+        },
+    },
+    Rule {
+        id: "S7",
+        stacks: &[],
+        title: "requests wait behind others (head-of-line blocking)",
+        advice: "burst and thread: smaller bursts, more threads, less work for each request; flow: fewer requests pipelined on a connection",
+        check: |f| {
+            let share: f64 = f.behind.values().sum();
+            (share >= 0.2).then(|| {
+                let lines = f.behind.iter().filter(|(_, share)| **share >= 0.01);
+                let line = |(whom, share): (&&str, &f64)| {
+                    let whom = match *whom {
+                        "burst" => "frames of the same burst (part of tcp_in)",
+                        "flow" => "earlier requests of the same connection (part of wait_app)",
+                        _ => "requests of other connections of the thread (part of wait_app)",
+                    };
+                    format!("{} % of requests' time: behind {whom}", percent(*share))
+                };
+                let total = f.stage("total").map_or(0.0, |total| total.1);
+                Evidence {
+                    share,
+                    ns_per_request: Some(share * total),
+                    confidence: Measured,
+                    lines: lines.map(line).collect(),
+                }
+            })
+        },
     },
     Rule {
         id: "S2",
@@ -33,7 +73,11 @@ pub const RULES: &[Rule] = &[
         stacks: &[],
         title: "replies wait in the stack after the application is done",
         advice: "a larger send buffer or window, or handing sends to the stack before the next turn",
-        check: |f| waits(f, "wait_send", 0.2),
+        // M1 and T1 know more of hand-overs.
+        check: |f| {
+            let told = ["mtcp", "tas"].contains(&f.stack.as_str());
+            waits(f, "wait_send", 0.2).filter(|_| !told)
+        },
     },
     Rule {
         id: "S5",
@@ -41,14 +85,9 @@ pub const RULES: &[Rule] = &[
         title: "every request costs an ACK of its own",
         advice: "delay ACKs so that they ride on the reply",
         check: |f| {
-            let share = f.phase("ack_only");
-            (f.requests > 0 && f.acks_per_request >= 0.8).then(|| {
-                let line = format!(
-                    "{:.2} segments with only an ACK a request",
-                    f.acks_per_request
-                );
-                evidence(f, share, Measured, vec![line, phase_line(f, "ack_only")])
-            })
+            // Of these two it is known why.
+            let told = ["fstack", "mtcp"].contains(&f.stack.as_str());
+            acks(f).filter(|_| !told)
         },
     },
     Rule {
@@ -111,8 +150,11 @@ pub const RULES: &[Rule] = &[
         id: "M1",
         stacks: &["mtcp"],
         title: "two threads hand each request over and sleep in between",
-        advice: "record with probes: `spans` shows wait_wakeup; DPDK I/O spins instead of sleeping",
+        advice: "I/O that spins instead of sleeping (mTCP over DPDK; here: httpd --mtcp-spin); `spans` shows both waits",
         check: |f| {
+            if f.requests > 0 {
+                return stage_is(f, &["wait_wakeup", "wait_send"], 0.4);
+            }
             let switches = f.phase("sync");
             let work = f.busy.max(1e-9);
             (f.nothing() >= 0.8 && switches >= 0.3 * work).then(|| {
@@ -162,11 +204,21 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "M4",
+        stacks: &["mtcp"],
+        title: "the list of ACKs is sent before the application has run: each request costs an ACK of its own",
+        advice: "let the application run before the list is flushed, so that ACKs ride on replies",
+        check: acks,
+    },
+    Rule {
         id: "F1",
         stacks: &["fstack"],
         title: "replies wait for the timer that drains the transmit queue",
-        advice: "pkt_tx_delay = 0; record with probes: `spans` shows wait_drain",
+        advice: "pkt_tx_delay = 0 (here: httpd --tx-drain-us 0); `spans` shows wait_drain before and after",
         check: |f| {
+            if f.requests > 0 {
+                return drain_timer(f);
+            }
             (f.requests == 0 && f.nothing() >= 0.85 && f.own(&["main_loop", "rte_rdtsc*"]) >= 0.1)
                 .then(|| {
                     let loop_share = f.own(&["main_loop", "rte_rdtsc*"]);
@@ -203,6 +255,13 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "F4",
+        stacks: &["fstack"],
+        title: "a pure ACK leaves for each request while its segment is handled, before the reply: twice the frames",
+        advice: "delayed ACKs (net.inet.tcp.delayed_ack), so that they ride on the reply",
+        check: acks,
+    },
+    Rule {
         id: "IX1",
         stacks: &["ix"],
         title: "sending stops at the window of 64 KiB, and each ACK must come round to the application first",
@@ -227,11 +286,38 @@ pub const RULES: &[Rule] = &[
         check: |f| side_poll(f, 0.2, &["nvme_*", "spdk_*"]),
     },
     Rule {
+        id: "IX4",
+        stacks: &["ix"],
+        title: "requests cost little: replies carry the ACKs, nothing is locked",
+        advice: "nothing to mend: it is why its rate is high",
+        check: |f| {
+            let light = f.acks_per_request <= 0.05 && f.phase("sync") <= 0.01;
+            (f.requests > 0 && f.busy > 0.0 && light).then(|| {
+                let line = format!(
+                    "{:.2} segments with only an ACK a request",
+                    f.acks_per_request
+                );
+                evidence(
+                    f,
+                    f.busy,
+                    Sampled,
+                    vec![line, phase_line(f, "sync"), busy_line(f)],
+                )
+            })
+        },
+    },
+    Rule {
         id: "T1",
         stacks: &["tas"],
-        title: "each request crosses cores four times, between threads that all poll",
-        advice: "record with probes: handoff ages; spans over both processes",
+        title: "each request crosses to another polling thread and back, and waits at each crossing",
+        advice: "one thread for stack and application (run to completion) where latency counts; a CPU for each thread that polls",
         check: |f| {
+            if f.requests > 0 {
+                let mut found = stage_is(f, &["wait_app", "wait_send"], 0.2)?;
+                let line = format!("{} % of requests changed threads", percent(f.crossed));
+                found.lines.push(line);
+                return Some(found).filter(|_| f.crossed >= 0.5);
+            }
             let (Some(fast), Some(app)) = (f.roles.get("fast path"), f.roles.get("application"))
             else {
                 return None;
@@ -265,6 +351,31 @@ pub const RULES: &[Rule] = &[
                     ];
                     evidence(f, copy, Suspected, lines)
                 })
+        },
+    },
+    Rule {
+        id: "T3",
+        stacks: &["tas"],
+        title: "threads that poll do not have a CPU each: one waits while another polls",
+        advice: "pin each to a CPU of its own; `spans --slowest 1% --show 5` shows stages of a scheduler's time slice",
+        check: |f| {
+            let role = |name: &str| f.roles.get(name).map(|role| (name.to_owned(), role));
+            let roles = ["fast path", "application"].into_iter().filter_map(role);
+            let share = |role: &Role, phase: &str| role.phases.get(phase).copied().unwrap_or(0.0);
+            let waits = |(_, role): &(String, &Role)| {
+                share(role, "off_cpu") >= 0.1 && share(role, "empty_poll") >= 0.1
+            };
+            let (name, role) = roles
+                .filter(waits)
+                .max_by(|a, b| share(a.1, "off_cpu").total_cmp(&share(b.1, "off_cpu")))?;
+            let off = share(role, "off_cpu");
+            let polls = share(role, "empty_poll");
+            let line = format!(
+                "{name} is off its CPU {} % of the time, and polls for nothing {} %",
+                percent(off),
+                percent(polls)
+            );
+            Some(evidence(f, off * role.share, Suspected, vec![line]))
         },
     },
     Rule {
@@ -386,6 +497,39 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "H2",
+        stacks: &[],
+        title: "the busiest thread has room left: the rate is not limited by its CPU",
+        advice: "more requests at a time (connections, pipelining), or shorten the largest stage: a closed loop is limited by latency",
+        check: |f| {
+            let thread = f.busiest.as_ref()?;
+            if f.requests == 0 || !(0.01..0.85).contains(&thread.busy) {
+                return None;
+            }
+            let mut lines = vec![format!(
+                "{} is at {} % of what it can do: {} % of its time it finds nothing to do, {} % it is off CPU",
+                thread.name,
+                percent(thread.busy),
+                percent(thread.nothing),
+                percent(thread.off_cpu)
+            )];
+            let stages = f.stages.keys().filter(|name| **name != "total");
+            let sized = stages.filter_map(|name| Some((name, f.stage(name)?)));
+            if let Some((name, (share, ns))) = sized.max_by(|a, b| a.1.0.total_cmp(&b.1.0)) {
+                lines.push(format!(
+                    "limited by: {name}, {} % of a request's time, {ns:.0} ns on average",
+                    percent(share)
+                ));
+            }
+            Some(Evidence {
+                share: thread.busy,
+                ns_per_request: None,
+                confidence: if f.estimated { Estimated } else { Measured },
+                lines,
+            })
+        },
+    },
+    Rule {
         id: "H1",
         stacks: &[],
         title: "a role is close to all that it can do",
@@ -414,16 +558,53 @@ fn evidence(facts: &Facts, share: f64, confidence: Confidence, lines: Vec<String
 }
 
 fn waits(facts: &Facts, stage: &str, least: f64) -> Option<Evidence> {
-    let (share, ns) = facts.stage(stage)?;
+    stage_is(facts, &[stage], least)
+}
+
+/// Stages that together take at least so much of requests' time.
+fn stage_is(facts: &Facts, stages: &[&str], least: f64) -> Option<Evidence> {
+    let (share, ns) = facts.stages(stages);
+    let line = |stage: &&str| {
+        let (share, ns) = facts.stage(stage)?;
+        Some(format!(
+            "{} % of {} requests' time is {stage}, {ns:.0} ns each on average",
+            percent(share),
+            facts.requests
+        ))
+    };
     (share >= least).then(|| Evidence {
         share,
         ns_per_request: Some(ns),
         confidence: Measured,
-        lines: vec![format!(
-            "{} % of {} requests' time is {stage}, {ns:.0} ns each on average",
-            percent(share),
-            facts.requests
-        )],
+        lines: stages.iter().filter_map(line).collect(),
+    })
+}
+
+/// Replies wait, and it is a timer that lets them go.
+fn drain_timer(facts: &Facts) -> Option<Evidence> {
+    let by_timer = facts.stack == "fstack" && facts.timer_bursts >= 0.5;
+    let mut found = waits(facts, "wait_drain", 0.2).filter(|_| by_timer)?;
+    found.lines.push(format!(
+        "{} % of transmit bursts were let go by the timer",
+        percent(facts.timer_bursts)
+    ));
+    Some(found)
+}
+
+/// Every request costs an ACK of its own.
+fn acks(facts: &Facts) -> Option<Evidence> {
+    (facts.requests > 0 && facts.acks_per_request >= 0.8).then(|| {
+        let line = format!(
+            "{:.2} segments with only an ACK a request",
+            facts.acks_per_request
+        );
+        let share = facts.phase("ack_only");
+        evidence(
+            facts,
+            share,
+            Measured,
+            vec![line, phase_line(facts, "ack_only")],
+        )
     })
 }
 
@@ -472,7 +653,7 @@ fn below_line(what: &str, share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::explain;
-    use super::super::facts::{Function, Role};
+    use super::super::facts::{Function, Thread};
     use super::*;
 
     fn facts(
@@ -501,6 +682,46 @@ mod tests {
                 .map(|&(name, mean)| (name, (mean, 100)))
                 .collect(),
             ..facts("", 0.3, &[], &[])
+        }
+    }
+
+    fn of(stack: &str, facts: Facts) -> Facts {
+        Facts {
+            stack: stack.into(),
+            ..facts
+        }
+    }
+
+    fn behind(share: f64) -> Facts {
+        Facts {
+            behind: [("burst", share)].into(),
+            ..requests(&[("total", 1000.0)], 0.0)
+        }
+    }
+
+    fn drained(by_timer: f64, wait: f64) -> Facts {
+        let stages = [("total", 1000.0), ("wait_drain", wait)];
+        Facts {
+            timer_bursts: by_timer,
+            ..of("fstack", requests(&stages, 0.0))
+        }
+    }
+
+    fn polls_in_turn(off: f64) -> Facts {
+        let mut facts = tas(0.3, 0.1, 0.0);
+        let fast = facts.roles.get_mut("fast path").unwrap();
+        fast.phases = [("off_cpu".to_owned(), off), ("empty_poll".to_owned(), 0.3)].into();
+        facts
+    }
+
+    fn with_room(busy: f64) -> Facts {
+        Facts {
+            busiest: Some(Thread {
+                name: "loop-0".into(),
+                busy,
+                ..Thread::default()
+            }),
+            ..requests(&[("total", 1000.0), ("wait_drain", 100.0)], 0.0)
         }
     }
 
@@ -534,6 +755,39 @@ mod tests {
             ("S3", total("wait_app", 400.0), total("wait_app", 100.0)),
             ("S4", total("wait_send", 300.0), total("wait_send", 100.0)),
             ("S5", requests(&[], 1.0), requests(&[], 0.1)),
+            ("S6", total("transmit", 450.0), total("transmit", 300.0)),
+            ("S7", behind(0.25), behind(0.1)),
+            (
+                "M4",
+                of("mtcp", requests(&[], 1.0)),
+                of("mtcp", requests(&[], 0.5)),
+            ),
+            (
+                "F4",
+                of("fstack", requests(&[], 1.0)),
+                of("fstack", requests(&[], 0.5)),
+            ),
+            (
+                "IX4",
+                of("ix", requests(&[], 0.0)),
+                of("ix", requests(&[], 1.0)),
+            ),
+            (
+                "M1",
+                of("mtcp", total("wait_send", 800.0)),
+                of("mtcp", total("wait_send", 300.0)),
+            ),
+            ("F1", drained(0.9, 450.0), drained(0.1, 450.0)),
+            (
+                "T1",
+                Facts {
+                    crossed: 1.0,
+                    ..of("tas", total("wait_send", 350.0))
+                },
+                of("tas", total("wait_send", 350.0)),
+            ),
+            ("T3", polls_in_turn(0.4), polls_in_turn(0.0)),
+            ("H2", with_room(0.4), with_room(0.9)),
             (
                 "L1",
                 facts("linux", 0.78, &[("copy", 0.25), ("irq", 0.1)], &[]),

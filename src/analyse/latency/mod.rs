@@ -7,12 +7,14 @@
 //! it says what was waited for.
 
 pub mod sampled;
+pub mod stretches;
 
 use super::spans::way::{TCP_IN, WAIT_APP, Way};
 use super::spans::{BEHIND, Kind, PARTS, STAGES};
 use super::stacks::NodeId;
 pub use sampled::Sampled;
 use std::collections::BTreeMap;
+pub use stretches::Stretches;
 
 /// What the inner part of a stage is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -29,6 +29,8 @@ pub struct Pack {
     pub symbols: Vec<Glob>,
     /// Processes, by thread name, that are not part of any service.
     pub foreign: Vec<Glob>,
+    /// Published stacks whose way of working programs follow that it describes.
+    pub architectures: Vec<Architecture>,
     /// What its threads are.
     pub roles: Vec<Role>,
     /// Phases that a caller decides.
@@ -48,6 +50,15 @@ pub struct Role {
     pub threads: Vec<Glob>,
     /// Functions of which one lies in the thread's stacks; empty: none needed.
     pub below: Vec<Glob>,
+}
+
+/// A stack that works like a published one: what is known of that one's causes holds for it too.
+#[derive(Clone, Debug)]
+pub struct Architecture {
+    /// Name of the published one's pack.
+    pub name: String,
+    /// Functions that show it.
+    pub symbols: Vec<Glob>,
 }
 
 /// A chain of callers that decides the phase of all below it.
@@ -140,6 +151,8 @@ struct PackText {
     #[serde(default)]
     foreign: Vec<Spanned<String>>,
     #[serde(default)]
+    architecture: Vec<ArchitectureText>,
+    #[serde(default)]
     role: Vec<RoleText>,
     #[serde(default)]
     caller: Vec<CallerText>,
@@ -147,6 +160,13 @@ struct PackText {
     rule: Vec<RuleText>,
     #[serde(default)]
     point: Vec<PointText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchitectureText {
+    name: String,
+    symbols: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -293,6 +313,12 @@ impl Pack {
                 below: source.globs(&role.below)?,
             })
         });
+        let architectures = pack.architecture.iter().map(|architecture| {
+            Ok(Architecture {
+                name: architecture.name.clone(),
+                symbols: source.globs(&architecture.symbols)?,
+            })
+        });
         let points = pack.point.iter().map(|point| {
             Ok(PointRule {
                 name: source.glob(&point.name)?,
@@ -300,6 +326,7 @@ impl Pack {
             })
         });
         Ok(Pack {
+            architectures: architectures.collect::<Result<_, _>>()?,
             roles: roles.collect::<Result<_, _>>()?,
             points: points.collect::<Result<_, _>>()?,
             callers: (pack.caller.iter())

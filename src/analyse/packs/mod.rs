@@ -150,6 +150,9 @@ mod tests {
             for with in &pack.with {
                 assert!(packs.by_name(with).is_some(), "{}: {with}", pack.file);
             }
+            for architecture in &pack.architectures {
+                assert!(packs.by_name(&architecture.name).is_some());
+            }
             assert_eq!(format!("{}.toml", pack.name), pack.file);
             assert!(pack.base || !pack.symbols.is_empty(), "{}", pack.file);
             assert!(

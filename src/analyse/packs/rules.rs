@@ -4,7 +4,7 @@
 //! below them, what a thread is for. First the rules that packs mark so, then each pack's own, then the last ones; in
 //! each of these groups packs come in the order chosen, and the first rule that fits decides.
 
-use super::file::{Caller, Order, Pack, PointRule, Role, Space};
+use super::file::{Architecture, Caller, Order, Pack, PointRule, Role, Space};
 use super::glob::{Glob, plain};
 use bypassprof_wire::Point;
 use std::collections::HashMap;
@@ -51,8 +51,11 @@ pub struct Rules {
     patterns: Vec<(Glob, usize)>,
     /// Phases that callers decide.
     pub callers: Vec<Caller>,
+    /// Published stacks that others work like.
+    pub architectures: Vec<Architecture>,
     /// What threads are, the first that fits decides.
     pub roles: Vec<Role>,
+    followers: Vec<String>,
     foreign: Vec<Glob>,
     points: Vec<PointRule>,
     /// Names of the packs, in the order asked.
@@ -77,6 +80,12 @@ impl Rules {
             }
         }
         for pack in packs {
+            rules
+                .architectures
+                .extend(pack.architectures.iter().cloned());
+            if !pack.architectures.is_empty() {
+                rules.followers.push(pack.name.clone());
+            }
             rules.callers.extend(pack.callers.iter().cloned());
             rules.roles.extend(pack.roles.iter().cloned());
             rules.foreign.extend(pack.foreign.iter().cloned());
@@ -84,6 +93,11 @@ impl Rules {
             rules.packs.push(pack.name.clone());
         }
         rules
+    }
+
+    /// Whether the pack of this name says what other stacks work like.
+    pub fn has_architectures(&self, pack: &str) -> bool {
+        self.followers.iter().any(|name| name == pack)
     }
 
     fn push(&mut self, glob: &Glob, space: Option<Space>, hit: Hit) {

@@ -156,6 +156,10 @@ pub struct Counts {
     pub segments: u64,
     /// Segments with nothing but an ACK.
     pub acks: u64,
+    /// Of the complete ones, were handled by another thread than the one that received them.
+    pub crossed: u64,
+    /// Transmit bursts by what made them leave: at once, full, timer, end of round.
+    pub triggers: [u64; 4],
     /// Events that came too late to be put in their place.
     pub late: u64,
 }
@@ -263,8 +267,8 @@ struct RingState {
     drains: bool,
     /// It tells of bursts, received or sent.
     has_device: bool,
-    /// What it took out of another thread's queue and no segment has claimed: flow, when it was taken, since when it waited.
-    handed: Option<(u32, u64, u64)>,
+    /// What it took out of another thread's queue and no segment has claimed: its flow, and since when it waited.
+    handed: Option<(u32, u64)>,
     newest: u64,
     /// Slots that its writer dropped, by the writer's own count.
     dropped: u64,
@@ -569,22 +573,24 @@ impl Pass {
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
+                    let trigger = self.spans.counts.triggers.get_mut(e.args[2] as usize);
+                    trigger.into_iter().for_each(|bursts| *bursts += 1);
                 }
                 self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
             points::HANDOFF => {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
-                ring.handed = Some((e.flow, e.tsc, since));
+                ring.handed = Some((e.flow, since));
             }
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
-                let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
+                let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
                 let own = ring.burst_of(e.args[0]);
                 let rx = own.or_else(|| self.device_of(e.ring)?.burst_of(e.args[0]));
                 let flow = self.flow(e.flow);
                 flow.tcp_in(e.tsc, rx, e.ring, &mut out);
-                if let Some((.., since)) = handed.filter(|_| own.is_none()) {
+                if let Some((_, since)) = handed.filter(|_| own.is_none()) {
                     flow.was_handed_over(since.max(rx.unwrap_or(0)));
                 }
             }
@@ -830,6 +836,7 @@ impl Pass {
         counts.complete += 1;
         counts.pipelined += u64::from(request.pipelined);
         counts.split += u64::from(request.split);
+        counts.crossed += u64::from(request.arrival.ring != request.app_ring);
         counts.segments += u64::from(request.segments);
         let lengths = stages.iter().copied().chain([Some(total)]);
         for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
@@ -1177,6 +1184,54 @@ mod tests {
                 prop_assert_eq!(request.stages.iter().flatten().sum::<u64>(), request.total);
             }
             prop_assert!(spans.slowest.is_sorted_by(|a, b| a.total >= b.total));
+        }
+
+        /// Every event of every ring counts once, and requests are the same, however the file cuts rings into blocks.
+        #[test]
+        fn blocks_do_not_matter(
+            events in proptest::collection::vec((0u32..3, 0u64..50, 1u16..22, 0u32..3, 0u32..3), 1..200),
+            cuts in proptest::collection::vec(1usize..9, 1..40),
+        ) {
+            let ring = |ring| Meta::Ring(Ring { ring, pid: 1, base_tsc: 1, ..Ring::default() });
+            let fresh = || {
+                let metas = [ring(0), ring(1), ring(2)];
+                Pass::new(&metas, &PACKS, Filter::default(), 1000)
+            };
+            // Stamps of all rings together only grow, so that no two orders are right.
+            let mut tsc = 1000;
+            let mut rings = [vec![], vec![], vec![]];
+            for &(ring, step, point, flow, a) in &events {
+                tsc += 1 + step;
+                let field = if point <= points::TX_BURST.id() { a << 12 | a } else { flow };
+                let slots = [HEAD(tsc, Point::from_id(point), field, a), Slot::cont(a, 0, 0)];
+                rings[ring as usize].extend(slots);
+            }
+            let answer = |mut pass: Pass, blocks: &mut dyn Iterator<Item = usize>| {
+                let mut at = [0; 3];
+                while at.iter().zip(&rings).any(|(at, slots)| *at < slots.len()) {
+                    for (ring, slots) in rings.iter().enumerate() {
+                        let end = (at[ring] + blocks.next().unwrap_or(usize::MAX)).min(slots.len());
+                        pass.slots(ring as u32, at[ring] as u64, &slots[at[ring]..end]);
+                        at[ring] = end;
+                    }
+                }
+                pass.finish(None)
+            };
+            let whole = answer(fresh(), &mut std::iter::repeat(1 << 20));
+            let cut = answer(fresh(), &mut cuts.iter().copied().cycle());
+            prop_assert_eq!(whole.trust.events, events.len() as u64);
+            prop_assert_eq!(cut.trust.events, events.len() as u64);
+            prop_assert_eq!(whole.counts, cut.counts);
+            prop_assert_eq!(&whole.slowest, &cut.slowest);
+            for (a, b) in whole.stages.iter().zip(&cut.stages) {
+                prop_assert_eq!(a, b);
+            }
+            // Histograms hold what the requests hold.
+            let totals: u64 = whole.slowest.iter().map(|r| r.total).sum();
+            let stages: u64 = whole.slowest.iter().flat_map(|r| r.stages).flatten().sum();
+            prop_assert_eq!(totals, stages);
+            let counted = whole.stages.last().map(|h| h.len());
+            prop_assert_eq!(counted, Some(whole.counts.complete));
         }
     }
 }

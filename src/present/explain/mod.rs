@@ -46,19 +46,25 @@ pub fn text(profile: &Profile, findings: &[Finding], events: bool, style: Style)
             "\nno events: record a program with probes to see where requests wait, and to be sure of what is suspected"
         );
     }
-    let _ = writeln!(
-        text,
-        "\n{}",
-        style.dim(&style.fit(&format!("packs: {}", profile.packs.join(", "))))
-    );
+    let _ = writeln!(text, "\n{}", style.dim(&style.fit(&packs(profile))));
     let _ = writeln!(text, "{}", style.dim(&profile.trust.line()));
     text
+}
+
+/// The packs, and whose rules are asked where that is not the first.
+fn packs(profile: &Profile) -> String {
+    let mut line = format!("packs: {}", profile.packs.join(", "));
+    if profile.packs.first() != Some(&profile.architecture) && !profile.architecture.is_empty() {
+        line += &format!("; works like {}", profile.architecture);
+    }
+    line
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
     packs: &'a [String],
+    architecture: &'a str,
     findings: Vec<Item<'a>>,
     trust: &'a Trust,
 }
@@ -89,6 +95,7 @@ pub fn json(profile: &Profile, findings: &[Finding]) -> serde_json::Result<Strin
     serde_json::to_string_pretty(&Document {
         schema: EXPLAIN_SCHEMA,
         packs: &profile.packs,
+        architecture: &profile.architecture,
         findings: items.collect(),
         trust: &profile.trust,
     })

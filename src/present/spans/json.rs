@@ -19,6 +19,8 @@ struct Document<'a> {
     late_events: u64,
     data_segments: u64,
     ack_segments: u64,
+    crossed: u64,
+    tx_triggers: [u64; 4],
     threshold_ns: Option<u64>,
     stages: Vec<Stage>,
     behind: Vec<Stage>,
@@ -88,6 +90,8 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
         late_events: counts.late,
         data_segments: counts.segments,
         ack_segments: counts.acks,
+        crossed: counts.crossed,
+        tx_triggers: counts.triggers,
         threshold_ns,
         stages: STAGES
             .iter()
