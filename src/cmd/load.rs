@@ -27,6 +27,7 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
     each(path, &reader, |record| to_join(&mut join, record))?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
@@ -39,6 +40,7 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut pass = Pass::new(&metas, packs, filter.clone(), show);
+    drop(metas);
     each(path, &reader, |record| to_pass(&mut pass, record))?;
     let spans = pass.finish(damage(&reader));
     there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
@@ -52,6 +54,7 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     there.check(filter)?;
     let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
     let mut join = Join::only(&metas, packs, filter.clone());
+    drop(metas);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
         to_join(&mut join, record);

@@ -18,6 +18,7 @@ const PARTS: f64 = 1000.0;
 /// What each stage that is waiting waits for.
 pub(super) fn waiting_for(stage: usize) -> &'static str {
     match STAGES[stage].name {
+        "wait_handoff" => "waiting in a queue between threads",
         "wait_wakeup" => "waiting for the thread to wake up",
         "wait_app" => "waiting for the thread to come to the application",
         "wait_send" => "waiting for the stack to send",
@@ -156,7 +157,7 @@ mod tests {
     fn as_wide_as_the_mean() {
         let mut latency = Latency::default();
         for start in [0, 7, 11] {
-            let ends = [5, 7, 8, 10, 13, 17, 19, 23].map(|end| Some(start * 2 + end));
+            let ends = [5, 6, 7, 8, 10, 13, 17, 19, 23].map(|end| Some(start * 2 + end));
             latency.add(
                 &Way::new(1, start, ends, [None; 3], [1, 1, 0]),
                 &Sampled::default(),
@@ -169,7 +170,7 @@ mod tests {
         let tree = tree(&latency, &Sampled::default(), &profile);
         let mean = latency.total as f64 * 0.37 / 3.0;
         assert_eq!(tree.total(), (mean * PARTS).round() as u64);
-        assert_eq!(tree.root().children.len(), 8);
+        assert_eq!(tree.root().children.len(), 9);
         let waits = &tree.root().children["wait_app"].children;
         assert!(waits.contains_key("waiting for earlier requests of its flow"));
     }

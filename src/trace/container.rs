@@ -4,7 +4,6 @@
 //! bytes decides how much is allocated, beyond [`MAX_CHUNK_BYTES`]. It refuses to know what payloads mean.
 
 use super::format::MAX_CHUNK_BYTES;
-use std::io::Read;
 
 /// First record of a file.
 pub const OP_HEADER: u8 = 0x01;
@@ -26,8 +25,41 @@ pub const FRAME: u64 = 9;
 /// What a chunk could not be used for.
 pub type Bad = String;
 
-/// Decompresses a chunk record's body and checks it against its CRC.
-pub fn unpack(body: &[u8], plain: &mut Vec<u8>) -> Result<(), Bad> {
+/// Takes chunks apart one after the other, in memory that is kept between them.
+#[derive(Default)]
+pub struct Unpacker {
+    zstd: zstd::bulk::Decompressor<'static>,
+    body: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Room for the body of the next chunk.
+    pub fn body(&mut self, len: usize) -> &mut [u8] {
+        self.body.resize(len, 0);
+        &mut self.body
+    }
+
+    /// The plain records of the last chunk.
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// Decompresses the chunk in [`Unpacker::body`] and checks it against its CRC. A chunk that fails has no records.
+    pub fn unpack(&mut self) -> Result<(), Bad> {
+        let unpacked = unpack(&mut self.zstd, &self.body, &mut self.plain);
+        if unpacked.is_err() {
+            self.plain.clear();
+        }
+        unpacked
+    }
+}
+
+fn unpack(
+    zstd: &mut zstd::bulk::Decompressor<'_>,
+    body: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<(), Bad> {
     let mut fields = Fields(body);
     let header = (|| {
         fields.u64()?;
@@ -46,12 +78,10 @@ pub fn unpack(body: &[u8], plain: &mut Vec<u8>) -> Result<(), Bad> {
     match compression {
         "" => plain.extend_from_slice(data),
         "zstd" => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(data)
+            // The bound above holds; what is not written to costs no memory.
+            plain.reserve(size as usize);
+            zstd.decompress_to_buffer(data, plain)
                 .map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
-            let window = decoder.window_log_max(27);
-            window.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
-            let read = decoder.take(size + 1).read_to_end(plain);
-            read.map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
         }
         other => {
             return Err(format!(

@@ -7,7 +7,7 @@
 use super::block::{self, BlockError};
 use super::container::{
     self, Bad, FRAME, Fields, MAGIC, OP_CHANNEL, OP_CHUNK, OP_DATA_END, OP_FOOTER, OP_HEADER,
-    OP_MESSAGE, Records,
+    OP_MESSAGE, Records, Unpacker,
 };
 use super::format::{self, MAX_CHUNK_BYTES};
 use super::record::*;
@@ -189,7 +189,7 @@ impl Reader {
         let mut meta_bytes = 0;
         let mut finished = false;
         let mut first = true;
-        let mut plain = Vec::new();
+        let mut chunk = Unpacker::default();
         while at < size {
             let torn = |why: &str| {
                 Some(Damage {
@@ -218,8 +218,8 @@ impl Reader {
                 self.check_header(op, at + FRAME, len)?;
                 first = false;
             } else if op == OP_CHUNK {
-                match self.load(at + FRAME, len, &mut plain)? {
-                    Ok(()) => match self.index(at, len, &plain, &mut meta_bytes) {
+                match self.load(at + FRAME, len, &mut chunk)? {
+                    Ok(()) => match self.index(at, len, chunk.plain(), &mut meta_bytes) {
                         Ok(()) => {}
                         Err(why) => damage = torn(&why),
                     },
@@ -319,13 +319,12 @@ impl Reader {
     }
 
     /// Reads the chunk at `at` and takes it apart into plain records. The inner error is damage of the chunk.
-    fn load(&self, at: u64, len: u64, plain: &mut Vec<u8>) -> Result<Result<(), Bad>, ReadError> {
+    fn load(&self, at: u64, len: u64, chunk: &mut Unpacker) -> Result<Result<(), Bad>, ReadError> {
         if len > MAX_CHUNK_BYTES {
             return Ok(Err("a chunk is larger than any we write".to_string()));
         }
-        let mut body = vec![0; len as usize];
-        match self.file.read_exact_at(&mut body, at) {
-            Ok(()) => Ok(container::unpack(&body, plain)),
+        match self.file.read_exact_at(chunk.body(len as usize), at) {
+            Ok(()) => Ok(chunk.unpack()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::Changed {
                 path: self.path.clone(),
                 offset: at,
@@ -466,7 +465,7 @@ impl Reader {
         mut decode: impl FnMut(Kind, &[u8], &mut VecDeque<T>) -> Result<(), BlockError> + 'a,
     ) -> impl Iterator<Item = Result<T, ReadError>> + 'a {
         let mut chunks = self.chunks.iter().filter(move |c| wanted(c));
-        let (mut plain, mut at) = (Vec::new(), 0);
+        let (mut chunk, mut at) = (Unpacker::default(), 0);
         let mut ready = VecDeque::new();
         let mut offset = 0;
         let mut failed = false;
@@ -478,7 +477,7 @@ impl Reader {
                 if let Some(item) = ready.pop_front() {
                     return Some(Ok(item));
                 }
-                let outcome = match container::next_record(&plain, &mut at) {
+                let outcome = match container::next_record(chunk.plain(), &mut at) {
                     Some(Ok((OP_MESSAGE, body))) => self
                         .kind_of(body)
                         .map_or(Ok(()), |(kind, data)| decode(kind, data, &mut ready))
@@ -490,9 +489,9 @@ impl Reader {
                     Some(Ok(_)) => Ok(()),
                     Some(Err(_)) => Err(self.changed(offset)),
                     None => {
-                        let chunk = chunks.next()?;
-                        (offset, at) = (chunk.offset - FRAME, 0);
-                        let loaded = self.load(chunk.offset, chunk.len, &mut plain);
+                        let next = chunks.next()?;
+                        (offset, at) = (next.offset - FRAME, 0);
+                        let loaded = self.load(next.offset, next.len, &mut chunk);
                         loaded.and_then(|ok| ok.map_err(|_| self.changed(offset)))
                     }
                 };

@@ -232,7 +232,7 @@ fn bad_links_carry_whole_bodies(row: &Row) {
         "xdp:http-s,loss=1%,seed=8",
         "packet:http-s,offload=tx",
     ] {
-        bodies_come_whole(&client, &server, row.stack, dev);
+        bodies_come_whole(&client, &server, row.stack, &["--dev", dev]);
     }
 }
 

@@ -10,12 +10,14 @@ use bypassprof_wire::points;
 use events::Thread;
 use loadgen::Load;
 use netlab::Namespace;
-use server::{Server, sha256_of_letters};
+use server::Server;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 use traced::{named, of_kind, own, rx_burst, traced};
-use veth::{GET, LAST_GET, come_and_go, connect, dialogue, joined, lab, load, serve};
+use veth::{
+    GET, LAST_GET, bodies_come_whole, come_and_go, connect, dialogue, joined, lab, load, serve,
+};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 
@@ -37,13 +39,8 @@ fn trace(
 fn small_send_buffers_carry_large_bodies() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "1000000", "--mtcp-sndbuf", "8192"]);
-    let mut plan = Load::new(server.address);
-    plan.duration = Duration::from_millis(500);
-    plan.connections = 4;
-    plan.digest = Some(sha256_of_letters(1_000_000));
-    load(&client, &plan);
-    server.end();
+    let arguments = [&DEV[..], &["--mtcp-sndbuf", "8192"]].concat();
+    bodies_come_whole(&client, &server, "mtcp", &arguments);
 }
 
 /// Connections that come and go by the hundred, ended by either side or by a reset, leave room for those that follow.

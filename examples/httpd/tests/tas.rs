@@ -11,7 +11,7 @@ use events::Thread;
 use loadgen::Load;
 use netlab::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
-use server::{Server, sha256_of_letters};
+use server::Server;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -19,7 +19,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use traced::{children_of, named, of_kind, own, rx_burst, traced, tx_burst};
-use veth::{GET, command, connect, joined, lab, load, serve};
+use veth::{GET, bodies_come_whole, command, connect, joined, lab, load, serve};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 
@@ -46,35 +46,16 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Megabytes at the rate that congestion control sets, and with no rate at all.
+/// At the rate that congestion control sets and with no rate at all, through TAS's own transmit ring too, which is far
+/// shorter than a body.
 #[test]
-fn every_rate_carries_large_bodies() {
+fn every_rate_and_ring_carries_large_bodies() {
     let Some(lab) = lab() else { return };
     let (client, server) = joined(&lab);
-    for rate in ["dctcp", "0"] {
-        let large = start(&server, &["--body", "1048576", "--tas-rate", rate]);
-        let mut plan = Load::new(large.address);
-        // A megabyte each, on a machine that may be busy.
-        plan.duration = Duration::from_secs(3);
-        plan.connections = 2;
-        plan.digest = Some(sha256_of_letters(1 << 20));
-        load(&client, &plan);
-        large.end();
+    for choice in ["--tas-rate=dctcp", "--tas-rate=0", "--tas-buffer=8192"] {
+        let arguments = [&DEV[..], &[choice]].concat();
+        bodies_come_whole(&client, &server, "tas", &arguments);
     }
-}
-
-/// A body far longer than TAS's own transmit ring passes it.
-#[test]
-fn published_rings_carry_large_bodies() {
-    let Some(lab) = lab() else { return };
-    let (client, server) = joined(&lab);
-    let server = start(&server, &["--body", "100000", "--tas-buffer", "8192"]);
-    let mut plan = Load::new(server.address);
-    plan.duration = Duration::from_secs(2);
-    plan.connections = 4;
-    plan.digest = Some(sha256_of_letters(100_000));
-    load(&client, &plan);
-    server.end();
 }
 
 /// Two cores have a queue each, and both serve; application threads are as many as they like, and all serve.

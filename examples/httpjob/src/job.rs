@@ -343,8 +343,10 @@ mod tests {
     #[test]
     fn a_predecessor_is_not_served() {
         let mut job = job(64);
-        let mut peer = Peer::default();
-        peer.says = GET.to_vec();
+        let mut peer = Peer {
+            says: GET.to_vec(),
+            ..Peer::default()
+        };
         assert_eq!(job.turn(6, 0, true, &mut peer), Next::Stay);
         assert_eq!(job.turn(7, 1, true, &mut peer), Next::Stay);
         assert_eq!(peer.reads, 0);

@@ -9,7 +9,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long the first connections are tried for: the server may just be starting.
+/// How long the first connections are tried for again: the server may just be starting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a connection is doing.
@@ -30,6 +30,8 @@ pub enum Doing {
         /// Bytes of the request that were sent.
         sent: usize,
     },
+    /// It has its reply and waits for the server's end.
+    Ending { since: Instant },
 }
 
 /// What an event on a connection came to.
@@ -43,8 +45,10 @@ pub enum Step {
     Replied,
     /// The server has closed an idle connection.
     Ended,
-    /// The connection broke, or the reply is wrong.
+    /// The connection broke.
     Failed,
+    /// The reply is wrong.
+    Wrong,
 }
 
 /// One connection of the client.
@@ -52,6 +56,8 @@ pub enum Step {
 pub struct Connection {
     pub socket: Option<OwnedFd>,
     pub doing: Doing,
+    /// When it was begun.
+    pub begun: Instant,
     reply: Reply,
 }
 
@@ -59,8 +65,8 @@ impl Connection {
     /// Connects, again and again while nobody answers.
     pub fn first(load: &Load) -> io::Result<Connection> {
         let begun = Instant::now();
-        // Whoever waits longer for a reply waits as long for a connection.
-        let patience = PATIENCE.max(load.timeout);
+        // A handshake whose segments are lost takes seconds; whoever waits that long for replies waits for it, too.
+        let patience = load.timeout.max(PATIENCE);
         let stream = loop {
             match TcpStream::connect_timeout(&load.address.into(), patience) {
                 Ok(stream) => break stream,
@@ -73,6 +79,7 @@ impl Connection {
         Ok(Connection {
             socket: Some(stream.into()),
             doing: Doing::Idle,
+            begun: Instant::now(),
             reply: Reply::new(load.body, load.digest),
         })
     }
@@ -80,6 +87,7 @@ impl Connection {
     /// Begins to connect once more.
     pub fn reconnect(&mut self, address: SocketAddrV4) -> rustix::io::Result<&OwnedFd> {
         self.close();
+        self.begun = Instant::now();
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         sockopt::set_tcp_nodelay(&socket, true)?;
@@ -87,9 +95,7 @@ impl Connection {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno),
         }
-        self.doing = Doing::Connecting {
-            since: Instant::now(),
-        };
+        self.doing = Doing::Connecting { since: self.begun };
         Ok(self.socket.insert(socket))
     }
 
@@ -103,7 +109,9 @@ impl Connection {
     /// Since when something is awaited of the server.
     pub fn waiting_since(&self) -> Option<Instant> {
         match self.doing {
-            Doing::Connecting { since } | Doing::Asking { since, .. } => Some(since),
+            Doing::Connecting { since } | Doing::Asking { since, .. } | Doing::Ending { since } => {
+                Some(since)
+            }
             Doing::Nothing | Doing::Idle => None,
         }
     }
@@ -153,7 +161,7 @@ impl Connection {
         let Some(socket) = &self.socket else {
             return (0, Step::Wait);
         };
-        let idle = matches!(self.doing, Doing::Idle);
+        let idle = matches!(self.doing, Doing::Idle | Doing::Ending { .. });
         let n = match rustix::io::read(socket, &mut *buffer) {
             Ok(0) if idle => return (0, Step::Ended),
             Ok(0) => return (0, Step::Failed),
@@ -162,10 +170,10 @@ impl Connection {
             Err(_) => return (0, Step::Failed),
         };
         let step = match self.reply.feed(&buffer[..n]) {
-            _ if idle => Step::Failed,
+            _ if idle => Step::Wrong,
             Ok(true) => Step::Replied,
             Ok(false) => Step::Wait,
-            Err(_) => Step::Failed,
+            Err(_) => Step::Wrong,
         };
         (n, step)
     }

@@ -4,11 +4,13 @@
 //! soon as it has its reply; in the open loop requests have intended send times, and latency counts from those, so that
 //! a server that stalls cannot hide it. It refuses to know the server's stack: replies are checked as HTTP alone.
 
+mod company;
 mod connection;
 mod reply;
 mod report;
 mod worker;
 
+pub use company::{Company, CompanyReport, SLOW_PER_SECOND};
 pub use reply::{Problem, Reply};
 pub use report::{LatencyNs, Report, SCHEMA};
 
@@ -43,6 +45,10 @@ pub struct Load {
     pub body: Option<u64>,
     /// The SHA-256 every reply's body must have.
     pub digest: Option<[u8; 32]>,
+    /// One request a connection, which the server then ends; latency counts from the beginning of the connection.
+    pub close: bool,
+    /// Connections beside those of the load.
+    pub company: Company,
 }
 
 impl Load {
@@ -60,17 +66,24 @@ impl Load {
             post: None,
             body: None,
             digest: None,
+            close: false,
+            company: Company::default(),
         }
     }
 
     /// The bytes of one request.
     fn request(&self) -> Vec<u8> {
         let (path, address) = (&self.path, self.address);
+        let close = if self.close {
+            "Connection: close\r\n"
+        } else {
+            ""
+        };
         match self.post {
-            None => format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes(),
+            None => format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{close}\r\n").into_bytes(),
             Some(n) => {
                 let mut bytes = format!(
-                    "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {n}\r\n\r\n"
+                    "POST {path} HTTP/1.1\r\nHost: {address}\r\n{close}Content-Length: {n}\r\n\r\n"
                 )
                 .into_bytes();
                 bytes.resize(bytes.len() + n, b'p');
@@ -97,8 +110,13 @@ pub enum Error {
 /// Makes the load; ends early, with what was measured until then, once `stop` is set.
 pub fn run(load: &Load, stop: &AtomicBool) -> Result<Report, Error> {
     check(load)?;
+    let (measured, company) = company::around(load, stop, || on_threads(load, stop));
+    Ok(Report::new(load, measured?, company))
+}
+
+fn on_threads(load: &Load, stop: &AtomicBool) -> Result<Vec<worker::Measured>, Error> {
     let barrier = Barrier::new(load.threads);
-    let measured = thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut threads = Vec::new();
         for index in 0..load.threads {
             let barrier = &barrier;
@@ -120,8 +138,7 @@ pub fn run(load: &Load, stop: &AtomicBool) -> Result<Report, Error> {
             Err(panic) => std::panic::resume_unwind(panic),
         };
         threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
-    })?;
-    Ok(Report::new(load, measured))
+    })
 }
 
 fn check(load: &Load) -> Result<(), Error> {
@@ -134,6 +151,16 @@ fn check(load: &Load) -> Result<(), Error> {
             "{} threads have only {} connections; choose at most as many threads",
             load.threads, load.connections
         ));
+    }
+    if load.close && load.rate.is_some() {
+        return wrong(
+            "one request a connection is for the closed loop; leave out the rate or that".into(),
+        );
+    }
+    if load.close && load.company != Company::default() {
+        return wrong(
+            "idle, slow and half-closed connections are for a load that keeps its own".into(),
+        );
     }
     if load.rate.is_some_and(|r| !(r > 0.0 && r <= 1e9)) {
         return wrong(

@@ -4,7 +4,8 @@
 //! succeeded (1) or the choice made no sense (2).
 
 use clap::Parser;
-use loadgen::{Error, Load};
+use loadgen::{Company, Error, Load};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::{SocketAddrV4, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,6 +46,18 @@ struct Options {
     /// SHA-256 that every reply's body must have, as sha256sum prints it.
     #[arg(long, value_name = "HEX", value_parser = digest)]
     digest: Option<[u8; 32]>,
+    /// One request a connection, which the server then ends; latency counts from the connection's beginning.
+    #[arg(long)]
+    close: bool,
+    /// Idle keep-alive connections beside the load, each asked before and after it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    idle: usize,
+    /// Connections beside the load that read 1 KiB a second.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow: usize,
+    /// Connections beside the load that ask, end their side, and only then read.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    half_closed: usize,
     /// One JSON object instead of a summary.
     #[arg(long)]
     json: bool,
@@ -110,6 +123,17 @@ fn digest(text: &str) -> Result<[u8; 32], String> {
     Ok(bytes)
 }
 
+/// As many descriptors as this user may have: a connection is one.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it is refused, the connections that are too many say so.
+    let _ = setrlimit(Resource::Nofile, most);
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let load = Load {
@@ -124,7 +148,14 @@ fn main() -> ExitCode {
         post: options.post,
         body: options.body,
         digest: options.digest,
+        close: options.close,
+        company: Company {
+            idle: options.idle,
+            slow: options.slow,
+            half_closed: options.half_closed,
+        },
     };
+    allow_descriptors();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         if let Err(error) = signal_hook::flag::register(signal, stop.clone()) {

@@ -1,6 +1,7 @@
 //! What was measured, as numbers, JSON and text.
 
 use crate::Load;
+use crate::company::CompanyReport;
 use crate::worker::Measured;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub struct Report {
     pub requests: u64,
     /// Replies that were wrong, connections that broke or could not be made.
     pub errors: u64,
+    /// Of the errors, replies that were wrong: another length or digest, not HTTP, unasked.
+    pub wrong: u64,
     /// Replies that did not come in time.
     pub timeouts: u64,
     /// Open loop: requests whose time came and that no connection was free to send.
@@ -55,15 +58,22 @@ pub struct Report {
     pub bytes_per_second: f64,
     /// Latency, in the open loop from the intended send time.
     pub latency_ns: LatencyNs,
+    /// Connections beside the load's, where there were any.
+    pub company: Option<CompanyReport>,
 }
 
 impl Report {
-    pub(crate) fn new(load: &Load, measured: Vec<Measured>) -> Report {
+    pub(crate) fn new(
+        load: &Load,
+        measured: Vec<Measured>,
+        company: Option<CompanyReport>,
+    ) -> Report {
         let mut latency: Option<Histogram<u64>> = None;
-        let (mut errors, mut timeouts, mut unsent, mut bytes) = (0, 0, 0, 0u64);
+        let (mut errors, mut wrong, mut timeouts, mut unsent, mut bytes) = (0, 0, 0, 0, 0u64);
         let mut seconds = 0.0f64;
         for part in measured {
             errors += part.errors;
+            wrong += part.wrong;
             timeouts += part.timeouts;
             unsent += part.unsent;
             bytes += part.bytes;
@@ -102,6 +112,7 @@ impl Report {
             threads: load.threads,
             requests,
             errors,
+            wrong,
             timeouts,
             unsent,
             seconds,
@@ -119,6 +130,7 @@ impl Report {
                 },
                 latency_ns,
             ),
+            company,
         }
     }
 }
@@ -141,9 +153,24 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "failed    {} errors, {} timeouts, {} unsent",
-            self.errors, self.timeouts, self.unsent
+            "failed    {} errors ({} wrong replies), {} timeouts, {} unsent",
+            self.errors, self.wrong, self.timeouts, self.unsent
         )?;
+        if let Some(c) = &self.company {
+            writeln!(
+                f,
+                "beside    idle {} of {} served again, slow {} of {} served, half-closed {} served, {} failed",
+                c.idle_served_again,
+                c.idle,
+                c.slow_served,
+                c.slow,
+                c.half_closed_served,
+                c.half_closed_failed
+            )?;
+            if let Some(failure) = &c.first_failure {
+                writeln!(f, "          first failure: {failure}")?;
+            }
+        }
         write!(
             f,
             "latency   p50 {:.1} us, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",

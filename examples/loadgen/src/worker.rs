@@ -26,6 +26,8 @@ const TIMER: u64 = u64::MAX;
 pub struct Measured {
     pub latency: Histogram<u64>,
     pub errors: u64,
+    /// Of the errors, replies that were wrong.
+    pub wrong: u64,
     pub timeouts: u64,
     pub unsent: u64,
     pub bytes: u64,
@@ -131,6 +133,7 @@ impl<'a> Worker<'a> {
             measured: Measured {
                 latency,
                 errors: 0,
+                wrong: 0,
                 timeouts: 0,
                 unsent: 0,
                 bytes: 0,
@@ -217,7 +220,8 @@ impl<'a> Worker<'a> {
             let more = n == buffer.len();
             let go_on = matches!(step, Step::Wait | Step::Replied) && n > 0;
             self.take(number, step);
-            if !go_on || (step == Step::Replied && !more) {
+            // A server that ends the connection may have done so already.
+            if !go_on || (step == Step::Replied && !more && !self.load.close) {
                 break;
             }
         }
@@ -226,6 +230,7 @@ impl<'a> Worker<'a> {
     fn take(&mut self, number: usize, step: Step) {
         match step {
             Step::Wait => {}
+            Step::Connected if self.load.close => self.ask(number, self.connections[number].begun),
             Step::Connected => self.may_ask(number),
             Step::Replied => {
                 let now = Instant::now();
@@ -235,12 +240,19 @@ impl<'a> Worker<'a> {
                     let nanos = now.saturating_duration_since(due).as_nanos() as u64;
                     self.measured.latency.saturating_record(nanos.max(1));
                 }
-                self.connections[number].doing = Doing::Idle;
-                self.may_ask(number);
+                if self.load.close {
+                    self.connections[number].doing = Doing::Ending { since: now };
+                } else {
+                    self.connections[number].doing = Doing::Idle;
+                    self.may_ask(number);
+                }
             }
             Step::Ended => self.connect_again(number),
-            Step::Failed => {
-                self.count(|m| m.errors += 1);
+            Step::Failed | Step::Wrong => {
+                self.count(|m| {
+                    m.errors += 1;
+                    m.wrong += u64::from(step == Step::Wrong);
+                });
                 self.give_up(number);
             }
         }

@@ -91,9 +91,8 @@ fn measure(
     let server = Server::start("httpd", command, stop)?;
     run_on(1);
     let load = |seconds| Load {
-        connections: args.connections,
-        time: Duration::from_secs(seconds),
         rate: Some(args.rate),
+        ..Load::closed(args.connections, Duration::from_secs(seconds))
     };
     load(2).run(programs, &site, stop)?;
     let slot = Duration::from_secs(args.seconds) + SETTLE * 2;

@@ -74,11 +74,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 runs.len() + failed.len() + 1,
                 stack.name()
             ));
-            let load = Load {
-                connections,
-                time: load,
-                rate: None,
-            };
+            let load = Load::closed(connections, load);
             match record(&lab, &programs, stack, load, &args.out, &stop) {
                 Ok(run) => runs.push(run),
                 Err(failure) => {

@@ -4,7 +4,8 @@ use crate::Failure;
 use crate::programs::Programs;
 use crate::site::{SERVER, Site};
 use crate::stop::Stop;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,8 +17,8 @@ pub enum LoadError {
     #[error("cannot start loadgen: {0}")]
     Start(std::io::Error),
     /// It failed.
-    #[error("loadgen failed; its own message is above")]
-    Failed,
+    #[error("{0}")]
+    Failed(String),
     /// Its output is not what was expected.
     #[error("loadgen's figures cannot be read: {0}")]
     Figures(String),
@@ -30,25 +31,80 @@ pub struct Load {
     pub connections: u32,
     /// For how long.
     pub time: Duration,
+    /// Load before that, which is not measured.
+    pub warmup: Duration,
     /// Requests per second of an open loop; `None`: a closed one.
     pub rate: Option<u32>,
+    /// Every body must have this length and consist of the letters that servers send.
+    pub body: Option<usize>,
+    /// One request a connection.
+    pub close: bool,
+    /// A reply that takes longer is given up.
+    pub timeout: Duration,
+    /// Connections beside these: idle, reading slowly, half-closed.
+    pub beside: [u32; 3],
+}
+
+impl Load {
+    /// A closed loop of small requests.
+    pub fn closed(connections: u32, time: Duration) -> Load {
+        Load {
+            connections,
+            time,
+            warmup: Duration::ZERO,
+            rate: None,
+            body: None,
+            close: false,
+            timeout: Duration::from_secs(2),
+            beside: [0; 3],
+        }
+    }
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Figures {
     /// Replies.
     pub requests: u64,
     /// Requests that failed.
     pub errors: u64,
+    /// Of these, replies that were wrong.
+    pub wrong: u64,
+    /// Replies that did not come in time.
+    pub timeouts: u64,
     /// Replies per second.
     pub requests_per_second: f64,
+    /// Bytes received per second.
+    pub bytes_per_second: f64,
     /// Time to the reply.
     pub latency_ns: Latency,
+    /// How connections beside the load fared.
+    pub company: Option<Company>,
+}
+
+/// Connections beside a load; `loadgen`'s documentation says what each kind does.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Company {
+    /// Idle ones that were served once.
+    pub idle: u64,
+    /// Of these, served once more at the end.
+    pub idle_served_again: u64,
+    /// Slow readers.
+    pub slow: u64,
+    /// Of these, given bytes to the end.
+    pub slow_served: u64,
+    /// Bytes that they read.
+    pub slow_bytes: u64,
+    /// Half-closed ones that got all.
+    pub half_closed_served: u64,
+    /// Half-closed ones that did not.
+    pub half_closed_failed: u64,
+    /// What the first that failed met.
+    pub first_failure: Option<String>,
 }
 
 /// Percentiles in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Latency {
     /// Half of the replies came within it.
     pub p50: u64,
@@ -65,8 +121,26 @@ impl Load {
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
         }
+        if let Some(body) = self.body {
+            let digest = Sha256::digest(vec![b'a'; body]);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            command.args(["--body", &body.to_string(), "--digest", &digest]);
+        }
+        if self.close {
+            command.arg("--close");
+        }
+        for (option, number) in ["--idle", "--slow", "--half-closed"]
+            .iter()
+            .zip(self.beside)
+        {
+            command.args([option, number.to_string().as_str()]);
+        }
+        for (option, time) in [("--timeout", self.timeout), ("--warmup", self.warmup)] {
+            command.args([option, time.as_secs_f64().to_string().as_str()]);
+        }
         command.arg(format!("http://{SERVER}/"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command.stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(LoadError::Start)?;
         let status = loop {
             if let Err(interrupted) = stop.check() {
@@ -80,13 +154,21 @@ impl Load {
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
         };
-        let mut text = String::new();
+        // Its output is a few hundred bytes, which the pipes hold.
+        let (mut text, mut words) = (String::new(), String::new());
         if let Some(mut out) = child.stdout.take() {
-            // Its output is a few hundred bytes, which the pipe holds.
             out.read_to_string(&mut text).map_err(LoadError::Start)?;
         }
-        if !status.success() {
-            Err(LoadError::Failed)?;
+        if let Some(mut err) = child.stderr.take() {
+            err.read_to_string(&mut words).map_err(LoadError::Start)?;
+        }
+        // A load of which nothing succeeded has figures all the same.
+        if text.is_empty() {
+            let words = words.trim();
+            Err(LoadError::Failed(match words.is_empty() {
+                true => format!("loadgen ended with {status}"),
+                false => words.to_string(),
+            }))?;
         }
         Ok(serde_json::from_str(&text).map_err(|e| LoadError::Figures(e.to_string()))?)
     }

@@ -3,16 +3,22 @@
 //! In: which study; out: recordings, pictures and tables. What is measured is the servers' business, how it is recorded
 //! is `bypassprof`'s: both run as separate programs, as a user would run them. Ctrl-C ends everything that was started.
 
+mod badlink;
 mod cost;
+mod cpus;
 mod demo;
+mod events;
+mod facts;
 mod interval;
 mod load;
 mod page;
 mod programs;
 mod progress;
+mod rows;
 mod server;
 mod site;
 mod soak;
+mod spread;
 mod stop;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +38,8 @@ enum Study {
     Demo(demo::Args),
     /// What recording costs a server: CPU time per request at a fixed rate, bare, recorded, and under perf
     Cost(cost::Args),
+    /// Every server over the same link, case by case, in one table; published properties; what probes cost
+    Rows(rows::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
 }
@@ -62,6 +70,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().study {
         Study::Demo(args) => demo::run(&args),
         Study::Cost(args) => cost::run(&args),
+        Study::Rows(args) => rows::run(&args),
         Study::Soak(args) => soak::run(&args),
     };
     match outcome {

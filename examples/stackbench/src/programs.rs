@@ -2,6 +2,7 @@
 //!
 //! In: nothing; out: paths of `bypassprof`, `httpd` and `loadgen`, of the same build as this program.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,19 +42,7 @@ impl Programs {
         let own = std::env::current_exe().map_err(ProgramError::Nowhere)?;
         let dir = own.parent().unwrap_or(Path::new("."));
         if let Some(cargo) = std::env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build.arg("build");
-            if dir.ends_with("release") {
-                build.arg("--release");
-            }
-            for name in NAMES {
-                build.args(["-p", name]);
-            }
-            let status = build.status();
-            let status = status.map_err(|e| ProgramError::Build(e.to_string()))?;
-            if !status.success() {
-                return Err(ProgramError::Build(format!("cargo ended with {status}")));
-            }
+            build(&cargo, dir, &[], &NAMES)?;
         }
         let find = |name: &'static str| {
             let path = dir.join(name);
@@ -70,7 +59,49 @@ impl Programs {
             loadgen: find(NAMES[2])?,
         })
     }
+
+    /// The server with its probes compiled out: built if cargo started us, else an earlier one, if there is one.
+    pub fn without_probes(&self) -> Result<Option<PathBuf>, ProgramError> {
+        let dir = self.httpd.parent().unwrap_or(Path::new("."));
+        let bare = dir.join(BARE);
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            // The same folder of dependencies: only what knows of probes is built twice.
+            build(&cargo, dir, &["--no-default-features"], &SERVERS)?;
+            let copied = std::fs::create_dir_all(&bare).and_then(|()| {
+                SERVERS
+                    .iter()
+                    .try_for_each(|name| std::fs::copy(dir.join(name), bare.join(name)).map(drop))
+            });
+            copied.map_err(|e| ProgramError::Build(format!("{}: {e}", bare.display())))?;
+            build(&cargo, dir, &[], &NAMES)?;
+        }
+        let httpd = bare.join(SERVERS[0]);
+        Ok(httpd.is_file().then_some(httpd))
+    }
 }
+
+/// Builds packages into the folder that we are in.
+fn build(cargo: &OsStr, dir: &Path, options: &[&str], names: &[&str]) -> Result<(), ProgramError> {
+    let mut build = Command::new(cargo);
+    build.arg("build").args(options);
+    if dir.ends_with("release") {
+        build.arg("--release");
+    }
+    for name in names {
+        build.args(["-p", name]);
+    }
+    let status = build.status();
+    let status = status.map_err(|e| ProgramError::Build(e.to_string()))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(ProgramError::Build(format!("cargo ended with {status}"))),
+    }
+}
+
+/// Servers, as they are built again without probes.
+const SERVERS: [&str; 2] = ["httpd", "httpd-demikernel"];
+/// Where these are kept, beside the others.
+const BARE: &str = "without-probes";
 
 /// The last one is started by `httpd` itself.
 const NAMES: [&str; 4] = ["bypassprof", "httpd", "loadgen", "httpd-demikernel"];

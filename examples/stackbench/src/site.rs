@@ -3,7 +3,11 @@
 //! In: who speaks TCP at the server's end; out: namespaces to start programs in. Offloads are off at both ends and for
 //! every stack alike: what one end receives is what a wire would carry.
 
+use crate::Failure;
+use crate::badlink::{self, BadLink};
 use netlab::{Interface, Lab, LabError, Namespace};
+use serde::Serialize;
+use stack_netio::Faults;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Where servers listen.
@@ -14,7 +18,8 @@ const CLIENT_END: &str = "client0";
 const SERVER_END: &str = "server0";
 
 /// Servers that can be studied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stack {
     /// The kernel's TCP.
     Linux,
@@ -45,6 +50,18 @@ impl Stack {
         Stack::Demikernel,
     ];
 
+    /// All of them: the six and two more real ones.
+    pub const ALL: [Stack; 8] = [
+        Stack::Linux,
+        Stack::Mtcp,
+        Stack::Fstack,
+        Stack::Ix,
+        Stack::Tas,
+        Stack::Demikernel,
+        Stack::Smoltcp,
+        Stack::Lwip,
+    ];
+
     /// What `httpd --stack` calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -66,6 +83,7 @@ impl Stack {
 
 /// Two joined namespaces.
 pub struct Site {
+    link: Option<BadLink>,
     /// Where load comes from.
     pub client: Namespace,
     /// Where the server runs.
@@ -80,6 +98,23 @@ impl Site {
         let client = lab.namespace("client")?;
         let server = lab.namespace("server")?;
         lab.veth((&client, CLIENT_END), (&server, SERVER_END))?;
+        Site::furnish(client, server, stack, None)
+    }
+
+    /// The same with a wire in between that does this to frames.
+    pub fn behind(lab: &Lab, stack: Stack, faults: Faults) -> Result<Site, Failure> {
+        let client = lab.namespace("client")?;
+        let server = lab.namespace("server")?;
+        let link = BadLink::join(lab, (&client, CLIENT_END), (&server, SERVER_END), faults)?;
+        Ok(Site::furnish(client, server, stack, Some(link))?)
+    }
+
+    fn furnish(
+        client: Namespace,
+        server: Namespace,
+        stack: Stack,
+        link: Option<BadLink>,
+    ) -> Result<Site, LabError> {
         client.enter(|| {
             let end = Interface::named(CLIENT_END)?;
             end.offloads_off()?;
@@ -94,10 +129,21 @@ impl Site {
             Ok::<(), LabError>(())
         })??;
         Ok(Site {
+            link,
             client,
             server,
             stack,
         })
+    }
+
+    /// Takes the network away; what a bad wire did.
+    pub fn end(self) -> Option<badlink::Counts> {
+        self.link.map(BadLink::end)
+    }
+
+    /// The largest packet of the server's end, without its Ethernet header.
+    pub fn mtu(&self) -> Result<u32, LabError> {
+        self.server.enter(|| Interface::named(SERVER_END)?.mtu())?
     }
 
     /// Arguments of `httpd` here.

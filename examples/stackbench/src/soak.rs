@@ -56,11 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     command.arg("record").arg("-o").arg(&args.out).arg("--");
     command.arg(&programs.httpd).args(site.httpd_arguments());
     let server = Server::start("httpd under record", command, &stop)?;
-    let load = Load {
-        connections: args.connections,
-        time: PIECE,
-        rate: None,
-    };
+    let load = Load::closed(args.connections, PIECE);
     let pieces = (args.minutes * 60).div_ceil(PIECE.as_secs());
     let progress = Progress::new(PIECE * pieces as u32);
     let mut sizes = Vec::new();

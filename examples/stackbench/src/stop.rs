@@ -2,9 +2,14 @@
 
 use crate::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io::{self, Read};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How often a child is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Whether we were asked to end.
 #[derive(Clone, Debug)]
@@ -28,6 +33,25 @@ impl Stop {
             return Err(Failure::Interrupted);
         }
         Ok(())
+    }
+
+    /// Waits for a child and takes what it says, or ends it when we are asked to end.
+    pub fn output(&self, mut child: Child) -> Result<Vec<u8>, Failure> {
+        let wrong =
+            |e: io::Error| Failure::Wrong(format!("a program that was started is gone: {e}"));
+        while child.try_wait().map_err(wrong)?.is_none() {
+            if let Err(interrupted) = self.sleep(LOOK) {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(interrupted);
+            }
+        }
+        let mut text = Vec::new();
+        if let Some(mut out) = child.stdout.take() {
+            // Not more than the pipe holds.
+            out.read_to_end(&mut text).map_err(wrong)?;
+        }
+        Ok(text)
     }
 
     /// Waits, but not longer than until we are asked to end.

@@ -32,7 +32,7 @@ fn page() -> String {
         page,
         "\nNumbers {FIRST_OWN} to {LAST_OWN} are a program's own points, by name in its control file. {} is a continuation slot, {} tells all 64 bits of\n\
          the counter, {} counts slots that could not be written; 0 is never an event. A number is part of the format: new\n\
-         points are appended, none is used twice. Which point stands where in which stack: the page of each stack.\n",
+         points are appended, none is used twice. Which point stands where in which stack: [points-by-stack.md](points-by-stack.md).\n",
         CONT.id(),
         EPOCH.id(),
         LOST.id()

@@ -168,8 +168,8 @@ fn workload(a: &Side, b: &Side, say: &mut impl FnMut(&'static str, Refusal, Stri
             ),
         );
     }
-    // That no thread had to wake up is no lack of events.
-    let told = |at: &usize| STAGES[*at].name != "wait_wakeup";
+    // That no thread had to wake up, or to hand over, is no lack of events.
+    let told = |at: &usize| !["wait_wakeup", "wait_handoff"].contains(&STAGES[*at].name);
     let only: Vec<_> = (0..STAGES.len() - 1)
         .filter(told)
         .filter(|&at| a.tells(Key::Stage(at)) != b.tells(Key::Stage(at)))

@@ -201,6 +201,7 @@ mod tests {
     fn divided() {
         let ends = [
             None,
+            None,
             Some(110),
             None,
             Some(150),
@@ -244,7 +245,7 @@ mod tests {
         #[test]
         fn adds_up(
             ways in proptest::collection::vec(
-                (0u64..50, proptest::array::uniform8(proptest::option::of(0u64..100)), proptest::array::uniform3(0u64..40)),
+                (0u64..50, proptest::array::uniform9(proptest::option::of(0u64..100)), proptest::array::uniform3(0u64..40)),
                 1..8,
             ),
             samples in proptest::collection::vec((0u64..100, 0u32..4), 0..20),

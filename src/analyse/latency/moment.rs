@@ -54,6 +54,7 @@ pub fn moments(way: &Way, sampled: &Sampled, stacks: &Stacks) -> [Moment; PARTS]
 mod tests {
     use super::*;
     use crate::analyse::latency::tests::sampled;
+    use crate::analyse::spans::way::WAIT_APP;
 
     /// The functions sampled in a stage, the most first, and the thread's absence in it.
     #[test]
@@ -63,12 +64,13 @@ mod tests {
         let samples = [(115, nodes[0]), (116, nodes[1]), (118, nodes[1])];
         let sampled = sampled(&samples, &[(105, 112)]);
         let mut ends = [None; PARTS];
-        (ends[3], ends[4]) = (Some(110), Some(120));
+        (ends[WAIT_APP], ends[WAIT_APP + 1]) = (Some(110), Some(120));
         let way = Way::new(1, 100, ends, [Some(0); 3], [0; 3]);
         let moments = moments(&way, &sampled, &stacks);
-        assert_eq!((moments[3].off_cpu, moments[4].off_cpu), (5, 2));
-        assert!(moments[3].functions.is_empty());
+        let [waited, app] = [&moments[WAIT_APP], &moments[WAIT_APP + 1]];
+        assert_eq!((waited.off_cpu, app.off_cpu), (5, 2));
+        assert!(waited.functions.is_empty());
         let functions = [("copy".to_owned(), 2), ("work".to_owned(), 1)];
-        assert_eq!(moments[4].functions, functions);
+        assert_eq!(app.functions, functions);
     }
 }

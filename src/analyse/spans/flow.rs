@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 pub struct Arrival {
     /// The burst it came in.
     pub rx: Option<u64>,
+    /// Another thread put it into a queue to the one that runs TCP.
+    pub handed: Option<u64>,
     /// TCP saw it.
     pub tcp_in: Option<u64>,
     /// It was made ready for the application.
@@ -25,7 +27,7 @@ pub struct Arrival {
 
 impl Arrival {
     fn first(&self) -> Option<u64> {
-        self.rx.or(self.tcp_in).or(self.deliver)
+        self.rx.or(self.handed).or(self.tcp_in).or(self.deliver)
     }
 }
 
@@ -134,10 +136,18 @@ impl FlowState {
         self.close_replied(out);
         self.arrive(Arrival {
             rx,
+            handed: None,
             tcp_in: Some(tsc),
             ring,
             ..Arrival::default()
         });
+    }
+
+    /// The segment that came in last had waited in a queue between threads since `tsc`.
+    pub fn was_handed_over(&mut self, tsc: u64) {
+        if let Some(arrival) = self.arrivals.back_mut() {
+            arrival.handed = Some(tsc);
+        }
     }
 
     /// Data was made ready for the application; the thread did so for another frame at `before`.
@@ -186,7 +196,9 @@ impl FlowState {
             .iter()
             .take_while(|a| a.first() <= Some(tsc))
             .count();
-        let (arrival, pipelined) = match self.arrivals.pop_front().filter(|_| waiting > 0) {
+        let first = self.arrivals.pop_front().filter(|_| waiting > 0);
+        from_the_start(&mut self.arrivals);
+        let (arrival, pipelined) = match first {
             Some(arrival) => (arrival, false),
             None => (
                 self.last_arrival.unwrap_or_default(),
@@ -326,6 +338,7 @@ impl FlowState {
                     request.split = true;
                 }
             }
+            from_the_start(&mut self.open);
             out(request);
         }
     }
@@ -342,6 +355,13 @@ impl FlowState {
         self.open.iter_mut().for_each(|r| r.waiting = 0);
         self.close_replied(out);
         self.open.len() as u64
+    }
+}
+
+/// Lets an empty queue begin at its first place again: of ten thousand flows fewer cache lines are in use.
+fn from_the_start<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() {
+        queue.clear();
     }
 }
 

@@ -69,6 +69,11 @@ pub const STAGES: &[Stage] = &[
         what: "the receive burst to TCP: driver, Ethernet, IP, frames of the same burst before it",
     },
     Stage {
+        name: "wait_handoff",
+        kind: Kind::Wait,
+        what: "given by the thread that received it to TCP on another thread",
+    },
+    Stage {
         name: "tcp_in",
         kind: Kind::Work,
         what: "TCP to made ready for the application",
@@ -258,8 +263,14 @@ struct RingState {
     /// What the application did on this thread.
     turns: Turns,
     wake: Option<u64>,
+    /// Process of its thread.
+    pid: Pid,
     /// It tells when the device takes frames.
     drains: bool,
+    /// It tells of bursts, received or sent.
+    has_device: bool,
+    /// What it took out of another thread's queue and no segment has claimed: flow, when it was taken, since when it waited.
+    handed: Option<(u32, u64, u64)>,
     newest: u64,
     /// Slots that its writer dropped, by the writer's own count.
     dropped: u64,
@@ -276,6 +287,15 @@ struct Sent {
     tsc: u64,
     /// First and last request that it is of.
     requests: Option<(u64, u64)>,
+}
+
+impl RingState {
+    /// Stamp of the burst that a frame was received in.
+    fn burst_of(&self, frame: u32) -> Option<u64> {
+        let bursts = self.received.iter().rev();
+        let mut of = bursts.filter(|(first, n, _)| frame.wrapping_sub(*first) < *n);
+        of.next().map(|(.., tsc)| *tsc)
+    }
 }
 
 /// The pass over a recording's rings.
@@ -425,7 +445,10 @@ impl Pass {
                 delivered: 0,
                 turns: Turns::default(),
                 wake: None,
+                pid: ring.pid,
                 drains: false,
+                has_device: false,
+                handed: None,
                 newest: 0,
                 dropped: 0,
                 missing: 0,
@@ -539,6 +562,7 @@ impl Pass {
         let mut out = |request| told.push(request);
         match e.point {
             points::RX_BURST => {
+                ring.has_device = true;
                 let frames = e.flow & 0xfff;
                 if counts {
                     record(&mut self.spans.bursts[0], u64::from(frames));
@@ -547,6 +571,7 @@ impl Pass {
             }
             points::TX_BURST => {
                 ring.drains = true;
+                ring.has_device = true;
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
@@ -556,12 +581,21 @@ impl Pass {
                 self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
             }
             points::WAKE => ring.wake = Some(e.tsc),
+            points::HANDOFF => {
+                let since = e.tsc.saturating_sub(u64::from(e.args[2]));
+                ring.handed = Some((e.flow, e.tsc, since));
+            }
             _ if !self.filter.has_flow(e.flow) => others(ring, &e),
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
-                let rx = ring.received.iter().rev();
-                let rx = rx.filter(|(first, n, _)| e.args[0].wrapping_sub(*first) < *n);
-                let rx = rx.map(|(.., tsc)| *tsc).next();
-                self.flow(e.flow).tcp_in(e.tsc, rx, e.ring, &mut out);
+                let handed = ring.handed.take();
+                let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
+                let own = ring.burst_of(e.args[0]);
+                let rx = own.or_else(|| self.device_of(e.ring)?.burst_of(e.args[0]));
+                let flow = self.flow(e.flow);
+                flow.tcp_in(e.tsc, rx, e.ring, &mut out);
+                if let Some((.., since)) = handed.filter(|_| own.is_none()) {
+                    flow.was_handed_over(since.max(rx.unwrap_or(0)));
+                }
             }
             points::DELIVER if e.args[0] > 0 => {
                 let before = std::mem::replace(&mut ring.delivered, e.tsc);
@@ -629,12 +663,27 @@ impl Pass {
         }
     }
 
+    /// The ring of the device that a ring's thread receives from and sends to through another thread: it has none of its
+    /// own, and there is one in its process.
+    fn device_of(&self, ring: u32) -> Option<&RingState> {
+        self.rings.get(&self.device_number(ring)?)
+    }
+
+    fn device_number(&self, ring: u32) -> Option<u32> {
+        let own = self.rings.get(&ring).filter(|r| !r.has_device)?;
+        let has_one = |(_, r): &(&u32, &RingState)| r.pid == own.pid && r.has_device;
+        let mut devices = self.rings.iter().filter(has_one);
+        let (&device, _) = devices.next()?;
+        devices.next().is_none().then_some(device)
+    }
+
     fn segment_out(&mut self, e: &Stamped, counts: bool) {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
+        let device = self.device_number(e.ring).unwrap_or(e.ring);
         let mut requests = None;
         match kind {
             0 if len > 0 => {
-                let drains = self.rings.get(&e.ring).is_some_and(|r| r.drains);
+                let drains = self.rings.get(&device).is_some_and(|r| r.drains);
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
@@ -643,7 +692,7 @@ impl Pass {
             }
             _ => {}
         }
-        if let Some(ring) = self.rings.get_mut(&e.ring) {
+        if let Some(ring) = self.rings.get_mut(&device) {
             let sent = Sent {
                 frame: e.args[0],
                 flow: e.flow,
@@ -760,7 +809,8 @@ impl Pass {
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the application
         // is done with it.
         let ends = [
-            request.arrival.rx.and(request.arrival.tcp_in),
+            (request.arrival.rx).and(request.arrival.handed.or(request.arrival.tcp_in)),
+            request.arrival.handed.and(request.arrival.tcp_in),
             request.arrival.tcp_in.and(request.arrival.deliver),
             request.wake,
             Some(request.app_start),
@@ -976,7 +1026,17 @@ mod tests {
         assert_eq!(spans.counts.complete, 1);
         assert_eq!(
             spans.slowest[0].stages,
-            [None, None, Some(10), Some(20), Some(70), None, None, None]
+            [
+                None,
+                None,
+                None,
+                Some(10),
+                Some(20),
+                Some(70),
+                None,
+                None,
+                None
+            ]
         );
         assert_eq!(spans.slowest[0].total, 100);
     }
@@ -1014,7 +1074,7 @@ mod tests {
             [(5, [0, 0, 0]), (5, [0, 15, 0]), (6, [10, 0, 30])],
             "{ways:#?}"
         );
-        assert!(ways.iter().all(|w| w.ends[6..] == [Some(1146), Some(1200)]));
+        assert!(ways.iter().all(|w| w.ends[7..] == [Some(1146), Some(1200)]));
     }
 
     /// Requests in whose time events were lost are counted and left out, whether the writer lost them or the file (there,
@@ -1033,6 +1093,82 @@ mod tests {
         let counts = pass.finish(None).counts;
         let left_out = (counts.torn, counts.headless, counts.unfinished);
         assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
+    }
+
+    /// A thread without a device of its own receives and sends through that of its process: the burst, the time in the
+    /// queue between the two threads and the drain are those of the frame.
+    #[test]
+    fn through_another_threads_device() {
+        let ring = |ring, pid| {
+            Meta::Ring(Ring {
+                ring,
+                pid,
+                base_tsc: 1,
+                ..Ring::default()
+            })
+        };
+        let metas = [ring(0, 1), ring(1, 1), ring(2, 2)];
+        let mut pass = Pass::new(&metas, &PACKS, Filter::default(), 1);
+        let cont = |a, b| Slot::cont(a, b, 0);
+        pass.slots(
+            0,
+            0,
+            &[
+                HEAD(1000, points::RX_BURST, 1, 77),
+                HEAD(1900, points::TX_BURST, 1 << 12 | 1, 5),
+                cont(0, 0),
+            ],
+        );
+        pass.slots(
+            1,
+            0,
+            &[
+                HEAD(1200, points::HANDOFF, 7, 0),
+                cont(0, 120),
+                HEAD(1210, points::TCP_IN, 7, 77),
+                cont(100, 0),
+                HEAD(1300, points::DELIVER, 7, 100),
+                HEAD(1310, points::APP_START, 7, 0),
+                HEAD(1500, points::APP_END, 7, 500),
+                HEAD(1600, points::TCP_OUT, 7, 5),
+                cont(500, 0),
+            ],
+        );
+        // Another process's device is no way out of this one.
+        pass.slots(2, 0, &[HEAD(1700, points::RX_BURST, 1, 77)]);
+        let spans = pass.finish(None);
+        assert_eq!(spans.counts.complete, 1);
+        assert_eq!(
+            spans.slowest[0].stages.map(Option::unwrap_or_default),
+            [80, 130, 90, 0, 10, 190, 100, 300, 0]
+        );
+        assert_eq!(spans.slowest[0].total, 900);
+    }
+
+    /// A frame that another core received comes with nothing but the time that it waited in the ring between them.
+    #[test]
+    fn misdirected() {
+        let mut pass = pass();
+        pass.slots(
+            0,
+            0,
+            &[
+                HEAD(900, points::RX_BURST, 1, 77),
+                HEAD(1200, points::HANDOFF, 0, 1),
+                Slot::cont(0, 150, 0),
+                HEAD(1200, points::TCP_IN, 7, 77 + (1 << 31)),
+                Slot::cont(100, 0, 0),
+                HEAD(1300, points::DELIVER, 7, 100),
+                HEAD(1310, points::APP_START, 7, 0),
+                HEAD(1500, points::APP_END, 7, 500),
+                HEAD(1500, points::TCP_OUT, 7, 5),
+                Slot::cont(500, 0, 0),
+            ],
+        );
+        let spans = pass.finish(None);
+        let told = [None, Some(150), Some(100), None, Some(10), Some(190)];
+        assert_eq!(spans.slowest[0].stages[..6], told);
+        assert_eq!(spans.slowest[0].total, 450);
     }
 
     proptest! {

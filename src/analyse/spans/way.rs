@@ -6,12 +6,12 @@
 use super::{BEHIND, PARTS};
 
 /// For each stage, which of [`Way::rings`] has the thread that is at work on the request, or that it waits for.
-const AT: [usize; PARTS] = [0, 0, 1, 1, 1, 2, 2, 2];
+const AT: [usize; PARTS] = [0, 0, 0, 1, 1, 1, 2, 2, 2];
 
 /// The place of `tcp_in` and `wait_app` among the stages: whom a request was behind is a part of these.
-pub const TCP_IN: usize = 1;
+pub const TCP_IN: usize = 2;
 /// See [`TCP_IN`].
-pub const WAIT_APP: usize = 3;
+pub const WAIT_APP: usize = 4;
 
 /// A request's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ mod tests {
         #[test]
         fn adds_up(
             start in 0u64..50,
-            ends in proptest::array::uniform8(proptest::option::of(0u64..100)),
+            ends in proptest::array::uniform9(proptest::option::of(0u64..100)),
             behind in proptest::array::uniform3(0u64..100),
         ) {
             let way = Way::new(1, start, ends, [Some(0); 3], behind);

@@ -27,12 +27,24 @@ pub struct Thread {
     pub name: String,
     pub events: Vec<Event>,
     pub totals: Totals,
+    /// The program's own points, by number.
+    own: Vec<(u16, String)>,
 }
 
 impl Thread {
     /// Its events at one point.
     pub fn at(&self, point: Point) -> Vec<&Event> {
         self.events.iter().filter(|e| e.point == point).collect()
+    }
+
+    /// What a point is called.
+    pub fn name_of(&self, point: Point) -> &str {
+        let own = self.own.iter().find(|(number, _)| *number == point.id());
+        match (point.info(), own) {
+            (Some(info), _) => info.name,
+            (None, Some((_, name))) => name,
+            (None, None) => panic!("{point:?} has no name"),
+        }
     }
 }
 
@@ -124,6 +136,7 @@ impl Recorder {
                 drained.clear();
                 source.thread.totals = source.file.totals();
                 source.thread.name.clone_from(&source.file.owner().name);
+                source.thread.own = source.file.own_points();
                 if !taken.more {
                     break;
                 }

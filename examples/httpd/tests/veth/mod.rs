@@ -71,11 +71,12 @@ pub fn load(client: &Namespace, plan: &Load) -> Report {
     load(client, &longer)
 }
 
-/// Fetches bodies of a quarter of a MiB from a server on this device, four at a time; each must have its digest.
-pub fn bodies_come_whole(client: &Namespace, server: &Namespace, stack: &str, dev: &str) {
-    let served = serve(server, stack, &["--dev", dev, "--body", "262144"]);
+/// Fetches bodies of a quarter of a MiB from a server with these arguments, four at a time; each must have its digest.
+pub fn bodies_come_whole(client: &Namespace, server: &Namespace, stack: &str, arguments: &[&str]) {
+    let served = serve(server, stack, &[arguments, &["--body", "262144"]].concat());
     let mut plan = Load::new(served.address);
     (plan.duration, plan.connections) = (Duration::from_millis(500), 4);
+    plan.timeout = Duration::from_secs(10);
     plan.digest = Some(sha256_of_letters(262_144));
     load(client, &plan);
     served.end();

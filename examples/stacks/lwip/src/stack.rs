@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 // The shim's probes need the library behind the C header.
+#[cfg(feature = "probes")]
 extern crate bypassprof_capi;
 
 /// Most frames received in a round.

@@ -3,20 +3,21 @@
 //! In: a connection and a segment whose header is sound; out: changed state, events, and answers in the sink. It refuses
 //! to know frames and other connections.
 
-use crate::config::{Congestion, Recovery};
-use crate::congestion::{Acked, Window};
-use crate::conn::{Conn, Recovering, State, Waiting};
+mod acks;
+mod data;
+
+use crate::congestion::Window;
+use crate::conn::{Conn, Recovering, State};
 use crate::core::Core;
 use crate::event::{Closing, ConnId, EventKind, ListenerId};
 use crate::output::LEAST_MSS;
-use crate::recovery::DUPLICATES;
 use crate::seq::Seq;
 use crate::sink::{FrameMeta, FrameSink};
 use crate::time::Time;
 use crate::wire::icmp::Problem;
 use crate::wire::ipv4;
 use crate::wire::tcp::{self, Segment, flags};
-use bypassprof_probe::{self as probe, points};
+use bypassprof_probe::points;
 use std::time::Duration;
 
 /// A timestamp that is older says nothing about what is new: its clock may have wrapped (RFC 7323 5.5).
@@ -415,170 +416,11 @@ impl Core {
         }
     }
 
-    /// The timed segment, if there is one, is acknowledged now.
-    fn measure(&mut self, conn: &mut Conn, now: Time) {
-        if let Some((_, since)) = conn.timed.take() {
-            conn.rtt.measured(now.since(since));
-        }
-    }
-
     /// The peer is there.
     fn keep_alive(&self, conn: &mut Conn, now: Time) {
         conn.unanswered = 0;
         if conn.state != State::TimeWait {
             conn.keepalive_due = self.config.policy.keepalive.map(|k| now + k.idle);
-        }
-    }
-
-    fn learn_window(&mut self, conn: &mut Conn, segment: &Segment<'_>) -> bool {
-        let newer = conn.window_seq.before(segment.seq)
-            || (conn.window_seq == segment.seq && !segment.ack.before(conn.window_ack));
-        if !newer {
-            return false;
-        }
-        // The window of a SYN is never scaled (RFC 7323 2.2).
-        let scale = if segment.has(flags::SYN) {
-            0
-        } else {
-            conn.peer_scale
-        };
-        let window = u32::from(segment.window) << scale;
-        if window > 0 && conn.peer_window == 0 {
-            // It was closed, not lost: the next timeout is a first one.
-            conn.rtt.forward();
-            conn.window_probes = 0;
-        }
-        let changed = window != conn.peer_window;
-        conn.peer_window = window;
-        conn.largest_window = conn.largest_window.max(window);
-        conn.window_seq = segment.seq;
-        conn.window_ack = segment.ack;
-        changed
-    }
-
-    fn acknowledged(&mut self, id: ConnId, conn: &mut Conn, segment: &Segment<'_>, now: Time) {
-        let mut news = false;
-        if conn.sack {
-            for block in segment.options.sack.iter().flatten() {
-                news |= conn.board.add(*block, segment.ack.max(conn.una), conn.max);
-            }
-        }
-        let changed = self.learn_window(conn, segment);
-        let marked = conn.ecn && segment.has(flags::ECE);
-        if segment.ack.after(conn.una) {
-            self.new_ack(id, conn, segment.ack, marked, now);
-        } else if segment.ack == conn.una
-            && !conn.all_acknowledged()
-            && conn.waiting == Waiting::Ack
-        {
-            let duplicate = segment.payload.is_empty() && !segment.has(flags::FIN) && !changed;
-            if duplicate || news {
-                self.duplicate(conn);
-            }
-        }
-    }
-
-    fn new_ack(&mut self, id: ConnId, conn: &mut Conn, ack: Seq, marked: bool, now: Time) {
-        let flight = conn.in_flight();
-        let newly = ack.since(conn.una);
-        let data = (newly as usize).min(conn.send.len());
-        let fin = newly as usize > data;
-        conn.send.acknowledge(data);
-        self.buffered -= data;
-        conn.una = ack;
-        conn.next = conn.next.max(ack);
-        conn.board.acknowledged(ack);
-        conn.duplicates = 0;
-        conn.unreachable = false;
-        conn.window_probes = 0;
-        if conn.timed.is_some_and(|(seq, _)| !ack.before(seq)) {
-            self.measure(conn, now);
-        } else if conn.timestamps {
-            // The echo shows that a segment of now was acknowledged; without it the doubled timeout stays until new data
-            // is measured (Karn).
-            conn.rtt.forward();
-        }
-        let acked = Acked {
-            bytes: newly,
-            now,
-            rtt: conn.rtt.smoothed(),
-            limited: flight.saturating_mul(2) >= conn.window.bytes(),
-            marked,
-        };
-        if marked && !self.heeds_each_mark() && !ack.before(conn.marks_until) {
-            // Once a window (RFC 3168 6.1.2).
-            conn.window.lost(flight);
-            conn.marks_until = conn.max;
-            conn.tell_slower = true;
-        }
-        match conn.recovering {
-            Recovering::Fast { until, .. } if ack.before(until) => {
-                if !conn.sack {
-                    // RFC 6582 3.2: the next hole is known, the window shrinks by what left.
-                    conn.resend = true;
-                    conn.inflated = (conn.inflated + conn.mss).saturating_sub(newly);
-                }
-            }
-            Recovering::Fast { .. } => {
-                conn.recovering = Recovering::No;
-                conn.inflated = 0;
-                conn.resend = false;
-            }
-            Recovering::GoBack { until } => {
-                if !ack.before(until) {
-                    conn.recovering = Recovering::No;
-                }
-                conn.window.acknowledged(&Acked {
-                    limited: true,
-                    ..acked
-                });
-            }
-            // A rate is set from what comes back; a window does not grow from what it was cut for.
-            Recovering::No => {
-                let cut = marked && !self.heeds_each_mark();
-                conn.window.acknowledged(&Acked {
-                    limited: acked.limited && !cut,
-                    ..acked
-                });
-            }
-        }
-        conn.rto_due = if conn.all_acknowledged() {
-            None
-        } else {
-            Some(now + self.timeout(conn))
-        };
-        if fin {
-            self.fin_acknowledged(id, conn, now);
-        }
-        let room = self
-            .config
-            .policy
-            .send_buffer
-            .saturating_sub(conn.send.len());
-        let enough = conn.wants_room && room >= (self.config.policy.send_buffer / 4).max(1);
-        if enough || (self.config.policy.tell_sent && data > 0) {
-            conn.wants_room &= !enough;
-            self.tell(id, conn, EventKind::Writable);
-        }
-    }
-
-    /// Marks are counted, not taken for a loss each (RFC 8257).
-    fn heeds_each_mark(&self) -> bool {
-        matches!(self.config.policy.congestion, Congestion::DctcpRate { .. })
-    }
-
-    /// What we will tell the peer about marks: the last packet's (RFC 8257 3.2), or that there were some until the peer
-    /// says that it has heard (RFC 3168 6.1.3).
-    fn hear_marks(&self, conn: &mut Conn, segment: &Segment<'_>) {
-        if segment.payload.is_empty() {
-            return;
-        }
-        if !self.heeds_each_mark() {
-            conn.echo_marks &= !segment.has(flags::CWR);
-            conn.echo_marks |= segment.marked;
-        } else if conn.echo_marks != segment.marked {
-            conn.echo_marks = segment.marked;
-            conn.ack_now = true;
         }
     }
 
@@ -596,142 +438,6 @@ impl Core {
             State::LastAck => self.over(id, conn, Closing::Done),
             _ => {}
         }
-    }
-
-    fn duplicate(&mut self, conn: &mut Conn) {
-        conn.duplicates += 1;
-        match conn.recovering {
-            Recovering::Fast { .. } => {
-                if !conn.sack {
-                    conn.inflated += conn.mss;
-                }
-            }
-            Recovering::GoBack { .. } => {}
-            Recovering::No => {
-                let by_sack = conn.sack && conn.board.sacked() >= conn.loss_distance();
-                if conn.duplicates >= DUPLICATES || by_sack {
-                    self.recover(conn);
-                }
-            }
-        }
-    }
-
-    fn recover(&mut self, conn: &mut Conn) {
-        self.counters.fast_recoveries += 1;
-        conn.window.lost(conn.in_flight());
-        conn.timed = None;
-        match self.config.policy.recovery {
-            Recovery::Standard => {
-                conn.recovering = Recovering::Fast {
-                    until: conn.max,
-                    again: conn.una,
-                };
-                conn.resend = true;
-                conn.inflated = if conn.sack { 0 } else { DUPLICATES * conn.mss };
-            }
-            Recovery::GoBackN => {
-                conn.recovering = Recovering::GoBack { until: conn.max };
-                conn.next = conn.una;
-            }
-        }
-    }
-
-    fn take_data(
-        &mut self,
-        id: ConnId,
-        conn: &mut Conn,
-        segment: &Segment<'_>,
-        meta: &FrameMeta,
-        now: Time,
-        out: &mut impl FrameSink,
-    ) {
-        if !conn.state.receives() {
-            if segment.len() > 0 {
-                conn.ack_now = true;
-            }
-            return;
-        }
-        if !segment.payload.is_empty() {
-            if !conn.held {
-                // The application is gone and data came: it must not be taken for received (RFC 9293 3.10.7.4).
-                self.reset(id, conn, now, out);
-                self.over(id, conn, Closing::Reset);
-                return;
-            }
-            self.take_payload(id, conn, segment, meta, now);
-        }
-        let end = segment.seq.plus(segment.payload.len() as u32);
-        if segment.has(flags::FIN) && !end.before(conn.rcv_next) {
-            conn.peer_fin = Some(end);
-        }
-        if conn.peer_fin == Some(conn.rcv_next) {
-            conn.peer_fin = None;
-            conn.rcv_next = conn.rcv_next.plus(1);
-            conn.rcv_edge = conn.rcv_edge.max(conn.rcv_next);
-            conn.peer_closed = true;
-            conn.ack_now = true;
-            self.tell(id, conn, EventKind::PeerClosed);
-            match conn.state {
-                State::Established => conn.state = State::CloseWait,
-                State::FinWait1 => conn.state = State::Closing,
-                State::FinWait2 => self.time_wait(id, conn, now),
-                _ => {}
-            }
-        }
-    }
-
-    fn take_payload(
-        &mut self,
-        id: ConnId,
-        conn: &mut Conn,
-        segment: &Segment<'_>,
-        meta: &FrameMeta,
-        now: Time,
-    ) {
-        let mut at = segment.seq;
-        let mut data = segment.payload;
-        // What is known already, and what lies beyond the window.
-        let known = conn.rcv_next.since(at) as usize;
-        data = data.get(known..).unwrap_or(&[]);
-        at = at.max(conn.rcv_next);
-        let room = conn.rcv_edge.since(at) as usize;
-        data = &data[..data.len().min(room)];
-        if data.is_empty() {
-            conn.ack_now = true;
-            return;
-        }
-        if self.buffered + data.len() > self.config.buffer_memory {
-            self.counters.drop_memory += 1;
-            probe::emit(points::DROP, conn.flow, (5 << 24) | 1);
-            return;
-        }
-        let held = conn.recv.held();
-        if at == conn.rcv_next {
-            let gap = conn.recv.has_early();
-            let new = conn.recv.in_order(at, data);
-            conn.rcv_next = at.plus(new as u32);
-            self.counters.bytes_in += new as u64;
-            if gap {
-                conn.ack_now = true;
-            } else {
-                self.owe_ack(conn, data.len() as u32, now);
-            }
-            self.tell_readable(id, conn);
-            if self.config.policy.api_probes && probe::enabled() {
-                let age = probe::now().since(meta.burst.stamp()).ticks();
-                let depth = conn.recv.readable() as u32;
-                let age = age.min(u64::from(u32::MAX)) as u32;
-                probe::emit_with(points::DELIVER, conn.flow, new as u32, [depth, age, 0]);
-            }
-        } else {
-            conn.ack_now = true;
-            if !conn.recv.early(conn.rcv_next, at, data) {
-                self.counters.drop_memory += 1;
-                return;
-            }
-            self.counters.out_of_order += 1;
-        }
-        self.buffered = self.buffered + conn.recv.held() - held;
     }
 }
 
