@@ -46,7 +46,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .unwrap_or_else(|| args.file.with_extension("svg"));
     let other = other(&args)?;
     for recording in [Some(&args.file), other].into_iter().flatten() {
-        if is_same(&output, recording) {
+        // What is no file is told of when it is read.
+        if recording.is_file() && is_same(&output, recording) {
             return Err(Failure::wrong_use(format!(
                 "{} is the recording; the picture needs a file of its own",
                 output.display()
