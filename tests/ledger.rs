@@ -230,6 +230,19 @@ proptest! {
                 prop_assert!((sum / entry.cycles - 1.0).abs() < 1e-9);
             }
             prop_assert_eq!(ledger.program().entries.len(), threads.len());
+            // Every thread is in one role's account, or in none where no pack knows its role.
+            for role in ledger.accounts.iter().filter(|a| a.level == Level::Role) {
+                let of = ledger.accounts.iter().filter(|a| a.level == Level::Thread);
+                let of: Vec<_> = of.filter(|a| a.role == role.name).collect();
+                prop_assert_eq!(of.len(), role.threads);
+                let cycles: f64 = of.iter().map(|a| a.cycles).sum();
+                prop_assert!((cycles - role.cycles).abs() <= 1e-9 * role.cycles);
+                for entry in &role.entries {
+                    let parts = of.iter().flat_map(|a| &a.entries);
+                    let sum: f64 = parts.filter(|e| e.phase == entry.phase).map(|e| e.cycles).sum();
+                    prop_assert!((sum / entry.cycles - 1.0).abs() < 1e-9);
+                }
+            }
             // What is printed is the same, and nothing in it fails.
             let text = present::table::ledger(&ledger, None, Style::PLAIN);
             prop_assert!(text.contains("program") && text.contains("trust:"));

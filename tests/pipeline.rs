@@ -2,8 +2,8 @@
 //! and copy, each so many turns of the same loop, with a known share of empty polls, requests that wait for one another
 //! and for the drain of the transmit queue; on one thread, on two, on three, or in two processes.
 //!
-//! In: a [`Plan`] in the environment; out: lines on stdout (`part PHASE SHARE`, `requests all N`, `count`, `p50` and
-//! `p90 STAGE NS`, and what a planted slowdown took of a request: CPU time, wall time, and CPU time of the
+//! In: a [`Plan`] in the environment; out: lines on stdout (`part PHASE SHARE`, `requests all N`, `count STAGE N`,
+//! `mean STAGE NS`, and what a planted slowdown took of a request: CPU time, wall time, and CPU time of the
 //! thread beside it, `planted cpu NS` and so on). It is this very test binary, started again as [`program`].
 
 use crate::support::{Place, Run};
@@ -170,6 +170,12 @@ impl Request {
         Flow::from_raw(self.flow)
     }
 
+    /// What the application does.
+    fn work(&self) {
+        do_app(self.turns[1]);
+        do_copy(self.turns[2]);
+    }
+
     fn to_bytes(self) -> Vec<u8> {
         let head = [u64::from(self.flow), u64::from(self.frame)];
         let words = head.into_iter().chain(self.turns).chain([self.handed]);
@@ -229,20 +235,11 @@ impl Lengths {
         self.0[STAGES.len() - 1].len()
     }
 
-    /// How many there are of each, the median and the 90th percentile: what came between the program's clock and its
-    /// stamp, on a machine where others run too, is in the longest ones.
-    fn print(mut self) {
-        for (stage, lengths) in STAGES.iter().zip(&mut self.0) {
-            lengths.sort_unstable();
-            let part = |share: f64| {
-                let at = (lengths.len() as f64 * share) as usize;
-                lengths.get(at).copied().unwrap_or(0)
-            };
+    fn print(&self) {
+        for (stage, lengths) in STAGES.iter().zip(&self.0) {
             let sum: u64 = lengths.iter().sum();
-            println!("mean {stage} {}", sum as f64 / lengths.len().max(1) as f64);
             println!("count {stage} {}", lengths.len());
-            println!("p50 {stage} {}", part(0.5));
-            println!("p90 {stage} {}", part(0.9));
+            println!("mean {stage} {}", sum as f64 / lengths.len().max(1) as f64);
         }
     }
 }
@@ -276,10 +273,13 @@ fn application(
 ) {
     probe::name_thread("application");
     let mut woken = 0;
+    // Whoever takes them is woken up when this thread has nothing to do: the wake-up is no part of the work.
+    let mut replies = Vec::new();
     loop {
         let mut request = match next(false) {
             Ok(Some(request)) => request,
             Ok(None) => {
+                replies.drain(..).for_each(&mut done);
                 probe::emit(points::SLEEP, Flow::NONE, 0);
                 let Ok(Some(request)) = next(true) else {
                     return;
@@ -293,11 +293,10 @@ fn application(
         request.ends[WOKEN] = woken;
         request.ends[STARTED] = now();
         probe::emit(points::APP_START, request.flow(), 0);
-        do_app(request.turns[1]);
-        do_copy(request.turns[2]);
+        request.work();
         request.ends[ENDED] = now();
         probe::emit(points::APP_END, request.flow(), 500);
-        done(request);
+        replies.push(request);
     }
 }
 
@@ -405,12 +404,17 @@ fn stack(
         );
     });
     let mut frame = 0;
+    let mut burst = Vec::new();
     for item in taken {
         match item {
-            ToStack::Frame(mut request) => {
-                take_over(&mut request);
-                tcp_in(&mut request);
-                to_app.send(request).unwrap();
+            ToStack::Frame(request) if burst.is_empty() => burst.push(request),
+            ToStack::Frame(request) => {
+                burst.push(request);
+                for request in &mut burst {
+                    take_over(request);
+                    tcp_in(request);
+                }
+                burst.drain(..).for_each(|r| to_app.send(r).unwrap());
             }
             ToStack::Reply(mut request) => {
                 tcp_out(&mut request, frame);
@@ -438,7 +442,8 @@ struct Program {
 }
 
 impl Program {
-    /// About the mean number of turns of a part, counted.
+    /// About the mean number of turns of a part, counted. No two parts run at a time, so that a turn is as long in each,
+    /// even where two CPUs are one core.
     fn part(&mut self, part: usize) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
@@ -449,12 +454,14 @@ impl Program {
         turns
     }
 
-    fn empty_round(&mut self) {
-        let turns = self.part(0);
-        self.rounds.begin();
-        poll_device(turns);
-        self.rounds.rx_burst(0, 0, 32, self.frames[0]);
-        self.rounds.end();
+    fn empty_rounds(&mut self) {
+        for _ in 0..4 {
+            let turns = self.part(0);
+            self.rounds.begin();
+            poll_device(turns);
+            self.rounds.rx_burst(0, 0, 32, self.frames[0]);
+            self.rounds.end();
+        }
     }
 
     /// A burst of requests: each waits for those before it, all wait for the drain.
@@ -515,8 +522,7 @@ impl Program {
                 for request in requests.iter_mut() {
                     request.ends[STARTED] = now();
                     probe::emit(points::APP_START, request.flow(), 0);
-                    do_app(request.turns[1]);
-                    do_copy(request.turns[2]);
+                    request.work();
                     self.planted.in_application(request.flow());
                     // The reply leaves TCP before the application is done.
                     tcp_out(request, frame());
@@ -525,18 +531,16 @@ impl Program {
                 }
             }
             Beside::Application(told, done) => {
-                for request in requests.iter_mut() {
-                    tcp_in(request);
-                    told.send(*request).unwrap();
-                }
+                requests.iter_mut().for_each(tcp_in);
+                requests.iter().for_each(|r| told.send(*r).unwrap());
                 for request in requests.iter_mut() {
                     *request = done.recv().unwrap();
                     tcp_out(request, frame());
                 }
             }
             Beside::Process(socket) => {
-                for request in requests.iter_mut() {
-                    tcp_in(request);
+                requests.iter_mut().for_each(tcp_in);
+                for request in requests.iter() {
                     socket.write_all(&request.to_bytes()).unwrap();
                 }
                 for request in requests.iter_mut() {
@@ -591,7 +595,6 @@ fn program() {
     let [shape, planted, turns_per_us] = plan.split(' ').collect::<Vec<_>>().try_into().unwrap();
     let (_, shape) = *SHAPES.iter().find(|(name, _)| *name == shape).unwrap();
     let turns_per_us = turns_per_us.parse().unwrap();
-    before_others();
     wait_for_recorder();
     let (beside, joined) = Beside::start(shape);
     let mut program = Program {
@@ -610,7 +613,7 @@ fn program() {
     while cpu_ns() - start < LENGTH_NS / several {
         for _ in 0..20 {
             program.planted.ask_other_core();
-            (0..4).for_each(|_| program.empty_round());
+            program.empty_rounds();
             program.round_of_work();
         }
     }
@@ -640,7 +643,6 @@ fn program() {
 #[test]
 #[ignore = "the application of the program that the tests record"]
 fn application_process() {
-    before_others();
     wait_for_recorder();
     let mut socket = UnixStream::connect(std::env::var(SOCKET).unwrap()).unwrap();
     let mut replies = socket.try_clone().unwrap();
@@ -653,13 +655,11 @@ fn application_process() {
     );
 }
 
-/// Before others, where that is allowed: what they take is in no part, but between two readings of the clock. Where
-/// sessions share the CPUs first (sched(7), autogroup), as a session of its own.
-fn before_others() {
-    let _ = rustix::process::setpriority_process(None, -20);
-    let _ = rustix::process::setsid();
-    let _ = std::fs::write("/proc/self/autogroup", "-20");
-}
+/// Runs the tool and what it records before others, where that is allowed, and alike: a recorder that is left out reads
+/// rings too late. Where sessions share the CPUs first (sched(7), autogroup), as a session of its own.
+const BEFORE_OTHERS: &str = r#"renice -n -20 $$ >/dev/null 2>&1
+echo -20 2>/dev/null >/proc/self/autogroup
+exec "$0" "$@""#;
 
 /// This test binary as another program.
 fn command(name: &str) -> Command {
@@ -681,8 +681,13 @@ pub fn record(place: &Place, shape: Shape, planted: &str, turns: u64, file: &str
     std::fs::write(place.path("pipeline.toml"), PACK).unwrap();
     let (name, _) = SHAPES.iter().find(|(_, s)| *s == shape).unwrap();
     let program = command("program");
-    let mut record = place.bypassprof(&["record", "-F", FREQUENCY, "-o", file, "--"]);
+    let tool = place.bypassprof(&["record", "-F", FREQUENCY, "-o", file, "--"]);
+    let mut record = Command::new("setsid");
     record
+        .args(["--wait", "sh", "-c", BEFORE_OTHERS])
+        .arg(tool.get_program())
+        .args(tool.get_args())
+        .current_dir(place.path(""))
         .arg(program.get_program())
         .args(program.get_args())
         .env(PLAN, format!("{name} {planted} {turns}"))

@@ -73,13 +73,11 @@ fn stages_agree(place: &Place, out: &str, requests: f64) {
         let stages = spans["stages"].as_array().unwrap().iter();
         stages.into_iter().find(|s| s["name"] == stage).unwrap()
     };
-    for part in ["p50", "p90"] {
-        for (stage, truth) in told(out, part) {
-            let found = row(stage)[part].as_f64().unwrap_or(0.0);
-            // Between the program's own clock and its stamp lies up to so much.
-            let close = (found - truth).abs() < f64::max(0.05 * truth, 1_000.0);
-            assert!(close, "{part} {stage}: {found} ns, true {truth}: {spans:#}");
-        }
+    for (stage, truth) in told(out, "mean") {
+        let found = row(stage)["mean"].as_f64().unwrap_or(0.0);
+        // Between the program's own clock and its stamp lies up to so much.
+        let close = (found - truth).abs() < f64::max(0.05 * truth, 1_000.0);
+        assert!(close, "{stage}: {found} ns, true {truth}: {spans:#}");
     }
     for (stage, truth) in told(out, "count") {
         let count = row(stage)["count"].as_f64().unwrap();
@@ -120,8 +118,9 @@ fn known_pipeline() {
         );
         let one = json(&place, &["spans", "--json", "--flow", "7"]);
         assert_eq!(one["requests"].as_f64(), Some(requests / 2.0));
-        let none = json(&place, &["spans", "--json", "--window", "900..901"]);
-        assert_eq!(none["requests"], 0);
+        let later = json(&place, &["spans", "--json", "--window", "1s.."]);
+        let some = later["requests"].as_f64().unwrap();
+        assert!(0.0 < some && some <= requests, "{some} of {requests}");
     });
 }
 

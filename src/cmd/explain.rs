@@ -41,11 +41,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
     let text = match args.recordings.as_slice() {
         [file] => one(&args, file, packs)?,
-        _ if args.idle.is_some() || args.slowest.is_some() || !args.filter.filter().is_open() => {
-            let why = "--idle and filters are for one recording";
+        _ if args.idle.is_some() || args.slowest.is_some() => {
+            let why = "--idle and --slowest are for one recording";
             return Err(Failure::wrong_use(why).hint("`explain FILE` for each"));
         }
-        files => several(files, &packs, args.anyway, args.json)?,
+        files => several(files, &packs, &args)?,
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -54,9 +54,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Why each of the others is slower than the first.
-fn several(files: &[PathBuf], packs: &Packs, anyway: bool, json: bool) -> Result<String, Failure> {
-    let pairs = compare::pairs(files, packs, anyway)?;
-    if json {
+fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Failure> {
+    let pairs = compare::pairs(files, packs, &args.filter.of_samples()?, args.anyway)?;
+    if args.json {
         let text = present::across::json(&pairs).map_err(Failure::failed)?;
         Ok(text + "\n")
     } else {

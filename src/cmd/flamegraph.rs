@@ -45,16 +45,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
     let other = other(&args)?;
-    for recording in [Some(&args.file), other].into_iter().flatten() {
-        // What is no file is told of when it is read.
-        if recording.is_file() && is_same(&output, recording) {
-            return Err(Failure::wrong_use(format!(
-                "{} is the recording; the picture needs a file of its own",
-                output.display()
-            ))
-            .hint("-o with another name"));
-        }
-    }
     let mut svg = Vec::new();
     let trust = if args.latency {
         draw_latency(&args, &mut svg)?
@@ -69,6 +59,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
         profile.trust.line()
     };
+    for recording in [Some(&args.file), other].into_iter().flatten() {
+        if is_same(&output, recording) {
+            return Err(Failure::wrong_use(format!(
+                "{} is the recording; the picture needs a file of its own",
+                output.display()
+            ))
+            .hint("-o with another name"));
+        }
+    }
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
         if !existed {
@@ -117,15 +116,11 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
     .map_err(|e| nothing(&args.file, &e))
 }
 
-/// Draws what a request costs more and less than in another recording; gives the line of trust of both.
+/// Draws the work for a request beside that of another recording; gives the line of trust of both.
 fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
-    if !args.filter.filter().is_open() {
-        return Err(Failure::wrong_use(
-            "--diff compares the loaded parts of whole recordings: no filter goes with it",
-        ));
-    }
     let packs = args.packs.load()?;
-    let (before, after) = (load::side(other, &packs)?, load::side(&args.file, &packs)?);
+    let side = |file| load::side(file, &packs, &args.filter.of_samples()?);
+    let (before, after) = (side(other)?, side(&args.file)?);
     for remark in remarks(&before, &after) {
         eprintln!("note: {}", remark.text);
     }

@@ -256,11 +256,15 @@ fn to_pass(pass: &mut Pass, record: &Record) {
 }
 
 /// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
-pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
+///
+/// Of a filter's threads and CPUs there are work and latency; what is counted is that of the whole program.
+pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure> {
     let (reader, metas) = open(path)?;
-    let edges = side::edges(&metas);
-    let mut join = Join::only(&metas, packs.clone(), Filter::default()).sliced(&edges);
-    let mut pass = Pass::new(&metas, packs, Filter::default(), 0).sliced(&edges);
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let edges = side::edges(&metas, filter.window);
+    let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).sliced(&edges);
     let mut tally = tally::Pass::new(&metas, packs, &edges);
     each(path, &reader, |record| {
         match record {
@@ -273,6 +277,12 @@ pub fn side(path: &Path, packs: &Packs) -> Result<Side, Failure> {
     })?;
     let name = path.display().to_string();
     let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    if filter.window.is_some() && profile.slices.is_empty() {
+        return Err(Failure::failed(format!(
+            "{name} has no two readings of both clocks, or the window is empty: it cannot be cut by --window"
+        )));
+    }
     Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
 }
 

@@ -5,6 +5,7 @@
 
 mod job;
 
+use crate::planted::{Planted, PlantedOptions};
 use crate::server::{self, BACKLOG, Error, PREFIX, Task};
 use crate::signals::Totals;
 use httpjob::Replies;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub tso: bool,
     /// Whether the side ring is polled.
     pub side_poll: bool,
+    /// What makes it slower on purpose.
+    pub planted: PlantedOptions,
 }
 
 /// Stacks that listen and whose loops do not run yet, one for each core.
@@ -59,6 +62,10 @@ impl Server {
         config.policy.send_buffer = longest.clamp(*SEND_BUFFER.start(), *SEND_BUFFER.end());
         config.tx_delay = plan.tx_delay;
         config.side_poll = plan.side_poll;
+        config.policy.ack = plan.planted.acks.policy();
+        if let Some(batch) = plan.planted.plant_batch {
+            config.rx_burst = usize::from(batch);
+        }
         config.segmentation_offload = plan.tso;
         config.dispatch = match plan.device.spread {
             Spread::Hash => Dispatch::Device,
@@ -75,7 +82,7 @@ impl Server {
         stack_fstack::connect(&mut stacks);
         let job = |stack| Core {
             stack,
-            job: Job::new(plan.body),
+            job: Job::new(plan.body, Planted::new(&plan.planted)),
         };
         Ok(Server {
             cores: stacks.into_iter().map(job).collect(),

@@ -8,6 +8,7 @@ mod connection;
 mod listener;
 mod worker;
 
+use crate::planted::{Planted, PlantedOptions};
 use crate::signals::{self, Totals};
 use rustix::io::Errno;
 use signal_hook::iterator::Signals;
@@ -53,16 +54,23 @@ pub struct Server {
     address: SocketAddrV4,
     listeners: Vec<OwnedFd>,
     body: usize,
+    planted: PlantedOptions,
 }
 
 impl Server {
     /// Listens at `address` (port 0: any free one) with one socket for each thread.
-    pub fn bind(address: SocketAddrV4, threads: u16, body: usize) -> Result<Server, Error> {
+    pub fn bind(
+        address: SocketAddrV4,
+        threads: u16,
+        body: usize,
+        planted: PlantedOptions,
+    ) -> Result<Server, Error> {
         let (address, listeners) = listener::bind_all(address, threads)?;
         Ok(Server {
             address,
             listeners,
             body,
+            planted,
         })
     }
 
@@ -80,6 +88,7 @@ impl Server {
             let stop = stop.try_clone().map_err(Error::Stop)?;
             let requests = requests.clone();
             let mut worker = Worker::new(listener, stop, self.address, self.body, requests)?;
+            worker.plant(Planted::new(&self.planted), self.planted.plant_batch);
             let signals = signals.handle();
             let name = format!("linux-{index}");
             let serve = move || {

@@ -13,7 +13,7 @@ use stack_netio::{AnyDevice, OpenError};
 /// What is particular to this row.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LwipOptions {
-    /// lwip: most handshakes under way at once; lwIP as built by Debian has no limit of its own.
+    /// lwip: most handshakes under way at once; the oldest gives way to one more. lwIP as built by Debian has no limit.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub lwip_half_open: u32,
 }

@@ -14,6 +14,7 @@ mod lwip;
 mod mtcp;
 mod options;
 mod place;
+mod planted;
 mod server;
 mod signals;
 mod single;
@@ -64,6 +65,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> Result<(), Failure> {
+    if !matches!(options.stack, Stack::Linux | Stack::Fstack) && !options.planted.is_empty() {
+        return Err(Failure::Use(
+            "slowdowns are planted into --stack fstack and linux; leave out --plant-* and --acks"
+                .into(),
+        ));
+    }
     let signals = signals::hold().map_err(Failure::Signals)?;
     match options.stack {
         Stack::Linux => {
@@ -73,7 +80,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 )));
             }
             let listen = options.listen.unwrap_or_else(linux_address);
-            let server = linux::Server::bind(listen, options.threads, options.body)?;
+            let server =
+                linux::Server::bind(listen, options.threads, options.body, options.planted)?;
             ready("linux", server.address());
             Ok(server.run(signals)?)
         }
@@ -86,6 +94,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
                 threads: options.threads,
                 tx_delay: Duration::from_micros(options.tx_drain_us),
                 side_poll: options.side_poll,
+                planted: options.planted,
                 tso: options.tso,
             };
             let server = fstack::Server::bind(&plan)?;

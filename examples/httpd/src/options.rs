@@ -2,6 +2,7 @@
 
 use crate::ix;
 use crate::mtcp::MtcpOptions;
+use crate::planted::PlantedOptions;
 use clap::Parser;
 use stack_netio::DeviceSpec;
 use std::net::SocketAddrV4;
@@ -48,6 +49,8 @@ pub struct Options {
     pub lwip: crate::lwip::LwipOptions,
     #[command(flatten)]
     pub smoltcp: crate::smoltcp::SmoltcpOptions,
+    #[command(flatten)]
+    pub planted: PlantedOptions,
 }
 
 /// The stacks that are built in.

@@ -16,11 +16,12 @@ use veth::{joined, lab, load, serve};
 
 const BODY: &str = "1048576";
 
-/// Megabytes with their digest out, large POSTs in.
+/// Megabytes with their digest out, in long segments where the device cuts them, large POSTs in.
 fn carries(client: &Namespace, server: &Namespace, dev: &str) {
-    let server = serve(server, "fstack", &["--dev", dev, "--body", BODY]);
+    let server = serve(server, "fstack", &["--dev", dev, "--body", BODY, "--tso"]);
     let mut plan = Load::new(server.address);
     plan.duration = Duration::from_secs(2);
+    plan.timeout = Duration::from_secs(10);
     plan.connections = 2;
     plan.digest = Some(sha256_of_letters(1 << 20));
     load(client, &plan);

@@ -12,6 +12,7 @@ mod facts;
 mod interval;
 mod load;
 mod page;
+mod predict;
 mod programs;
 mod progress;
 mod rows;
@@ -42,6 +43,8 @@ enum Study {
     Rows(rows::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
+    /// What the tool says about servers against what happens when the thing that it names is changed
+    Predict(predict::Args),
 }
 
 /// Why a study did not end well.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Study::Cost(args) => cost::run(&args),
         Study::Rows(args) => rows::run(&args),
         Study::Soak(args) => soak::run(&args),
+        Study::Predict(args) => predict::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -213,6 +213,11 @@ impl Comparison {
         let mut no_work = Vec::new();
         let mut stages = Vec::new();
         let mut counts = Vec::new();
+        // That shares stand for costs is a guess: a run that does more in the same time has the same shares.
+        let least_sure = match a.unit {
+            Unit::PerRequest => Basis::Measured,
+            Unit::Share => Basis::Estimated,
+        };
         for &key in &keys {
             match key {
                 Key::Phase(phase) => phases.push(Contribution {
@@ -226,7 +231,8 @@ impl Comparison {
                     basis: a
                         .basis_of(phase)
                         .max(b.basis_of(phase))
-                        .unwrap_or(Basis::Sampled),
+                        .unwrap_or(Basis::Sampled)
+                        .max(least_sure),
                     split: split(a, b, phase),
                 }),
                 Key::NoWork(row) => no_work.push((row, change(key, of_work))),
@@ -253,7 +259,11 @@ impl Comparison {
         counts.sort_by_key(|(what, _)| COUNTED.iter().position(|(c, _)| c == what));
         Comparison {
             unit: a.unit,
-            work: Gap::of(change(Key::Work, of_work), a.basis.max(b.basis), phases),
+            work: Gap::of(
+                change(Key::Work, of_work),
+                a.basis.max(b.basis).max(least_sure),
+                phases,
+            ),
             latency: both(Key::Latency).then(|| {
                 let whole = change(Key::Latency, of_latency);
                 Gap::of(whole, Basis::Measured, stages)

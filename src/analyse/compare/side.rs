@@ -29,9 +29,9 @@ const LOADED: f64 = 0.1;
 /// Rows of the ledger that are no work of the service.
 pub const NO_WORK: &[&str] = &[OFF_CPU, EMPTY_POLL, POLL_SIDE, "idle", OTHER, "recorder"];
 
-/// Ends of the slices of a recording, from what is known of its time before it is read; none without a beginning and an
-/// end.
-pub fn edges(metas: &[Meta]) -> Vec<Nanos> {
+/// Where slices of a recording (or of the part of it that a filter's window leaves) begin and end, from what is known of
+/// its time before it is read: the first edge is the beginning of the first slice. None without a beginning and an end.
+pub fn edges(metas: &[Meta], window: Option<(Nanos, Nanos)>) -> Vec<Nanos> {
     let mut started = None;
     let mut end = Nanos::default();
     for meta in metas {
@@ -50,12 +50,17 @@ pub fn edges(metas: &[Meta]) -> Vec<Nanos> {
     let Some(started) = started else {
         return Vec::new();
     };
-    let length = end.since(started).ns();
+    let (from, to) = window.unwrap_or((Nanos::default(), Nanos::from_ns(u64::MAX)));
+    let from = started.ns().saturating_add(from.ns());
+    let to = started.ns().saturating_add(to.ns()).min(end.ns());
+    let length = to.saturating_sub(from);
     if length < SLICES {
         return Vec::new();
     }
-    let edge = |n: u64| started.ns() + (u128::from(length) * u128::from(n) / 64) as u64;
-    (1..=SLICES).map(|n| Nanos::from_ns(edge(n))).collect()
+    let inside = |n: u64| (u128::from(length) * u128::from(n) / u128::from(SLICES)) as u64;
+    (0..=SLICES)
+        .map(|n| Nanos::from_ns(from + inside(n)))
+        .collect()
 }
 
 /// What is compared.
@@ -193,6 +198,7 @@ impl Side {
         };
         let all = match &loaded {
             Some(range) => Part::sum(parts[range.clone()].iter()),
+            None if !parts.is_empty() => Part::sum(parts.iter()),
             None => whole(&profile, spans, &tally),
         };
         let mut scratch = profile;
@@ -263,15 +269,8 @@ impl Side {
 }
 
 fn slice_ends(profile: &Profile, edges: &[Nanos], range: &std::ops::Range<usize>) -> (u64, u64) {
-    let started = profile.session.started;
-    let start = match range.start {
-        0 => started,
-        n => edges[n - 1],
-    };
-    (
-        start.since(started).ns(),
-        edges[range.end - 1].since(started).ns(),
-    )
+    let since = |edge: Nanos| edge.since(profile.session.started).ns();
+    (since(edges[range.start]), since(edges[range.end]))
 }
 
 /// The recording in slices; none where it has no times.
@@ -284,11 +283,9 @@ fn parts(profile: &Profile, spans: &Spans, tally: &Tally, edges: &[Nanos]) -> Ve
     {
         return Vec::new();
     }
-    let mut before = profile.session.started;
-    let parts = (0..count).map(|at| Part {
-        wall_ns: edges[at]
-            .since(std::mem::replace(&mut before, edges[at]))
-            .ns() as f64,
+    // What lies before the first edge is in no slice.
+    let parts = (1..count).map(|at| Part {
+        wall_ns: edges[at].since(edges[at - 1]).ns() as f64,
         shares: profile.slices[at].shares.clone(),
         weights: profile.slices[at].weights.clone(),
         spans: spans.slices[at],

@@ -57,7 +57,7 @@ pub fn remarks(a: &Side, b: &Side) -> Vec<Remark> {
         say(
             "shares",
             no,
-            "no requests are counted: shares of all threads' time or samples are compared, an estimate of what costs more".into(),
+            "no requests are counted: shares of all threads' time or samples are compared, an estimate of what costs more; intervals are of sampling alone".into(),
         );
     }
     if a.events != b.events {
@@ -106,12 +106,12 @@ pub fn remarks(a: &Side, b: &Side) -> Vec<Remark> {
                 ),
             );
         }
-        if side.windows == 0 {
+        if side.windows == 0 && side.unit == Unit::PerRequest {
             say(
                 "no-windows",
                 no,
                 format!(
-                    "{}: too short under load, or without times: scatter over the run is not known, intervals are of sampling alone",
+                    "{}: too short under load, or without times or an end: scatter over the run is not known, intervals are of sampling alone",
                     side.name
                 ),
             );

@@ -192,6 +192,7 @@ pub const RULES: &[Rule] = &[
         advice: "nothing short of another division of work: `per_request` of compare has the age of what crosses",
         of: Of::Latency,
         takes: &[
+            ("wait_handoff", Rest),
             ("wait_app", Rest),
             ("wait_send", Rest),
             ("wait_wakeup", Rest),
@@ -220,7 +221,9 @@ pub const RULES: &[Rule] = &[
         advice: "spread flows so that the queue they arrive on is their thread's (RSS key and table)",
         of: Of::Latency,
         takes: &[
+            ("wait_handoff", Rest),
             ("receive", Rest),
+            ("wait_handoff", Rest),
             ("tcp_in", Rest),
             ("wait_app", Rest),
             ("wait_send", Rest),
@@ -237,7 +240,11 @@ pub const RULES: &[Rule] = &[
         title: "hands each request over between threads, and it waits in between",
         advice: "stack and application on one thread, or a thread that spins for what is handed over",
         of: Of::Latency,
-        takes: &[("wait_app", Rest), ("wait_send", Rest)],
+        takes: &[
+            ("wait_handoff", Rest),
+            ("wait_app", Rest),
+            ("wait_send", Rest),
+        ],
         check: |p, way| Some(vec![p.moved(Counted::Handoffs, way)?]),
     },
     Rule {

@@ -269,8 +269,8 @@ struct RingState {
     drains: bool,
     /// It tells of bursts, received or sent.
     has_device: bool,
-    /// What it took out of another thread's queue and no segment has claimed: flow, when it was taken, since when it waited.
-    handed: Option<(u32, u64, u64)>,
+    /// What it took out of another thread's queue and no segment has claimed: its flow, and since when it waited.
+    handed: Option<(u32, u64)>,
     newest: u64,
     /// Slots that its writer dropped, by the writer's own count.
     dropped: u64,
@@ -583,17 +583,16 @@ impl Pass {
             points::WAKE => ring.wake = Some(e.tsc),
             points::HANDOFF => {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
-                ring.handed = Some((e.flow, e.tsc, since));
+                ring.handed = Some((e.flow, since));
             }
-            _ if !self.filter.has_flow(e.flow) => others(ring, &e),
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
-                let handed = handed.filter(|(flow, ..)| *flow == e.flow || *flow == 0);
+                let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
                 let own = ring.burst_of(e.args[0]);
                 let rx = own.or_else(|| self.device_of(e.ring)?.burst_of(e.args[0]));
                 let flow = self.flow(e.flow);
                 flow.tcp_in(e.tsc, rx, e.ring, &mut out);
-                if let Some((.., since)) = handed.filter(|_| own.is_none()) {
+                if let Some((_, since)) = handed.filter(|_| own.is_none()) {
                     flow.was_handed_over(since.max(rx.unwrap_or(0)));
                 }
             }
@@ -629,12 +628,15 @@ impl Pass {
     /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
     fn forget_quiet(&mut self, tsc: u64) {
         let mut told = Vec::new();
-        let counts = &mut self.spans.counts;
-        self.flows.retain(|_, state| {
+        let (counts, filter) = (&mut self.spans.counts, &self.filter);
+        self.flows.retain(|flow, state| {
             if state.heard >= tsc || !state.is_quiet() {
                 return true;
             }
-            counts.unfinished += state.finish(&mut |r| told.push(r)) + state.overrun;
+            let unfinished = state.finish(&mut |r| told.push(r)) + state.overrun;
+            if filter.has_flow(*flow) {
+                counts.unfinished += unfinished;
+            }
             false
         });
         // In an order that does not depend on the map's.
@@ -651,14 +653,20 @@ impl Pass {
         }
         let state = self.flows.entry(flow).or_default();
         state.heard = self.now;
-        self.spans.counts.torn += state.forget_before(self.last_loss);
+        let torn = state.forget_before(self.last_loss);
+        if self.filter.has_flow(flow) {
+            self.spans.counts.torn += torn;
+        }
         state
     }
 
     fn close(&mut self, flow: u32) {
         if let Some(mut state) = self.flows.remove(&flow) {
             let mut done = Vec::new();
-            self.spans.counts.unfinished += state.finish(&mut |r| done.push(r)) + state.overrun;
+            let unfinished = state.finish(&mut |r| done.push(r)) + state.overrun;
+            if self.filter.has_flow(flow) {
+                self.spans.counts.unfinished += unfinished;
+            }
             done.iter().for_each(|request| self.done(request));
         }
     }
@@ -687,7 +695,7 @@ impl Pass {
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
-                self.spans.counts.acks += u64::from(counts);
+                self.spans.counts.acks += u64::from(counts && self.filter.has_flow(e.flow));
                 self.flow(e.flow).ack_out();
             }
             _ => {}
@@ -942,25 +950,6 @@ fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
     own.get(&point.id()).copied().unwrap_or(point)
 }
 
-/// An event of a flow that does not count: those that do may be behind it.
-fn others(ring: &mut RingState, e: &Stamped) {
-    match e.point {
-        points::DELIVER if e.args[0] > 0 => ring.delivered = e.tsc,
-        points::APP_START => ring.turns.began(e.tsc),
-        points::APP_END => ring.turns.ended(e.tsc),
-        points::TCP_OUT => {
-            let sent = Sent {
-                frame: e.args[0],
-                flow: e.flow,
-                tsc: e.tsc,
-                requests: None,
-            };
-            push(&mut ring.sent, sent, MOST_FRAMES);
-        }
-        _ => {}
-    }
-}
-
 /// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
 fn record(histogram: &mut Histogram<u64>, length: u64) {
     if histogram.record(length).is_err() {
@@ -1198,6 +1187,54 @@ mod tests {
                 prop_assert_eq!(request.stages.iter().flatten().sum::<u64>(), request.total);
             }
             prop_assert!(spans.slowest.is_sorted_by(|a, b| a.total >= b.total));
+        }
+
+        /// Every event of every ring counts once, and requests are the same, however the file cuts rings into blocks.
+        #[test]
+        fn blocks_do_not_matter(
+            events in proptest::collection::vec((0u32..3, 0u64..50, 1u16..22, 0u32..3, 0u32..3), 1..200),
+            cuts in proptest::collection::vec(1usize..9, 1..40),
+        ) {
+            let ring = |ring| Meta::Ring(Ring { ring, pid: 1, base_tsc: 1, ..Ring::default() });
+            let fresh = || {
+                let metas = [ring(0), ring(1), ring(2)];
+                Pass::new(&metas, &PACKS, Filter::default(), 1000)
+            };
+            // Stamps of all rings together only grow, so that no two orders are right.
+            let mut tsc = 1000;
+            let mut rings = [vec![], vec![], vec![]];
+            for &(ring, step, point, flow, a) in &events {
+                tsc += 1 + step;
+                let field = if point <= points::TX_BURST.id() { a << 12 | a } else { flow };
+                let slots = [HEAD(tsc, Point::from_id(point), field, a), Slot::cont(a, 0, 0)];
+                rings[ring as usize].extend(slots);
+            }
+            let answer = |mut pass: Pass, blocks: &mut dyn Iterator<Item = usize>| {
+                let mut at = [0; 3];
+                while at.iter().zip(&rings).any(|(at, slots)| *at < slots.len()) {
+                    for (ring, slots) in rings.iter().enumerate() {
+                        let end = (at[ring] + blocks.next().unwrap_or(usize::MAX)).min(slots.len());
+                        pass.slots(ring as u32, at[ring] as u64, &slots[at[ring]..end]);
+                        at[ring] = end;
+                    }
+                }
+                pass.finish(None)
+            };
+            let whole = answer(fresh(), &mut std::iter::repeat(1 << 20));
+            let cut = answer(fresh(), &mut cuts.iter().copied().cycle());
+            prop_assert_eq!(whole.trust.events, events.len() as u64);
+            prop_assert_eq!(cut.trust.events, events.len() as u64);
+            prop_assert_eq!(whole.counts, cut.counts);
+            prop_assert_eq!(&whole.slowest, &cut.slowest);
+            for (a, b) in whole.stages.iter().zip(&cut.stages) {
+                prop_assert_eq!(a, b);
+            }
+            // Histograms hold what the requests hold.
+            let totals: u64 = whole.slowest.iter().map(|r| r.total).sum();
+            let stages: u64 = whole.slowest.iter().flat_map(|r| r.stages).flatten().sum();
+            prop_assert_eq!(totals, stages);
+            let counted = whole.stages.last().map(|h| h.len());
+            prop_assert_eq!(counted, Some(whole.counts.complete));
         }
     }
 }

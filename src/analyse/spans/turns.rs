@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 /// Turns that are remembered.
 const MOST: usize = 4096;
+/// Turns that are looked at one by one before all of them are searched.
+const NEAR: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Turn {
@@ -50,13 +52,24 @@ impl Turns {
 
     /// How much of `from` to `now` was spent on requests.
     pub fn within(&self, from: u64, now: u64) -> u64 {
-        let started = self.over.partition_point(|turn| turn.start <= from);
+        let started = self.started_by(from);
         let before = match started.checked_sub(1).and_then(|at| self.over.get(at)) {
             Some(turn) => turn.before + turn.end.min(from).saturating_sub(turn.start),
             None => self.over.front().map_or(self.sum, |turn| turn.before),
         };
         let running = self.running.map_or(0, |s| now.saturating_sub(s.max(from)));
         (self.sum - before + running).min(now.saturating_sub(from))
+    }
+
+    /// How many turns began at `from` or before. Most are asked for soon after: the last few are looked at first.
+    fn started_by(&self, from: u64) -> usize {
+        let last = self.over.iter().rev().take(NEAR);
+        let later = last.take_while(|turn| turn.start > from).count();
+        if later < NEAR {
+            self.over.len() - later
+        } else {
+            self.over.partition_point(|turn| turn.start <= from)
+        }
     }
 
     /// Nobody will ask about the time before `tsc` again.

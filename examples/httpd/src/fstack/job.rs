@@ -2,6 +2,7 @@
 //!
 //! In: events; out: the job's calls on F-Stack's sockets. An event tells of data once: it is read until there is none.
 
+use crate::planted::Planted;
 use bypassprof_probe::Flow;
 use httpjob::{Next, Stream};
 use stack_fstack::{App, Kevent, Kqueue, Sockets};
@@ -17,14 +18,16 @@ const EVENTS: usize = 2048;
 pub struct Job {
     job: httpjob::Job<ConnId>,
     events: Vec<Kevent>,
+    planted: Planted,
 }
 
 impl Job {
-    /// A job whose replies have `body` letters.
-    pub fn new(body: usize) -> Job {
+    /// A job whose replies have `body` letters, with what is planted into it.
+    pub fn new(body: usize, planted: Planted) -> Job {
         Job {
             job: httpjob::Job::new(body),
             events: Kqueue::batch(EVENTS),
+            planted,
         }
     }
 
@@ -39,7 +42,11 @@ impl Job {
             self.job.accept(conn, index);
         }
         let room = event.writable || event.ended;
-        let mut stream = Turn { event, sockets };
+        let mut stream = Turn {
+            event,
+            sockets,
+            planted: &mut self.planted,
+        };
         if self.job.turn(conn, index, room, &mut stream) == Next::Close {
             sockets.ff_close(conn);
         }
@@ -57,6 +64,7 @@ impl App for Job {
 struct Turn<'a, 's, D> {
     event: Kevent,
     sockets: &'a mut Sockets<'s, D>,
+    planted: &'a mut Planted,
 }
 
 impl<D: Device> Stream for Turn<'_, '_, D> {
@@ -69,6 +77,8 @@ impl<D: Device> Stream for Turn<'_, '_, D> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        let flow = self.flow();
+        self.planted.before_reply(flow, bytes);
         self.sockets.ff_write(self.event.conn, bytes).ok()
     }
 

@@ -1,5 +1,6 @@
 //! One accepted connection: requests read, replies written as far as the socket takes them.
 
+use crate::planted::Planted;
 use bypassprof_probe::{self as probe, Flow, points};
 use httpjob::{LINGER, Replies, Session};
 use rustix::io::Errno;
@@ -45,6 +46,7 @@ impl Connection {
         &mut self,
         buffer: &mut [u8],
         replies: &mut Replies,
+        planted: &mut Planted,
         requests: &mut u32,
         depth: usize,
     ) -> Wants {
@@ -69,7 +71,7 @@ impl Connection {
             if asked && wants == Wants::Read {
                 *requests = requests.wrapping_add(1);
                 probe::emit(points::APP_START, self.flow, *requests);
-                let (sent, next) = self.send(replies);
+                let (sent, next) = self.send(replies, planted);
                 wants = next;
                 probe::emit(points::APP_END, self.flow, sent);
             }
@@ -79,17 +81,18 @@ impl Connection {
 
     /// Goes on with replies that did not fit.
     #[inline(never)]
-    pub fn writable(&mut self, replies: &mut Replies) -> Wants {
-        let (_, wants) = self.send(replies);
+    pub fn writable(&mut self, replies: &mut Replies, planted: &mut Planted) -> Wants {
+        let (_, wants) = self.send(replies, planted);
         self.wait_for(wants)
     }
 
     /// Sends what is owed; how many bytes the socket took, and what to wait for.
-    fn send(&mut self, replies: &mut Replies) -> (u32, Wants) {
+    fn send(&mut self, replies: &mut Replies, planted: &mut Planted) -> (u32, Wants) {
         let mut total = 0u32;
         while self.session.owes() {
             let unsent = self.session.unsent(replies);
             let asked = unsent.len();
+            planted.before_reply(self.flow, unsent);
             let taken = match rustix::net::send(&self.socket, unsent, SendFlags::NOSIGNAL) {
                 Ok(n) => n,
                 Err(Errno::INTR) => continue,

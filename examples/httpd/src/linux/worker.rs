@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::connection::{Connection, Wants};
+use crate::planted::Planted;
 use bypassprof_probe::{self as probe, Flow, points};
 use httpjob::Replies;
 use rustix::event::{Timespec, epoll};
@@ -40,6 +41,9 @@ pub struct Worker {
     #[expect(dead_code, reason = "held open: epoll watches it")]
     stop: UnixStream,
     paused: bool,
+    /// Most events of one wait.
+    batch: usize,
+    planted: Planted,
 }
 
 impl Worker {
@@ -69,12 +73,20 @@ impl Worker {
             total,
             stop,
             paused: false,
+            batch: EVENTS,
+            planted: Planted::default(),
         })
+    }
+
+    /// Makes it slower on purpose; `batch` is how many events it takes by one wait.
+    pub fn plant(&mut self, planted: Planted, batch: Option<u16>) {
+        self.planted = planted;
+        self.batch = batch.map_or(EVENTS, usize::from);
     }
 
     /// Serves until the stop descriptor is readable.
     pub fn serve(&mut self) -> Result<(), Error> {
-        let mut events = Vec::with_capacity(EVENTS);
+        let mut events = Vec::with_capacity(self.batch);
         loop {
             self.wait(&mut events)?;
             if self.paused {
@@ -176,10 +188,11 @@ impl Worker {
         };
         let (before, requests) = (connection.wants, self.requests);
         let wants = match before {
-            Wants::Write => connection.writable(&mut self.replies),
+            Wants::Write => connection.writable(&mut self.replies, &mut self.planted),
             Wants::Read | Wants::Close => connection.readable(
                 &mut self.buffer,
                 &mut self.replies,
+                &mut self.planted,
                 &mut self.requests,
                 depth,
             ),

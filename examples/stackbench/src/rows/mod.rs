@@ -157,7 +157,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let present: Vec<_> = study.present();
     if does(Part::Properties) {
-        let rates = study.rates(Case::Many);
+        let mut rates = study.rates(Case::Many);
+        if rates.is_empty() {
+            for &stack in &present {
+                progress.step(&format!("rate of {}", stack.name()));
+                if let Outcome::Measured(m) = bench.run(stack, Case::Many, args.seconds, 1)? {
+                    rates.insert(stack, m.figures.requests_per_second);
+                }
+            }
+        }
         let say = |id: &str| progress.step(&format!("property {id}"));
         study.properties = properties::all(&bench, &present, args.seconds, &rates, say)?;
         for property in &study.properties {
@@ -165,10 +173,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     if does(Part::Probes) {
+        let point = probes::off_point_ns();
         for &stack in &present {
             progress.step(&format!("probes of {}", stack.name()));
-            let bare = bare.as_deref();
-            let cost = probes::measure(&bench, stack, bare, args.repetitions, args.seconds)?;
+            let (bare, cycles) = (bare.as_deref(), args.repetitions);
+            let cost = probes::measure(&bench, stack, bare, cycles, args.seconds, point)?;
             lines.write("probes", &cost)?;
             study.probes.push(cost);
         }

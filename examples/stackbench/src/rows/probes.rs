@@ -59,13 +59,14 @@ pub struct Cost {
     pub missing: Option<String>,
 }
 
-/// Measures one row, so many cycles of all states in an order that moves on.
+/// Measures one row, given what a point costs that is off: so many cycles of all states in an order that moves on.
 pub fn measure(
     bench: &Bench,
     stack: Stack,
     bare: Option<&Path>,
     cycles: u32,
     time: Duration,
+    off_point_ns: f64,
 ) -> Result<Cost, Failure> {
     let mut cost = Cost {
         stack,
@@ -74,7 +75,7 @@ pub fn measure(
         recorded: None,
         compiled_out: None,
         events: None,
-        off_point_ns: off_point_ns(),
+        off_point_ns,
         missing: None,
     };
     let mut figures: Vec<[Option<f64>; 4]> = Vec::new();
@@ -94,7 +95,8 @@ pub fn measure(
                 }
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
                 Err(failure) => {
-                    cost.missing.get_or_insert_with(|| failure.to_string());
+                    cost.missing
+                        .get_or_insert_with(|| format!("{state:?}: {failure}"));
                 }
             }
         }
@@ -165,8 +167,10 @@ fn attach(bench: &Bench, server: &Server, file: &Path) -> Result<Child, Failure>
 }
 
 /// What a point costs in a program that nobody records: the best of some loops, less the loop itself.
-fn off_point_ns() -> f64 {
-    const TIMES: u32 = 4_000_000;
+pub fn off_point_ns() -> f64 {
+    // Short enough that a few loops are done without the thread being sent off its CPU.
+    const TIMES: u32 = 100_000;
+    const LOOPS: u32 = 200;
     let best = |with: bool| {
         let once = || {
             let begun = Instant::now();
@@ -178,7 +182,7 @@ fn off_point_ns() -> f64 {
             }
             begun.elapsed().as_nanos() as f64
         };
-        (0..5).map(|_| once()).fold(f64::INFINITY, f64::min)
+        (0..LOOPS).map(|_| once()).fold(f64::INFINITY, f64::min)
     };
     ((best(true) - best(false)) / f64::from(TIMES)).max(0.0)
 }

@@ -12,31 +12,36 @@ use crate::site::Stack;
 use crate::spread::Spread;
 use std::collections::BTreeMap;
 
-/// All parts, in the order of a page; a part of which nothing was measured is left out.
+/// All parts, in the order of a page; a part of which nothing was measured is left out, so that a page may be made in
+/// several runs, of which each part names its own.
 pub fn parts(study: &Study) -> Vec<(&'static str, String)> {
-    let mut parts = vec![("setting", setting(study))];
+    let when = format!(
+        "{}, {:.1} at the end.",
+        study.facts.words(),
+        study.load_after
+    );
+    let mut parts = Vec::new();
     if !study.runs.is_empty() {
+        parts.push(("setting", format!("{when} {}", setting(study))));
         parts.push(("cases", cases(study)));
     }
     if !study.properties.is_empty() {
-        parts.push(("properties", properties(study)));
+        parts.push(("properties", format!("{when}\n\n{}", properties(study))));
     }
     if !study.probes.is_empty() {
-        parts.push(("probes", probes(&study.probes)));
+        parts.push(("probes", format!("{when}\n\n{}", probes(&study.probes))));
     }
     if !study.wrk.is_empty() {
-        parts.push(("wrk", by_wrk(study)));
+        parts.push(("wrk", format!("{when}\n\n{}", by_wrk(study))));
     }
     parts
 }
 
 fn setting(study: &Study) -> String {
     format!(
-        "{}, {:.1} at the end. Median of {} measurement{} of {} s (smallest to largest). Every server: client in a namespace of \
+        "Median of {} measurement{} of {} s (smallest to largest). Every server: client in a namespace of \
          its own across a veth pair, MTU {}, all offloads off at every end, AF_PACKET on the server's side (`linux`: the \
          kernel's own end of the same pair), one thread. The client has the last CPU, servers may use all.",
-        study.facts.words(),
-        study.load_after,
         study.repetitions,
         if study.repetitions == 1 { "" } else { "s" },
         study.time.as_secs_f64(),

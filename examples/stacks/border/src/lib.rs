@@ -6,10 +6,11 @@
 //!
 //! What stays inside of the stack stays unknown: events have 0 for the congestion window. Frames are changed only where
 //! a stack asks for it: their TCP checksum is completed ([`checksum`]), or a field is shown otherwise than it came
-//! ([`shown`]).
+//! ([`shown`]). What a stack would not survive is kept from it by [`fit`].
 
 mod app;
 pub mod checksum;
+pub mod fit;
 mod port;
 mod segment;
 pub mod shown;

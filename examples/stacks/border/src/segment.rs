@@ -126,7 +126,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     (u32::from(u16_at(bytes, at)) << 16) | u32::from(u16_at(bytes, at + 2))
 }
 
-fn address(bytes: &[u8]) -> Ipv4Addr {
+pub(crate) fn address(bytes: &[u8]) -> Ipv4Addr {
     Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])
 }
 

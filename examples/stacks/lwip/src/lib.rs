@@ -29,7 +29,7 @@ pub struct LwipConfig {
     pub listen: SocketAddrV4,
     /// Length of the network's prefix.
     pub prefix_len: u8,
-    /// Most handshakes under way; SYNs beyond are dropped before lwIP sees them, which would take them all.
+    /// Most handshakes under way: the oldest gives way to one more. lwIP by itself would take them all.
     pub half_open: u32,
     /// Seed of lwIP's random numbers.
     pub seed: u32,

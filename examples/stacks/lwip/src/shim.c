@@ -20,6 +20,8 @@
 
 /* Poll callbacks come every so many half seconds: the rescue of connections that wait and of which nothing else comes. */
 #define POLL_INTERVAL 2
+/* A peer that sends on after we have ended is read for so many polls, then reset. */
+#define LINGER_POLLS 10
 
 struct shim_conn {
     struct tcp_pcb *pcb; /* NULL once lwIP has freed it */
@@ -210,6 +212,23 @@ uint32_t shim_half_open(void)
     return found;
 }
 
+uint32_t shim_give_way(uint32_t most)
+{
+    uint32_t found = 0;
+    struct tcp_pcb *oldest = NULL;
+    /* New ones are put at the list's head. */
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
+        if (pcb->state == SYN_RCVD) {
+            oldest = pcb;
+            found++;
+        }
+    if (found < most || oldest == NULL)
+        return found;
+    /* It was never accepted: nobody holds it. */
+    tcp_abandon(oldest, 0);
+    return found - 1;
+}
+
 uint32_t shim_index(const struct shim_conn *conn)
 {
     return conn->index;
@@ -270,19 +289,67 @@ void shim_end(struct shim_conn *conn)
         tcp_shutdown(conn->pcb, 0, 1);
 }
 
+/* ERR_ABRT if it had to be reset: what lwIP wants to hear from a callback then. */
+static err_t close_now(struct tcp_pcb *pcb)
+{
+    tcp_arg(pcb, NULL);
+    tcp_recv(pcb, NULL);
+    tcp_sent(pcb, NULL);
+    tcp_poll(pcb, NULL, 0);
+    tcp_err(pcb, NULL);
+    if (tcp_close(pcb) == ERR_OK)
+        return ERR_OK;
+    tcp_abort(pcb);
+    return ERR_ABRT;
+}
+
+/* What a peer sends after we have ended is thrown away, until it ends, too. */
+static err_t on_late(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+    (void)arg;
+    (void)err;
+    if (p == NULL)
+        return close_now(pcb);
+    tcp_recved(pcb, p->tot_len);
+    pbuf_free(p);
+    return ERR_OK;
+}
+
+static err_t on_late_poll(void *arg, struct tcp_pcb *pcb)
+{
+    uintptr_t polls = (uintptr_t)arg;
+    /* A peer that still has something to read has time for it. */
+    if (pcb->state != FIN_WAIT_2)
+        return ERR_OK;
+    if (polls >= LINGER_POLLS) {
+        tcp_abort(pcb);
+        return ERR_ABRT;
+    }
+    tcp_arg(pcb, (void *)(polls + 1));
+    return ERR_OK;
+}
+
 void shim_release(struct shim_conn *conn)
 {
     struct tcp_pcb *pcb = conn->pcb;
-    if (conn->unread != NULL)
+    if (conn->unread != NULL) {
+        if (pcb != NULL)
+            tcp_recved(pcb, conn->unread->tot_len);
         pbuf_free(conn->unread);
-    if (pcb != NULL) {
-        tcp_arg(pcb, NULL);
-        tcp_recv(pcb, NULL);
-        tcp_sent(pcb, NULL);
-        tcp_poll(pcb, NULL, 0);
-        tcp_err(pcb, NULL);
-        if (tcp_close(pcb) != ERR_OK)
-            tcp_abort(pcb);
     }
+    int peer_ended = conn->ended;
     free(conn);
+    if (pcb == NULL)
+        return;
+    /* lwIP's close resets a connection on which bytes come that nobody reads, and the last reply may be lost by that. */
+    int ends = pcb->state == FIN_WAIT_1 || pcb->state == FIN_WAIT_2;
+    if (peer_ended || !(ends || tcp_shutdown(pcb, 0, 1) == ERR_OK)) {
+        close_now(pcb);
+        return;
+    }
+    tcp_arg(pcb, NULL);
+    tcp_sent(pcb, NULL);
+    tcp_err(pcb, NULL);
+    tcp_recv(pcb, on_late);
+    tcp_poll(pcb, on_late_poll, POLL_INTERVAL);
 }

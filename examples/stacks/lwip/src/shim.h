@@ -30,6 +30,8 @@ void shim_input(const uint8_t *frame, size_t length, uint64_t stamp);
 uint32_t shim_timers(void);
 /* Connections in SYN_RECEIVED now. */
 uint32_t shim_half_open(void);
+/* Where there are so many or more, gives up the oldest of them, without a word to the peer; how many are left. */
+uint32_t shim_give_way(uint32_t most);
 
 /* The oldest connection with news, which is then no longer on the list; NULL when there is none. */
 struct shim_conn *shim_next_ready(void);
@@ -42,7 +44,7 @@ int shim_is_over(const struct shim_conn *conn);
 size_t shim_receive(struct shim_conn *conn, uint8_t *bytes, size_t length);
 size_t shim_send(struct shim_conn *conn, const uint8_t *bytes, size_t length);
 void shim_end(struct shim_conn *conn);
-/* Closes the connection and frees it. */
+/* Closes the connection, which reads on until the peer ends, and frees it. */
 void shim_release(struct shim_conn *conn);
 
 #endif

@@ -7,6 +7,7 @@
 use crate::ffi::{self, ShimConn};
 use crate::{LwipConfig, LwipError};
 use bypassprof_probe::{self as probe, Flow, Stage, points};
+use stack_border::fit::{self, Fit};
 use stack_border::{
     App, CHECK_EVERY_NS, Connection, Port, Segment, Tally, Trigger, checksum, flags,
 };
@@ -174,14 +175,22 @@ impl<D: Device> Stack<D> {
         let frames = self.port().rx_burst(RX_BURST);
         let mut frame = std::mem::take(&mut self.frame);
         for index in 0..frames {
-            let (segment, checksum_ok) = self.port().take(index, &mut frame);
-            if let Some(segment) = segment {
-                if self.refuses(&segment) {
-                    continue;
+            let (_, checksum_ok) = self.port().take(index, &mut frame);
+            match fit::look(&frame, *self.config.listen.ip()) {
+                Ok(Fit::Segment(segment)) => {
+                    if checksum_ok {
+                        // lwIP verifies all there is; a frame that never left this machine may have none yet.
+                        checksum::make_right(&mut frame);
+                    } else if !checksum::is_right(&frame) {
+                        probe::emit(points::DROP, segment.flow(), 4 << 24);
+                        continue;
+                    }
+                    self.make_room(&segment);
                 }
-                if checksum_ok {
-                    // lwIP verifies all there is; a frame that never left this machine may have none yet.
-                    checksum::make_right(&mut frame);
+                Ok(Fit::Arp | Fit::Echo) => {}
+                Err(layer) => {
+                    probe::emit(points::DROP, Flow::NONE, layer.kept());
+                    continue;
                 }
             }
             let stamp = self.port().burst().stamp().raw();
@@ -196,18 +205,18 @@ impl<D: Device> Stack<D> {
         frames > 0
     }
 
-    /// Whether the segment opens one connection too many.
-    fn refuses(&mut self, segment: &Segment) -> bool {
+    /// Lets the oldest handshake give way where this segment begins one too many.
+    fn make_room(&mut self, segment: &Segment) {
         if segment.flags & (flags::SYN | flags::ACK | flags::RST) != flags::SYN {
-            return false;
+            return;
         }
         self.half_open += 1;
-        let refused = self.half_open > self.config.half_open;
-        if refused {
-            let most = self.config.half_open;
-            probe::emit_with(points::FULL, segment.flow(), most, [0, 0, 0]);
+        let most = self.config.half_open;
+        if self.half_open > most {
+            // SAFETY: this thread has the stack; no reference to the port is alive.
+            self.half_open = 1 + unsafe { ffi::shim_give_way(most) };
+            probe::emit_with(points::FULL, segment.flow(), most, [4, 0, 0]);
         }
-        refused
     }
 
     /// The turns of the connections that have news now; those that get news by it wait for the next round.

@@ -82,7 +82,12 @@ impl Property {
             self.seen
                 .push_str(&format!("; {lost} slots of events were lost"));
         }
-        self.recordings = from.iter().map(|recorded| recorded.name()).collect();
+        for recorded in from {
+            let name = recorded.name();
+            if !self.recordings.contains(&name) {
+                self.recordings.push(name);
+            }
+        }
         self
     }
 

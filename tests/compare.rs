@@ -1,0 +1,542 @@
+//! Made-up runs of a server of which all is known, compared: contributions add up to the gap whatever is compared, what
+//! was planted comes first with its size, and two runs of the same thing do not differ.
+
+use crate::support::Place;
+use bypassprof::analyse::compare::workload::remarks;
+use bypassprof::analyse::compare::{Comparison, Gap, Side, side, tally};
+use bypassprof::analyse::explain::across::{Pair, across, stack_of};
+use bypassprof::analyse::{Filter, Join, Packs, spans};
+use bypassprof::present::compare as present;
+use bypassprof::present::explain::across as causes;
+use bypassprof::present::style::Style;
+use bypassprof::trace::Writer;
+use bypassprof::trace::record::*;
+use bypassprof::units::{Avma, ClockPair, FileOffset, Nanos};
+use bypassprof_wire::{Flow, Slot, Tsc, points};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::LazyLock;
+
+const START: u64 = 0x40_0000;
+/// Functions that the packs know: F-Stack's loop, its driver, TCP, application, copies, ACKs below TCP.
+const FUNCTIONS: &[&str] = &[
+    "main_loop",
+    "rte_eth_rx_burst",
+    "tcp_input",
+    "phttpd_req",
+    "memcpy",
+    "stack_tcp::output::Output::acknowledge",
+    "ff_dpdk_if_send",
+];
+const TICKS: u64 = 2;
+const ORIGIN: u64 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// What one made-up run is like: mean lengths in ns, numbers for each request.
+#[derive(Clone, Debug)]
+struct Load {
+    seed: u64,
+    requests: u64,
+    receive: u64,
+    tcp: u64,
+    app: u64,
+    copy: u64,
+    drain: u64,
+    acks: u64,
+    ack: u64,
+    idle: u64,
+    body: u32,
+    connections: u64,
+    sample_every: u64,
+}
+
+const LOAD: Load = Load {
+    seed: 1,
+    requests: 6_000,
+    receive: 2_000,
+    tcp: 4_000,
+    app: 5_000,
+    copy: 3_000,
+    drain: 1_000,
+    acks: 0,
+    ack: 2_000,
+    idle: 20_000,
+    body: 151,
+    connections: 4,
+    sample_every: 7_000,
+};
+
+/// A run's records, in the order of a file.
+struct Records {
+    metas: Vec<Meta>,
+    samples: Vec<Sample>,
+    slots: Vec<Slot>,
+}
+
+/// A run in the making.
+struct Clock {
+    now: u64,
+    seed: u64,
+    next_sample: u64,
+    every: u64,
+    samples: Vec<Sample>,
+}
+
+impl Clock {
+    /// Spends about `mean` in a stack of functions, innermost first.
+    fn spend(&mut self, mean: u64, functions: &[usize]) {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.now += mean / 2 + self.seed % mean.max(1);
+        while self.next_sample < self.now {
+            self.samples.push(Sample {
+                time: Nanos::from_ns(ORIGIN + self.next_sample),
+                pid: 10,
+                tid: 10,
+                period: self.every,
+                frames: functions.iter().map(|f| START + *f as u64 * 16).collect(),
+                ..Sample::default()
+            });
+            self.next_sample += self.every;
+        }
+    }
+
+    fn tsc(&self) -> Tsc {
+        Tsc::from_raw((ORIGIN + self.now) * TICKS)
+    }
+}
+
+fn records(load: &Load) -> Records {
+    let mut clock = Clock {
+        now: 0,
+        seed: load.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        next_sample: load.seed % 1000,
+        every: load.sample_every.max(1),
+        samples: Vec::new(),
+    };
+    let mut slots = vec![Slot::epoch(clock.tsc())];
+    slots.push(Slot::head(clock.tsc(), points::IDLE_BEGIN, Flow::NONE, 0));
+    let mut sent = 0;
+    for n in 0..load.requests {
+        clock.spend(load.idle, &[0]);
+        let flow = Flow::from_raw(100 + (n % load.connections.max(1)) as u32);
+        let head = |clock: &Clock, point, flow, arg| Slot::head(clock.tsc(), point, flow, arg);
+        slots.push(head(&clock, points::IDLE_END, Flow::NONE, 10));
+        let burst = Flow::from_raw(32 << 12 | 1);
+        slots.push(head(&clock, points::RX_BURST, burst, n as u32));
+        clock.spend(load.receive, &[1, 0]);
+        slots.push(head(&clock, points::TCP_IN, flow, n as u32));
+        slots.push(Slot::cont(100, 0, 0));
+        clock.spend(load.tcp, &[2, 0]);
+        for _ in 0..load.acks {
+            clock.spend(load.ack, &[5, 0]);
+            slots.push(head(&clock, points::TCP_OUT, flow, sent));
+            slots.push(Slot::cont(1 << 24, 0, 0));
+            slots.push(Slot::cont(0, 0, 0));
+            sent += 1;
+        }
+        slots.push(head(&clock, points::DELIVER, flow, 100));
+        slots.push(Slot::cont(0, 0, 0));
+        slots.push(head(&clock, points::APP_START, flow, n as u32));
+        clock.spend(load.app, &[3, 0]);
+        clock.spend(load.copy, &[4, 3, 0]);
+        slots.push(head(&clock, points::TCP_OUT, flow, sent));
+        slots.push(Slot::cont(load.body, 0, 0));
+        slots.push(Slot::cont(0, 0, 0));
+        sent += 1;
+        slots.push(head(&clock, points::APP_END, flow, load.body));
+        slots.push(head(&clock, points::IDLE_BEGIN, Flow::NONE, 0));
+        clock.spend(load.drain, &[0]);
+        slots.push(head(&clock, points::IDLE_END, Flow::NONE, 1));
+        let frames = 1 + load.acks as u32;
+        let burst = Flow::from_raw(frames << 12 | frames);
+        slots.push(head(&clock, points::TX_BURST, burst, sent - frames));
+        slots.push(Slot::cont(0, 2, 0));
+        clock.spend(1_000, &[6, 0]);
+        slots.push(head(&clock, points::IDLE_BEGIN, Flow::NONE, 0));
+    }
+    let end = clock.now.max(SECOND / 100);
+    Records {
+        metas: metas(end),
+        samples: clock.samples,
+        slots,
+    }
+}
+
+fn metas(end: u64) -> Vec<Meta> {
+    let at = |ns| Nanos::from_ns(ORIGIN + ns);
+    let names = FUNCTIONS.iter().enumerate().map(|(n, name)| AddressNames {
+        at: n as u64 * 16,
+        frames: vec![NamedFrame {
+            name: (*name).into(),
+            ..NamedFrame::default()
+        }],
+        why: None,
+    });
+    let pair = |ns| {
+        Meta::Clock(ClockPair {
+            tsc_before: (ORIGIN + ns) * TICKS - 3,
+            time: at(ns),
+            tsc_after: (ORIGIN + ns) * TICKS + 3,
+        })
+    };
+    vec![
+        Meta::Session(Session {
+            command: vec!["server".into()],
+            started: at(0),
+            events: vec![EventSource {
+                name: "cpu-clock".into(),
+                frequency_hz: 997,
+                ..EventSource::default()
+            }],
+            ..Session::default()
+        }),
+        Meta::Thread(Thread {
+            time: at(0),
+            pid: 10,
+            tid: 10,
+            name: "server".into(),
+            ..Thread::default()
+        }),
+        Meta::Mapping(Mapping {
+            pid: 10,
+            start: Avma(START),
+            len: 0x1000,
+            offset: FileOffset(0),
+            path: "/no/such/server".into(),
+            build_id: "ab".into(),
+            ..Mapping::default()
+        }),
+        Meta::Symbols(Symbols {
+            path: "/no/such/server".into(),
+            build_id: "ab".into(),
+            addresses: names.collect(),
+        }),
+        Meta::Ring(Ring {
+            pid: 10,
+            tid: 10,
+            base_tsc: ORIGIN * TICKS,
+            ..Ring::default()
+        }),
+        Meta::RingTotals(RingTotals {
+            rounds: 10,
+            ..RingTotals::default()
+        }),
+        pair(0),
+        pair(end),
+        Meta::End(End {
+            time: at(end),
+            ..End::default()
+        }),
+    ]
+}
+
+fn compared(name: &str, load: &Load) -> Side {
+    static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
+    let records = records(load);
+    let edges = side::edges(&records.metas, None);
+    let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
+    let mut pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0).sliced(&edges);
+    let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
+    for sample in &records.samples {
+        join.sample(sample);
+    }
+    join.slots(0, 0, &records.slots);
+    pass.slots(0, 0, &records.slots);
+    tally.slots(0, 0, &records.slots);
+    let (profile, spans) = (join.finish(None), pass.finish(None));
+    Side::of(name.into(), profile, &spans, tally.finish(), &edges)
+}
+
+fn write(path: &Path, load: &Load) {
+    let records = records(load);
+    let mut writer = Writer::create(path).unwrap();
+    let (ends, first): (Vec<_>, Vec<_>) =
+        (records.metas.iter()).partition(|m| matches!(m, Meta::End(_)));
+    first.iter().for_each(|m| writer.meta(m).unwrap());
+    writer.samples(&records.samples).unwrap();
+    writer.slots(0, 0, &records.slots).unwrap();
+    ends.iter().for_each(|m| writer.meta(m).unwrap());
+    writer.finish().unwrap();
+}
+
+/// Contributions and the causes made of them add up to the gap, and every change lies in its interval.
+fn adds_up(gap: &Gap) {
+    let sum: f64 = gap.contributions.iter().map(|c| c.change.by).sum();
+    let whole = gap.change.a.max(gap.change.b).max(1e-9);
+    assert!((sum - gap.change.by).abs() < 1e-9 * whole, "{gap:#?}");
+    for part in &gap.contributions {
+        let c = &part.change;
+        assert!(c.low <= c.by && c.by <= c.high, "{part:#?}");
+        if let Some(split) = part.split {
+            let both = split.by_count + split.by_price;
+            assert!((both - c.by).abs() < 1e-9 * whole, "{part:#?}");
+        }
+    }
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    let lengths = proptest::array::uniform6(0u64..20_000);
+    let counts = (0u64..400, 0u64..3, 1u64..5, 1u64..5000);
+    (any::<u64>(), lengths, counts, 100u64..50_000).prop_map(
+        |(
+            seed,
+            [receive, tcp, app, copy, drain, idle],
+            (requests, acks, connections, body),
+            every,
+        )| {
+            Load {
+                seed,
+                requests,
+                receive,
+                tcp,
+                app,
+                copy,
+                drain,
+                acks,
+                idle,
+                connections,
+                body: body as u32,
+                sample_every: every,
+                ..LOAD
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is compared: both gaps are the sums of their parts and of their causes, and what is printed says so.
+    #[test]
+    fn contributions_add_up(a in load(), b in load()) {
+        let (first, other) = (compared("a", &a), compared("b", &b));
+        let remarks = remarks(&first, &other);
+        let comparison = Comparison::of(&first, &other);
+        for gap in [Some(&comparison.work), comparison.latency.as_ref()].into_iter().flatten() {
+            adds_up(gap);
+        }
+        let stacks = [stack_of(&first.profile), stack_of(&other.profile)];
+        let pair = Pair { comparison: &comparison, stacks: [&stacks[0], &stacks[1]] };
+        for causes in across(&pair) {
+            let sum: f64 = causes.causes.iter().map(|c| c.size).sum();
+            let whole = causes.gap.a.max(causes.gap.b).max(1e-9);
+            prop_assert!((sum + causes.noise - causes.gap.by).abs() < 1e-9 * whole);
+        }
+        let pairs = present::Pairs { first, others: vec![(comparison, other, remarks)] };
+        let text = present::table::compare(&pairs, Style::PLAIN);
+        prop_assert!(text.contains("work on CPUs") && text.contains("trust:"));
+        prop_assert!(causes::text(&pairs, Style::PLAIN).contains("trust:"));
+        let json: Value = serde_json::from_str(&present::json::compare(&pairs).unwrap()).unwrap();
+        prop_assert_eq!(&json["schema"], "bypassprof.compare/1");
+        let json: Value = serde_json::from_str(&causes::json(&pairs).unwrap()).unwrap();
+        prop_assert_eq!(&json["schema"], "bypassprof.explain/1");
+    }
+}
+
+fn json(place: &Place, args: &[&str]) -> Value {
+    let run = place.run(args);
+    assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
+    serde_json::from_str(&run.out).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// A planted slowdown: what of the load is changed, where it must come first in the work and in the latency, by how much
+/// for a request, and which rule must name it.
+struct Planted {
+    change: fn(&mut Load),
+    work: Option<&'static str>,
+    latency: &'static str,
+    size: f64,
+    id: &'static str,
+}
+
+const PLANTED: &[Planted] = &[
+    Planted {
+        change: |l| l.copy += 1_500,
+        work: Some("copy"),
+        latency: "app",
+        size: 1_500.0,
+        id: "C5",
+    },
+    Planted {
+        change: |l| l.drain += 100_000,
+        work: None,
+        latency: "wait_drain",
+        size: 100_000.0,
+        id: "F1",
+    },
+    Planted {
+        change: |l| l.acks = 1,
+        work: Some("ack_only"),
+        latency: "tcp_in",
+        size: 2_000.0,
+        id: "S5",
+    },
+];
+
+/// What was planted comes first, with its size: exact where events bound it, within the interval where samples tell. The
+/// other way round it comes first as well.
+#[test]
+fn planted_slowdowns_are_found() {
+    let place = Place::new();
+    write(&place.path("a.mcap"), &LOAD);
+    for planted in PLANTED {
+        let mut slow = Load { seed: 2, ..LOAD };
+        (planted.change)(&mut slow);
+        write(&place.path("b.mcap"), &slow);
+        let forth = json(&place, &["compare", "--json", "a.mcap", "b.mcap"]);
+        let back = json(&place, &["compare", "--json", "b.mcap", "a.mcap"]);
+        for (answer, sign) in [(&forth, 1.0), (&back, -1.0)] {
+            assert_eq!(answer["significant"], true, "{answer:#}");
+            let first = &answer["latency"]["contributions"][0];
+            assert_eq!(first["cause"], planted.latency, "{answer:#}");
+            let size = sign * number(&first["ns_per_request"]);
+            assert!((size / planted.size - 1.0).abs() < 0.1, "{first:#}");
+            let Some(work) = planted.work else { continue };
+            let first = &answer["contributions"][0];
+            assert_eq!(first["cause"], work, "{answer:#}");
+            let ends = [number(&first["low"]), number(&first["high"])];
+            let planted = sign * planted.size;
+            assert!(ends[0] <= planted && planted <= ends[1], "{first:#}");
+        }
+        let explained = json(&place, &["explain", "--json", "a.mcap", "b.mcap"]);
+        let findings = explained["findings"].as_array().unwrap();
+        let named = findings.iter().find(|f| f["id"] == planted.id);
+        let named = named.unwrap_or_else(|| panic!("{}: {explained:#}", planted.id));
+        assert_eq!(named["slower"], "B");
+        let size = number(&named["size_ns_per_request"]);
+        assert!((size / planted.size - 1.0).abs() < 0.25, "{named:#}");
+    }
+}
+
+/// Two runs of the same thing: no finding, whichever they are.
+#[test]
+fn the_same_twice() {
+    let sides: Vec<Side> = (1..=4)
+        .map(|seed| compared("x", &Load { seed, ..LOAD }))
+        .collect();
+    for a in &sides {
+        for b in &sides {
+            let comparison = Comparison::of(a, b);
+            assert!(comparison.is_noise(), "{:#?}", comparison.work);
+            let pair = Pair {
+                comparison: &comparison,
+                stacks: ["fstack"; 2],
+            };
+            assert!(across(&pair).iter().all(|c| c.causes.is_empty()));
+        }
+    }
+}
+
+/// What cannot be compared is refused with what to do about it, or said with the answer.
+#[test]
+fn what_is_not_the_same_workload() {
+    let place = Place::new();
+    let short = Load {
+        requests: 2_000,
+        ..LOAD
+    };
+    write(&place.path("a.mcap"), &short);
+    let mut others = [short.clone(), short.clone(), short.clone()];
+    others[0].body = 1_000;
+    others[1].connections = 8;
+    others[2].requests = 0;
+    let words = [
+        "replies of 151 bytes",
+        "4 connections in",
+        "holds no requests",
+    ];
+    for (load, words) in others.iter().zip(words) {
+        write(&place.path("b.mcap"), load);
+        for command in ["compare", "explain"] {
+            let run = place.run(&[command, "a.mcap", "b.mcap"]);
+            assert_eq!(run.code, Some(1), "{}", run.out);
+            assert!(
+                run.err.contains(words) && run.err.contains("try:"),
+                "{}",
+                run.err
+            );
+        }
+        let anyway = place.run(&["compare", "--anyway", "a.mcap", "b.mcap"]);
+        let possible = load.requests > 0;
+        assert_eq!(
+            anyway.code,
+            Some(if possible { 0 } else { 1 }),
+            "{}",
+            anyway.err
+        );
+        assert!(!possible || anyway.out.contains(words), "{}", anyway.out);
+    }
+    let window = [
+        "compare",
+        "--json",
+        "--window",
+        "20ms..50ms",
+        "a.mcap",
+        "a.mcap",
+    ];
+    let part = json(&place, &window);
+    let loaded: Vec<f64> = part["a"]["loaded_ns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(number)
+        .collect();
+    assert!(loaded[0] >= 20e6 && loaded[1] <= 50e6, "{loaded:?}");
+    assert!(part["trust"]["filtered"].is_string(), "{part:#}");
+    let one = place.run(&["compare", "a.mcap"]);
+    assert_eq!(one.code, Some(2), "{}", one.err);
+    let three = json(
+        &place,
+        &[
+            "compare", "--json", "--anyway", "a.mcap", "a.mcap", "a.mcap",
+        ],
+    );
+    assert_eq!(three["significant"], false);
+    assert_eq!(three["others"].as_array().unwrap().len(), 1);
+}
+
+/// Folded stacks have no requests: shares are compared, and marked as an estimate.
+#[test]
+fn only_samples() {
+    let place = Place::new();
+    let import = |name: &str, copies: u32| {
+        let text = format!(
+            "srv-?/5;main_loop 600\nsrv-?/5;main_loop;tcp_input {}\nsrv-?/5;main_loop;ff_write;memcpy {copies}\n",
+            400 - copies
+        );
+        std::fs::write(place.path("x.folded"), text).unwrap();
+        let run = place.run(&[
+            "import", "--folded", "x.folded", "--period", "1", "-o", name,
+        ]);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+    };
+    import("a.mcap", 100);
+    import("b.mcap", 300);
+    let answer = json(&place, &["compare", "--json", "a.mcap", "b.mcap"]);
+    assert_eq!(answer["unit"], "share");
+    assert!(answer["gap_ns_per_request"].is_null() && answer["latency"].is_null());
+    let rows = answer["contributions"].as_array().unwrap();
+    let copy = rows.iter().find(|r| r["cause"] == "copy").unwrap();
+    assert!((number(&copy["share"]) - 0.2).abs() < 1e-6, "{copy:#}");
+    assert_eq!(
+        (&copy["significant"], &copy["basis"]),
+        (&true.into(), &"estimated".into())
+    );
+    let text = place.run(&["compare", "a.mcap", "b.mcap"]).out;
+    assert!(text.contains("estimate"), "{text}");
+    let run = place.run(&["flamegraph", "b.mcap", "--diff", "a.mcap", "-o", "d.svg"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let svg = std::fs::read_to_string(place.path("d.svg")).unwrap();
+    for part in ["+ memcpy", "- tcp_input", "in both", "trust: 2000 samples"] {
+        assert!(svg.contains(part), "{part} is not in the picture");
+    }
+}
