@@ -97,7 +97,7 @@ fn other(args: &Args) -> Result<Option<&PathBuf>, Failure> {
         Some(Some(_)) => Err(Failure::wrong_use(
             "--diff OTHER compares the work of all requests: --latency and --slowest do not go with it",
         )
-        .hint("--latency --slowest 1% --diff, of one recording, for the slowest requests beside the rest")),
+        .hint("FILE --latency --slowest 1% --diff, in this order, for the slowest requests beside the rest")),
     }
 }
 

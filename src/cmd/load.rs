@@ -5,8 +5,9 @@
 use super::Failure;
 use super::filter::{FilterArgs, There};
 use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
-use crate::analyse::spans::{Pass, Spans};
+use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
 use crate::trace::record::Meta;
@@ -133,6 +134,37 @@ pub fn chosen(
         Some(share) => Ok(of_slowest(path, packs, &filter.filter(), share)?.0),
         None => profile(path, packs, &filter.of_samples()?),
     }
+}
+
+/// What threads did in each stage of these requests; lengths in ns.
+pub fn moments(
+    path: &Path,
+    packs: Packs,
+    requests: &[Timeline],
+) -> Result<Vec<[Moment; PARTS]>, Failure> {
+    let (reader, metas) = open(path)?;
+    let mut sampled = Sampled::new(&metas);
+    let mut join = Join::new(&metas, packs);
+    each(path, &reader, |record| match record {
+        Record::Sample(sample) => {
+            if let Some(node) = join.sample(sample) {
+                sampled.sample(sample, node);
+            }
+        }
+        Record::Switch(switch) => sampled.switch(switch),
+        Record::Slots(..) => {}
+    })?;
+    sampled.settle();
+    let profile = join.finish(None);
+    let ns = profile.ns_per_tick.unwrap_or(1.0);
+    let of_requests = requests.iter().map(|request| {
+        let mut moments = moment::moments(&request.way, &sampled, &profile.stacks);
+        for moment in &mut moments {
+            moment.off_cpu = (moment.off_cpu as f64 * ns) as u64;
+        }
+        moments
+    });
+    Ok(of_requests.collect())
 }
 
 /// Requests and where they spend their time.

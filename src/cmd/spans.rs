@@ -60,11 +60,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         );
         spans = load::spans(&args.file, &packs, &filter, show)?;
     }
+    let moments = match spans.slowest.is_empty() {
+        true => Vec::new(),
+        false => load::moments(&args.file, packs, &spans.slowest)?,
+    };
     let text = if args.json {
         let threshold = filter.at_least.map(Nanos::ns);
-        present::json::spans(&spans, threshold).map_err(Failure::failed)? + "\n"
+        present::json::spans(&spans, &moments, threshold).map_err(Failure::failed)? + "\n"
     } else {
-        present::table::spans(&spans, &what, Style::of_stdout())
+        present::table::spans(&spans, &moments, &what, Style::of_stdout())
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -16,8 +16,9 @@ use std::io::Write;
 const PARTS: f64 = 1000.0;
 
 /// What each stage that is waiting waits for.
-fn waiting_for(stage: usize) -> &'static str {
+pub(super) fn waiting_for(stage: usize) -> &'static str {
     match STAGES[stage].name {
+        "wait_handoff" => "waiting in a queue between threads",
         "wait_wakeup" => "waiting for the thread to wake up",
         "wait_app" => "waiting for the thread to come to the application",
         "wait_send" => "waiting for the stack to send",

@@ -6,6 +6,7 @@
 //! stacks that were sampled in that stage in any of them. A stage without samples says so. Waiting is not divided:
 //! it says what was waited for.
 
+pub mod moment;
 pub mod sampled;
 pub mod stretches;
 
@@ -129,7 +130,8 @@ impl Latency {
     }
 }
 
-fn stage_behind(whom: usize) -> usize {
+/// The place in [`STAGES`] of the stage that waiting behind `whom`, a place in [`BEHIND`], is a part of.
+pub fn stage_behind(whom: usize) -> usize {
     match BEHIND[whom].name {
         "burst" => TCP_IN,
         _ => WAIT_APP,
@@ -155,7 +157,7 @@ mod tests {
     use crate::units::Nanos;
     use proptest::prelude::*;
 
-    fn sampled(samples: &[(u64, NodeId)], off: &[(u64, u64)]) -> Sampled {
+    pub(super) fn sampled(samples: &[(u64, NodeId)], off: &[(u64, u64)]) -> Sampled {
         let ring = Ring {
             ring: 0,
             pid: 1,

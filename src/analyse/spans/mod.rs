@@ -181,6 +181,8 @@ pub struct Timeline {
     pub threads: [String; 3],
     /// Data segments of the reply, and ACKs on their own.
     pub segments: (u32, u32),
+    /// The same in counter values, to look up what threads did meanwhile.
+    pub way: Way,
 }
 
 /// The answer.
@@ -858,7 +860,7 @@ impl Pass {
                 record(histogram, length);
             }
         }
-        self.keep(request, began, (stages, behind), total);
+        self.keep(request, began, (stages, behind), (total, way));
         if self.tell_ways {
             self.ways.push(way);
         }
@@ -870,7 +872,7 @@ impl Pass {
         request: &Request,
         began: Nanos,
         (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
-        total: u64,
+        (total, way): (u64, Way),
     ) {
         let full = self.spans.slowest.len() >= self.show;
         if self.show == 0 || (full && self.spans.slowest.last().is_some_and(|l| l.total >= total)) {
@@ -893,6 +895,7 @@ impl Pass {
             total,
             threads: rings.map(name),
             segments: (request.segments, request.acks),
+            way,
         };
         let at = self.spans.slowest.partition_point(|t| t.total >= total);
         self.spans.slowest.insert(at, timeline);

@@ -1,6 +1,7 @@
 //! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`.
 
-use crate::analyse::spans::{BEHIND, Kind, STAGES, Spans, Timeline};
+use crate::analyse::latency::moment::Moment;
+use crate::analyse::spans::{BEHIND, Kind, PARTS, STAGES, Spans, Timeline};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -59,9 +60,18 @@ struct Request<'a> {
     total_ns: u64,
     stages: Vec<(&'static str, u64)>,
     behind: Vec<(&'static str, u64)>,
+    moments: Vec<StageMoment<'a>>,
     threads: &'a [String],
     data_segments: u32,
     ack_segments: u32,
+}
+
+#[derive(Serialize)]
+struct StageMoment<'a> {
+    stage: &'static str,
+    thread: &'a str,
+    off_cpu_ns: u64,
+    sampled: &'a [(String, u64)],
 }
 
 #[derive(Serialize)]
@@ -77,7 +87,11 @@ struct Trust<'a> {
 }
 
 /// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
-pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<String> {
+pub fn spans(
+    spans: &Spans,
+    moments: &[[Moment; PARTS]],
+    threshold_ns: Option<u64>,
+) -> serde_json::Result<String> {
     let counts = &spans.counts;
     let document = Document {
         schema: SPANS_SCHEMA,
@@ -108,7 +122,9 @@ pub fn spans(spans: &Spans, threshold_ns: Option<u64>) -> serde_json::Result<Str
             .zip(&spans.bursts)
             .map(burst)
             .collect(),
-        slowest: spans.slowest.iter().map(request).collect(),
+        slowest: (spans.slowest.iter().enumerate())
+            .map(|(at, timeline)| request(timeline, moments.get(at)))
+            .collect(),
         trust: Trust {
             rings: spans.trust.rings,
             events: spans.trust.events,
@@ -154,7 +170,8 @@ fn burst((direction, histogram): (&'static str, &Histogram<u64>)) -> Burst {
     }
 }
 
-fn request(timeline: &Timeline) -> Request<'_> {
+fn request<'a>(timeline: &'a Timeline, moments: Option<&'a [Moment; PARTS]>) -> Request<'a> {
+    let told = STAGES.iter().zip(moments.into_iter().flatten());
     let stages = STAGES.iter().zip(timeline.stages);
     Request {
         flow: format!("{:08x}", timeline.flow),
@@ -166,6 +183,15 @@ fn request(timeline: &Timeline) -> Request<'_> {
             .zip(timeline.behind)
             .filter(|(_, ns)| *ns > 0)
             .map(|(b, ns)| (b.name, ns))
+            .collect(),
+        moments: told
+            .filter(|(_, moment)| !moment.thread.is_empty())
+            .map(|(stage, moment)| StageMoment {
+                stage: stage.name,
+                thread: &moment.thread,
+                off_cpu_ns: moment.off_cpu,
+                sampled: &moment.functions,
+            })
             .collect(),
         threads: &timeline.threads,
         data_segments: timeline.segments.0,

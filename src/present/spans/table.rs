@@ -1,6 +1,9 @@
 //! Stages of requests as a table, and single requests as timelines.
 
-use crate::analyse::spans::{BEHIND, Counts, EventTrust, Kind, STAGES, Spans, Timeline};
+use crate::analyse::latency::moment::Moment;
+use crate::analyse::latency::stage_behind;
+use crate::analyse::spans::{BEHIND, Counts, EventTrust, Kind, PARTS, STAGES, Spans, Timeline};
+use crate::present::latency::waiting_for;
 use crate::present::style::{Style, duration, percent, printable};
 use crate::present::table::lines;
 use std::fmt::Write as _;
@@ -8,8 +11,9 @@ use std::fmt::Write as _;
 /// Columns of a timeline's bar.
 const BAR: usize = 40;
 
-/// The table of stages, what is left out of it, and the slowest requests. `what` names the requests in it.
-pub fn spans(spans: &Spans, what: &str, style: Style) -> String {
+/// The table of stages, what is left out of it, and the slowest requests with what threads did in their stages. `what`
+/// names the requests in it.
+pub fn spans(spans: &Spans, moments: &[[Moment; PARTS]], what: &str, style: Style) -> String {
     let mut text = String::new();
     let counts = &spans.counts;
     let _ = writeln!(
@@ -22,9 +26,9 @@ pub fn spans(spans: &Spans, what: &str, style: Style) -> String {
         with_them(spans, style, &mut text);
     }
     text.push_str(&left_out(counts));
-    for timeline in &spans.slowest {
+    for (at, timeline) in spans.slowest.iter().enumerate() {
         text.push('\n');
-        one(timeline, style, &mut text);
+        one(timeline, moments.get(at), style, &mut text);
     }
     let _ = writeln!(text, "\n{}", style.dim(&printable(&trust(&spans.trust))));
     text
@@ -163,8 +167,8 @@ fn left_out(counts: &Counts) -> String {
     text
 }
 
-/// One request: each stage a line with its part of the way.
-fn one(timeline: &Timeline, style: Style, text: &mut String) {
+/// One request: each stage a line with its part of the way, its thread, and what that did or waited for.
+fn one(timeline: &Timeline, moments: Option<&[Moment; PARTS]>, style: Style, text: &mut String) {
     let [input, app, output] = &timeline.threads;
     let mut threads: Vec<&str> = Vec::new();
     for name in [input, app, output] {
@@ -184,19 +188,54 @@ fn one(timeline: &Timeline, style: Style, text: &mut String) {
     let _ = writeln!(text, "{}", style.bold(&style.fit(&title)));
     let total = timeline.total.max(1);
     let mut at = 0u64;
-    for (stage, length) in STAGES.iter().zip(timeline.stages) {
-        let Some(length) = length else { continue };
+    for (place, length) in timeline.stages.iter().enumerate() {
+        let (stage, Some(length)) = (STAGES[place], *length) else {
+            continue;
+        };
         let column = |ns: u64| (u128::from(ns) * BAR as u128 / u128::from(total)) as usize;
         let (from, to) = (column(at), column(at + length).max(column(at)));
         let mark = if stage.kind == Kind::Work { '#' } else { '.' };
         let mut bar: String = " ".repeat(from);
         bar.extend(std::iter::repeat_n(mark, to - from));
         at += length;
-        let line = format!(
+        let mut line = format!(
             "  {:>11}  {:>10}  |{bar:<BAR$}|",
             stage.name,
             duration(length)
         );
+        let told = told(timeline, place, length, moments.map(|m| &m[place]));
+        if !told.is_empty() {
+            let _ = write!(line, "  {told}");
+        }
         let _ = writeln!(text, "{}", style.fit(line.trim_end()));
     }
+}
+
+/// What is known of a stage: its thread, what it waited for, and what the thread was sampled in.
+fn told(timeline: &Timeline, place: usize, length: u64, moment: Option<&Moment>) -> String {
+    let mut parts = Vec::new();
+    if let Some(moment) = moment.filter(|m| !m.thread.is_empty() && length > 0) {
+        parts.push(printable(&moment.thread));
+    }
+    if STAGES[place].kind == Kind::Wait && length > 0 {
+        parts.push(waiting_for(place).to_owned());
+    }
+    for (whom, &ns) in timeline.behind.iter().enumerate() {
+        if ns > 0 && stage_behind(whom) == place {
+            parts.push(format!("{} behind {}", duration(ns), BEHIND[whom].name));
+        }
+    }
+    if let Some(moment) = moment {
+        if moment.off_cpu > 0 {
+            parts.push(format!("off CPU {}", duration(moment.off_cpu)));
+        }
+        let functions = moment.functions.iter();
+        let functions: Vec<_> = functions
+            .map(|(name, count)| format!("{} {count}", printable(name)))
+            .collect();
+        if !functions.is_empty() {
+            parts.push(format!("sampled in {}", functions.join(", ")));
+        }
+    }
+    parts.join("; ")
 }
