@@ -583,8 +583,6 @@ impl Pass {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
                 ring.handed = Some((e.flow, since));
             }
-            points::TCP_IN if !self.filter.has_flow(e.flow) => ring.handed = None,
-            _ if !self.filter.has_flow(e.flow) => {}
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
                 let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
