@@ -98,7 +98,7 @@ impl Sampled {
     /// A sample of the file, whose stack has the number `node`.
     pub fn sample(&mut self, sample: &Sample, node: NodeId) {
         self.passed += 1;
-        if self.passed % self.every != 0 {
+        if !self.passed.is_multiple_of(self.every) {
             return;
         }
         if self.kept == MOST_SAMPLES {

@@ -94,6 +94,7 @@ mod tests {
         for start in [200, 100, 110, 300] {
             let ends = [
                 None,
+                None,
                 Some(10),
                 None,
                 Some(15),

@@ -583,11 +583,6 @@ impl Pass {
                 let since = e.tsc.saturating_sub(u64::from(e.args[2]));
                 ring.handed = Some((e.flow, since));
             }
-            _ if !self.filter.has_flow(e.flow) => {
-                if e.point == points::TCP_IN {
-                    ring.handed = None;
-                }
-            }
             points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
                 let handed = ring.handed.take();
                 let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
