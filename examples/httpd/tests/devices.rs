@@ -12,7 +12,7 @@ use netlab::{Interface, Lab, Namespace};
 use server::sha256_of_letters;
 use std::time::Duration;
 use traced::{segment_out, traced};
-use veth::{joined, lab, load, serve};
+use veth::{bodies_come_whole, is_built, joined, lab, load, serve};
 
 const BODY: &str = "1048576";
 
@@ -38,6 +38,34 @@ fn every_kind_carries_megabytes() {
     carries(&client, &server, "packet:http-s");
     carries(&client, &server, "packet:http-s,offload=tx");
     carries(&client, &server, "xdp:http-s");
+}
+
+/// The rows beside `fstack`, which the other tests are about.
+const ROWS: [&str; 6] = ["ix", "mtcp", "tas", "smoltcp", "lwip", "demikernel"];
+
+/// Every other row serves through AF_XDP and through a TAP of its own.
+#[test]
+fn every_row_takes_every_device() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let alone = lab.namespace("alone").unwrap();
+    for stack in ROWS.into_iter().filter(|stack| is_built(stack)) {
+        bodies_come_whole(&client, &server, stack, &["--dev", "xdp:http-s"]);
+        bodies_come_whole(&alone, &alone, stack, &["--dev", "tap:http-t"]);
+    }
+}
+
+/// Stacks of others lose no byte over a bad link, either.
+#[test]
+fn bad_links_harm_no_body_of_others() {
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let dev = "packet:http-s,loss=0.5%,reorder=1%,corrupt=0.1%,seed=4";
+    for stack in ["smoltcp", "lwip", "demikernel"] {
+        if is_built(stack) {
+            bodies_come_whole(&client, &server, stack, &["--dev", dev]);
+        }
+    }
 }
 
 /// A link with all offloads on, as veth pairs have them.

@@ -3,6 +3,7 @@
 
 mod forge;
 mod server;
+mod veth;
 
 use forge::{Forge, Random, flags};
 use netlab::{Interface, Lab, LabError, Namespace};
@@ -11,8 +12,6 @@ use server::Server;
 use stack_netio::{Device, Packet, PacketOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ struct Arena {
 
 impl Arena {
     fn new(stack: &'static str) -> Option<Arena> {
-        if !is_built(stack) {
+        if !veth::is_built(stack) {
             return None;
         }
         let lab = match Lab::new() {
@@ -181,27 +180,6 @@ fn asks_first(stack: &str) -> bool {
 /// Connections that a stack serves at once without a word: Demikernel's are few, and the next one is reset.
 fn bears(stack: &str) -> usize {
     if stack == "demikernel" { 200 } else { 300 }
-}
-
-/// Whether a row was built in, or beside; says so if not.
-fn is_built(stack: &str) -> bool {
-    let built = match stack {
-        "demikernel" => Path::new(HTTPD).with_file_name("httpd-demikernel").exists(),
-        "lwip" => {
-            // What is missing is told before the device is looked at.
-            let mut command = Command::new(HTTPD);
-            let output = command
-                .args(["--stack", stack, "--dev", "packet:no-such-one"])
-                .output();
-            let error = String::from_utf8(output.unwrap().stderr).unwrap();
-            !error.contains("was not found when this program was built")
-        }
-        _ => true,
-    };
-    if !built {
-        eprintln!("skipped: {stack} was not built");
-    }
-    built
 }
 
 /// What the server says to `text` until it ends the connection, by FIN or by RST.

@@ -8,6 +8,7 @@ use loadgen::{Load, Report};
 use netlab::{Interface, Lab, LabError, Namespace};
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -80,6 +81,26 @@ pub fn bodies_come_whole(client: &Namespace, server: &Namespace, stack: &str, ar
     plan.digest = Some(sha256_of_letters(262_144));
     load(client, &plan);
     served.end();
+}
+
+/// Whether a row was built in, or beside; says so if not.
+pub fn is_built(stack: &str) -> bool {
+    let httpd = env!("CARGO_BIN_EXE_httpd");
+    let built = match stack {
+        "demikernel" => Path::new(httpd).with_file_name("httpd-demikernel").exists(),
+        "lwip" => {
+            // What is missing is told before the device is looked at.
+            let mut command = Command::new(httpd);
+            command.args(["--stack", stack, "--dev", "packet:no-such-one"]);
+            let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
+            !error.contains("was not found when this program was built")
+        }
+        _ => true,
+    };
+    if !built {
+        eprintln!("skipped: {stack} was not built");
+    }
+    built
 }
 
 /// Whether a program is there to be run.

@@ -36,6 +36,8 @@ pub struct Border<D> {
     frame: Vec<u8>,
     /// Frames that the stack is shown though nobody sent them.
     farewells: VecDeque<DemiBuffer>,
+    /// A connection was refused for want of room, which is said once.
+    refused: bool,
     /// When a wait found its first frame, by the clock; 0: not in this one.
     found: u64,
     clock: quanta::Clock,
@@ -51,6 +53,7 @@ impl<D: Device> Border<D> {
             limit,
             frame: Vec::new(),
             farewells: VecDeque::new(),
+            refused: false,
             found: 0,
             clock: quanta::Clock::new(),
         }
@@ -145,6 +148,12 @@ impl<D: Device> Border<D> {
     /// number, which clients ignore and try again until they give up.
     fn refuse(&mut self, segment: &Segment) {
         let most = self.limit as u32;
+        if !std::mem::replace(&mut self.refused, true) {
+            eprintln!(
+                "demikernel: {most} connections are open or opening, as many as --demikernel-connections allows; \
+                 further ones are reset"
+            );
+        }
         probe::emit_with(points::FULL, segment.flow(), most, [3, 0, 0]);
         let Some(answer) = refusal(&self.frame, segment) else {
             return;
