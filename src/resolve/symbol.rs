@@ -204,7 +204,11 @@ impl ObjectNames {
         let Some(segment) = self.segments.iter().find(inside) else {
             return unknown(at, "the position lies outside the file's loaded parts");
         };
-        let address = segment.address.wrapping_add(at - segment.offset);
+        // The last address of all is none that code can lie at: those who look it up ask for what ends behind it.
+        let address = segment.address.checked_add(at - segment.offset);
+        let Some(address) = address.filter(|&a| a < u64::MAX) else {
+            return unknown(at, "the file's loaded parts reach beyond the end of memory");
+        };
         let frames = match &self.source {
             Source::Files { own, debug } => {
                 let from_debug = debug.as_ref().map(|d| frames(d, address));
