@@ -373,3 +373,23 @@ macro_rules! attack {
 }
 
 attack!(fstack, ix, linux, lwip, mtcp, smoltcp, tas);
+
+/// What Demikernel survives; docs/reference/third-party-stacks.md says what it does not, and why.
+mod demikernel {
+    const NAME: &str = "demikernel";
+
+    #[test]
+    fn drops_garbage_frames() {
+        super::garbage_frames_are_dropped(NAME);
+    }
+
+    #[test]
+    fn serves_through_a_syn_flood() {
+        super::a_syn_flood_keeps_nobody_out(NAME);
+    }
+
+    #[test]
+    fn serves_single_bytes() {
+        super::single_bytes_are_served(NAME);
+    }
+}

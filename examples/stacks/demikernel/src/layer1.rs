@@ -8,7 +8,7 @@
 //! Checksums: the stack is told that the device has them verified and made (`tcp_checksum_offload`), and this does:
 //! its own verification drops a good packet in about 16,000, each of which costs a retransmission.
 
-use crate::peers::{HEADERS, Peers, Way};
+use crate::peers::{HEADERS, Peers, Syn, Way};
 use arrayvec::ArrayVec;
 use bypassprof_probe::{self as probe, Flow, points};
 use demikernel::inetstack::protocols::MAX_HEADER_SIZE;
@@ -17,6 +17,7 @@ use demikernel::runtime::fail::Fail;
 use demikernel::runtime::memory::{DemiBuffer, MemoryRuntime};
 use demikernel::runtime::network::consts::RECEIVE_BATCH_SIZE;
 use demikernel::{demi_sgarray_t, demi_sgaseg_t};
+use stack_border::fit::{self, Fit, Layer};
 use stack_border::{Port, Segment, Trigger, checksum, flags};
 use stack_netio::Device;
 use std::cell::RefCell;
@@ -94,39 +95,80 @@ impl<D: Device> Border<D> {
         }
     }
 
+    /// Time goes on: ends handshakes that are not completed.
+    pub fn tick(&mut self) {
+        for peer in self.peers.tick() {
+            let completion = self.peers.completion(self.way(peer));
+            self.pretend(completion.as_ref().map(|frame| &frame[..]));
+            if let Some(segment) = completion.as_ref().and_then(|frame| Segment::of(frame)) {
+                probe::emit(points::DROP, segment.flow(), Layer::Tcp.kept());
+            }
+        }
+    }
+
     /// The held frame `index` as the stack is to see it, if it is.
     fn show(&mut self, index: usize) -> Option<DemiBuffer> {
         let (segment, checksum_ok) = self.port.take(index, &mut self.frame);
-        match segment {
-            Some(segment) => {
-                if !checksum_ok && !checksum::is_right(&self.frame) {
-                    probe::emit(points::DROP, segment.flow(), 4 << 24);
-                    return None;
-                }
-                if segment.to != self.listen {
-                    return None;
-                }
-                if segment.has(flags::RST) {
-                    self.hang_up(segment.from, Some(segment.seq));
-                    return None;
-                }
-                if segment.has(flags::SYN) {
-                    if !self.peers.may_open(segment.from, self.limit) {
-                        self.refuse(&segment);
-                        return None;
-                    }
-                    self.introduce(&segment);
-                }
-                if !self.peers.note(&segment) {
-                    probe::emit(points::DROP, segment.flow(), (4 << 24) | 1);
-                    return None;
-                }
-                self.say_last_word(segment.from);
+        let flow = segment.map_or(Flow::NONE, |segment| segment.flow());
+        let layer = match fit::look(&self.frame, *self.listen.ip()) {
+            Ok(Fit::Segment(_)) if !checksum_ok && !checksum::is_right(&self.frame) => {
+                probe::emit(points::DROP, flow, (Layer::Tcp as u32) << 24);
+                return None;
             }
-            None if !is_arp_or_icmp(&self.frame) => return None,
-            None => {}
+            Ok(Fit::Segment(segment)) if self.shows(&segment) => None,
+            Ok(Fit::Segment(_)) => Some(Layer::Tcp),
+            // Its ICMP reads no IPv4 options.
+            Ok(Fit::Echo) if self.frame[14] != 0x45 => Some(Layer::Ip),
+            Ok(Fit::Arp | Fit::Echo) => None,
+            Err(layer) => Some(layer),
+        };
+        if let Some(layer) = layer {
+            probe::emit(points::DROP, flow, layer.kept());
+            return None;
         }
         DemiBuffer::from_slice(&self.frame).ok()
+    }
+
+    /// Whether the stack is to see this segment.
+    fn shows(&mut self, segment: &Segment) -> bool {
+        if segment.to != self.listen {
+            return false;
+        }
+        if segment.has(flags::RST) {
+            if self.peers.is_reset(segment) {
+                self.hang_up(segment.from, Some(segment.seq));
+            }
+            return false;
+        }
+        if segment.has(flags::SYN) {
+            // With a FIN or an ACK it begins no connection.
+            if segment.flags & (flags::ACK | flags::FIN) != 0 {
+                return false;
+            }
+            return match self.peers.open(segment, self.limit) {
+                Syn::Shown => {
+                    self.introduce(segment);
+                    true
+                }
+                Syn::Kept => false,
+                Syn::Refused => {
+                    self.refuse(segment);
+                    false
+                }
+            };
+        }
+        if !self.peers.has(segment.from) {
+            // The stack's own reset would wait for an Ethernet address that it never asks for.
+            if let Some(answer) = refusal(&self.frame, segment) {
+                self.transmit(&answer);
+            }
+            return false;
+        }
+        let shown = self.peers.note(segment);
+        if shown {
+            self.say_last_word(segment.from);
+        }
+        shown
     }
 
     /// Answers the stack's question for the peer's Ethernet address, which the frame has, before it is asked: two
@@ -217,7 +259,7 @@ fn source_of(frame: &[u8]) -> [u8; 6] {
     source
 }
 
-/// The reset that answers a SYN.
+/// The reset that answers a segment of no connection (RFC 9293, 3.10.7.1).
 fn refusal(syn: &[u8], segment: &Segment) -> Option<Vec<u8>> {
     let mut frame = syn.get(..HEADERS)?.to_vec();
     // Addresses change sides; what the sender's options were does not matter.
@@ -230,22 +272,17 @@ fn refusal(syn: &[u8], segment: &Segment) -> Option<Vec<u8>> {
     checksum::make_header_right(&mut frame);
     frame[34..36].copy_from_slice(&segment.to.port().to_be_bytes());
     frame[36..38].copy_from_slice(&segment.from.port().to_be_bytes());
-    frame[38..42].fill(0);
     let acknowledged = segment.seq.wrapping_add(segment.span());
-    frame[42..46].copy_from_slice(&acknowledged.to_be_bytes());
+    let (seq, ack, bits) = match segment.has(flags::ACK) {
+        true => (segment.ack, 0, flags::RST),
+        false => (0, acknowledged, flags::RST | flags::ACK),
+    };
+    frame[38..42].copy_from_slice(&seq.to_be_bytes());
+    frame[42..46].copy_from_slice(&ack.to_be_bytes());
     frame[46..].fill(0);
-    (frame[46], frame[47]) = (5 << 4, flags::RST | flags::ACK);
+    (frame[46], frame[47]) = (5 << 4, bits);
     checksum::make_right(&mut frame);
     Some(frame)
-}
-
-/// Whether a frame without a TCP segment is for the stack.
-fn is_arp_or_icmp(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([8, 6]) => true,
-        Some([8, 0]) => frame.len() >= 42 && frame[14] == 0x45 && frame[23] == 1,
-        _ => false,
-    }
 }
 
 /// The physical layer itself: a share of the border.

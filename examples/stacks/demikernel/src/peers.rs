@@ -30,63 +30,155 @@ struct Peer {
     closed_first: bool,
     /// The stack was shown the last acknowledgement.
     shown_last: bool,
+    /// Its handshake was ended in its name: it is nobody's, and nothing more of it is shown.
+    given_up: bool,
+}
+
+/// A handshake under way.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    peer: Peer,
+    /// Ticks until it is given up, or forgotten once it is complete.
+    ticks: u32,
+    /// The peer's acknowledgement was shown, its own or one in its name.
+    complete: bool,
+}
+
+/// What becomes of a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syn {
+    /// The stack sees it.
+    Shown,
+    /// Too many handshakes are under way, or the stack has this peer already: it may ask again.
+    Kept,
+    /// There is no room for one more connection.
+    Refused,
 }
 
 /// All peers of one port of ours.
 #[derive(Debug, Default)]
 pub struct Peers {
     known: HashMap<SocketAddrV4, Peer>,
-    /// Handshakes under way, and ticks until they are forgotten.
-    opening: HashMap<SocketAddrV4, u32>,
+    /// Handshakes that are not accepted yet.
+    opening: HashMap<SocketAddrV4, Opening>,
+    /// Those of them that the peer has not completed.
+    half_open: usize,
 }
 
-/// Ticks of the loop after which the stack has given a handshake up: six tries of 3 s, at ten a second.
-const HANDSHAKE_TICKS: u32 = 180;
+/// Ticks of the loop, ten a second, after which a handshake is given up.
+const HANDSHAKE_TICKS: u32 = 20;
+/// Ticks after which a complete handshake that was not accepted is forgotten.
+const ACCEPT_TICKS: u32 = 180;
+/// Most half-open handshakes.
+const HALF_OPEN: usize = 64;
+/// How far from where a stream is a number may lie: more than any window here.
+const REACH: u32 = 1 << 20;
 
 impl Peers {
-    /// A segment came; whether the stack may see it. Kept from it is what ends it by `unreachable!`: a FIN that does not
-    /// acknowledge ours (its close takes any segment for that acknowledgement, and sends the FIN again in a state that
-    /// may not; the peer repeats its own later), and segments without ACK or with one of what was never sent.
+    /// A segment without SYN and RST came; whether the stack may see it. Kept from it is what ends it by `unreachable!`:
+    /// a FIN that does not acknowledge ours (its close takes any segment for that acknowledgement, and sends the FIN
+    /// again in a state that may not; the peer repeats its own later), and segments without ACK or with one of what was
+    /// never sent; what lies far from both streams; and what would make a handshake fail, which it never forgets.
     pub fn note(&mut self, segment: &Segment) -> bool {
-        if segment.has(flags::SYN) {
-            return true;
-        }
         if !segment.has(flags::ACK) {
             return false;
+        }
+        if let Some(opening) = self.opening.get_mut(&segment.from) {
+            let peer = &opening.peer;
+            let fits =
+                !peer.given_up && peer.sent == Some(segment.ack) && peer.is_near(segment.seq);
+            if fits && !opening.complete {
+                (opening.complete, opening.ticks) = (true, ACCEPT_TICKS);
+                self.half_open -= 1;
+            }
+            return fits;
         }
         let Some(peer) = self.known.get_mut(&segment.from) else {
             return true;
         };
+        if peer.given_up || !peer.is_near(segment.seq) {
+            return false;
+        }
         if let Some(sent) = peer.sent {
-            let beyond = segment.ack.wrapping_sub(sent) as i32;
-            if beyond > 0 || (beyond < 0 && peer.sent_fin && segment.has(flags::FIN)) {
+            let behind = sent.wrapping_sub(segment.ack);
+            if behind > REACH || (behind > 0 && peer.sent_fin && segment.has(flags::FIN)) {
                 return false;
             }
         }
-        peer.seq = segment.seq.wrapping_add(segment.span());
-        peer.acked = segment.ack;
+        let end = segment.seq.wrapping_add(segment.span());
+        if end.wrapping_sub(peer.seq) as i32 > 0 {
+            peer.seq = end;
+        }
+        if peer.sent.is_none() || segment.ack.wrapping_sub(peer.acked) as i32 > 0 {
+            peer.acked = segment.ack;
+        }
         peer.shown_fin |= segment.has(flags::FIN);
         true
     }
 
-    /// A SYN came; whether there is room for its connection among `limit`, those under way counted with the others.
-    pub fn may_open(&mut self, address: SocketAddrV4, limit: usize) -> bool {
-        let again = self.opening.contains_key(&address) || self.known.contains_key(&address);
-        if !again && self.known.len() + self.opening.len() >= limit {
-            return false;
-        }
-        if !again {
-            self.opening.insert(address, HANDSHAKE_TICKS);
-        }
-        true
+    /// Whether the stack has a connection with this peer, or may get one.
+    pub fn has(&self, address: SocketAddrV4) -> bool {
+        self.known.contains_key(&address) || self.opening.contains_key(&address)
     }
 
-    /// Time goes on.
-    pub fn tick(&mut self) {
-        self.opening.retain(|_, ticks| {
-            *ticks -= 1;
-            *ticks > 0
-        });
+    /// A RST came; whether it is the peer's own, by its number (RFC 5961, section 3.2). A handshake is given up with it.
+    pub fn is_reset(&mut self, segment: &Segment) -> bool {
+        if let Some(opening) = self.opening.get_mut(&segment.from) {
+            if opening.peer.seq == segment.seq && !opening.complete {
+                opening.ticks = 0;
+            }
+            return false;
+        }
+        let peer = self.known.get(&segment.from);
+        peer.is_some_and(|peer| !peer.given_up && peer.seq == segment.seq)
+    }
+
+    /// A SYN came. There is room for `limit` connections, those under way counted with the others. A repeated one is kept
+    /// from the stack, which would take it for a wrong acknowledgement; it repeats its own answer.
+    pub fn open(&mut self, syn: &Segment, limit: usize) -> Syn {
+        if self.has(syn.from) || self.half_open >= HALF_OPEN {
+            return Syn::Kept;
+        }
+        if self.known.len() + self.opening.len() >= limit {
+            return Syn::Refused;
+        }
+        let peer = Peer {
+            seq: syn.seq.wrapping_add(1),
+            ..Peer::default()
+        };
+        let opening = Opening {
+            peer,
+            ticks: HANDSHAKE_TICKS,
+            complete: false,
+        };
+        self.opening.insert(syn.from, opening);
+        self.half_open += 1;
+        Syn::Shown
+    }
+
+    /// Time goes on. The peers whose handshakes are given up, each with where both streams are: the stack forgets only a
+    /// connection that was closed, so that each is completed in the peer's name, to be closed when it is accepted.
+    pub fn tick(&mut self) -> Vec<SocketAddrV4> {
+        let mut given_up = Vec::new();
+        for (address, opening) in &mut self.opening {
+            opening.ticks = opening.ticks.saturating_sub(1);
+            // Before the stack's own SYN left there is nothing to acknowledge.
+            if opening.ticks == 0 && !opening.complete && opening.peer.sent.is_some() {
+                opening.peer.given_up = true;
+                (opening.complete, opening.ticks) = (true, ACCEPT_TICKS);
+                self.half_open -= 1;
+                given_up.push(*address);
+            }
+        }
+        self.opening
+            .retain(|_, opening| opening.ticks > 0 || !opening.complete);
+        given_up
+    }
+
+    /// The acknowledgement that completes a handshake in the peer's name.
+    pub fn completion(&self, way: Way) -> Option<[u8; HEADERS]> {
+        let opening = self.opening.get(&way.from)?;
+        Some(opening.peer.segment(way, flags::ACK))
     }
 
     /// Whether the peer has acknowledged as many bytes of the application's as this.
@@ -97,6 +189,14 @@ impl Peers {
 
     /// A segment of ours leaves.
     pub fn note_sent(&mut self, segment: &Segment) {
+        if segment.has(flags::SYN)
+            && let Some(opening) = self.opening.get_mut(&segment.to)
+        {
+            let next = segment.seq.wrapping_add(1);
+            let peer = &mut opening.peer;
+            (peer.sent, peer.base, peer.acked) = (Some(next), next, next);
+            return;
+        }
         if let Some(peer) = self.known.get_mut(&segment.to) {
             let end = segment.seq.wrapping_add(segment.span());
             if peer.sent.is_none() {
@@ -112,10 +212,14 @@ impl Peers {
         }
     }
 
-    /// The application has accepted this peer's connection.
-    pub fn add(&mut self, address: SocketAddrV4) {
-        self.opening.remove(&address);
-        self.known.entry(address).or_default();
+    /// The application has accepted this peer's connection; whether its handshake was its own.
+    pub fn add(&mut self, address: SocketAddrV4) -> bool {
+        let opening = self.opening.remove(&address);
+        if opening.is_some_and(|opening| !opening.complete) {
+            self.half_open -= 1;
+        }
+        let begun = opening.map(|opening| opening.peer).unwrap_or_default();
+        !self.known.entry(address).or_insert(begun).given_up
     }
 
     /// The application closes a connection whose peer has not ended, as far as it knows.
@@ -159,6 +263,11 @@ pub struct Way {
 }
 
 impl Peer {
+    /// Whether this number of the peer's is one that its stream may have now.
+    fn is_near(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.seq).wrapping_add(REACH) <= 2 * REACH
+    }
+
     /// A segment without data where the peer's stream is, that acknowledges all we sent.
     fn segment(&self, way: Way, flags: u8) -> [u8; HEADERS] {
         let mut frame = [0; HEADERS];
@@ -242,20 +351,62 @@ mod tests {
         assert_eq!(peers.farewell(WAY, None), None);
     }
 
-    /// There is room for so many, those under way with them; who asks again is not counted twice.
+    fn syn(port: u16) -> Segment {
+        let from = SocketAddrV4::new(*PEER.ip(), port);
+        Segment {
+            from,
+            to: OURS,
+            ..segment(PEER, (99, 0), flags::SYN, 0)
+        }
+    }
+
+    /// There is room for so many connections, and for so many handshakes; a repeated SYN is not shown again.
     #[test]
     fn handshakes_take_room() {
         let mut peers = Peers::default();
-        let peer = |port| SocketAddrV4::new(*PEER.ip(), port);
-        assert!(peers.may_open(peer(1), 2) && peers.may_open(peer(2), 2));
-        assert!(peers.may_open(peer(1), 2) && !peers.may_open(peer(3), 2));
-        peers.add(peer(1));
-        for _ in 0..HANDSHAKE_TICKS {
-            peers.tick();
+        assert_eq!(peers.open(&syn(1), 2), Syn::Shown);
+        assert_eq!(peers.open(&syn(1), 2), Syn::Kept);
+        assert_eq!(peers.open(&syn(2), 2), Syn::Shown);
+        assert_eq!(peers.open(&syn(3), 2), Syn::Refused);
+        for port in 3..=HALF_OPEN as u16 {
+            assert_eq!(peers.open(&syn(port), 1000), Syn::Shown);
         }
-        assert!(peers.may_open(peer(3), 2) && !peers.may_open(peer(4), 2));
-        peers.remove(peer(1));
-        assert!(peers.may_open(peer(4), 2));
+        assert_eq!(peers.open(&syn(999), 1000), Syn::Kept);
+        assert!(peers.add(syn(1).from));
+        assert_eq!(peers.open(&syn(999), 1000), Syn::Shown);
+    }
+
+    /// A handshake fails by no segment of a stranger's; what is not completed in time is, in its peer's name, for closing.
+    #[test]
+    fn a_handshake_that_is_not_completed_is_given_up() {
+        let mut peers = Peers::default();
+        let from_us = (1000, 100);
+        assert_eq!(
+            peers.open(&segment(PEER, (99, 0), flags::SYN, 0), 9),
+            Syn::Shown
+        );
+        for _ in 0..HANDSHAKE_TICKS {
+            assert!(peers.tick().is_empty());
+        }
+        peers.note_sent(&segment(OURS, from_us, flags::SYN | flags::ACK, 0));
+        assert!(!peers.note(&segment(PEER, (100, 1000), flags::ACK, 0)));
+        assert_eq!(peers.tick(), [PEER]);
+        let said = Segment::of(&peers.completion(WAY).unwrap()).unwrap();
+        assert_eq!((said.seq, said.ack, said.flags), (100, 1001, flags::ACK));
+        assert!(!peers.note(&segment(PEER, (100, 1001), flags::ACK, 0)));
+        assert!(peers.tick().is_empty());
+        assert!(!peers.add(PEER));
+    }
+
+    /// Only a reset with the right number is the peer's; a segment far from its stream changes nothing.
+    #[test]
+    fn strangers_end_no_connection() {
+        let mut peers = Peers::default();
+        peers.add(PEER);
+        assert!(peers.note(&segment(PEER, (100, 500), flags::ACK, 10)));
+        assert!(!peers.note(&segment(PEER, (100 + 2 * REACH, 500), flags::ACK, 10)));
+        assert!(!peers.is_reset(&segment(PEER, (111, 0), flags::RST, 0)));
+        assert!(peers.is_reset(&segment(PEER, (110, 0), flags::RST, 0)));
     }
 
     /// All bytes are with the peer when it has acknowledged them, whatever the stack says of its pushes.

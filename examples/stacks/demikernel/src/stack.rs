@@ -30,7 +30,7 @@ use yaml_rust::YamlLoader;
 const TICK_NS: u64 = 100_000_000;
 /// Data that waits and nothing sent for so long is a stall: the stack's shortest retransmission timeout.
 const STALL: Duration = Duration::from_millis(100);
-/// The stack's most. It counts established connections and handshakes that failed, so that it is no limit to go by.
+/// The stack's most. It counts established connections too; the border's limits are lower.
 const BACKLOG: usize = 4096;
 /// How long a connection is kept after both have ended.
 const TIME_WAIT: Duration = Duration::from_millis(50);
@@ -318,11 +318,17 @@ impl<D: Device + 'static> Stack<D> {
             self.entries.push(None);
             self.entries.len() - 1
         });
-        self.border.borrow_mut().peers.add(peer);
+        let own = self.border.borrow_mut().peers.add(peer);
         self.lives += 1;
         let life = self.lives;
-        self.entries[index] = Some(Entry::new(Whose { index, life }, qd, peer, flow));
+        let mut entry = Entry::new(Whose { index, life }, qd, peer, flow);
+        // One that the border completed in its peer's name is nobody's: it is closed, and its peer's end comes soon.
+        entry.done = !own;
+        self.entries[index] = Some(entry);
         self.turn(index, app, now);
+        if !own && let Some(Some(entry)) = self.entries.get_mut(index) {
+            entry.patience = now + TICK_NS;
+        }
     }
 
     /// The application's turn on a connection, then the operations that follow from it.
@@ -426,7 +432,7 @@ impl<D: Device + 'static> Stack<D> {
         let counter = probe::now().raw();
         let long = self.clock_ticks(STALL);
         let mut border = self.border.borrow_mut();
-        border.peers.tick();
+        border.tick();
         for entry in self.entries.iter_mut().flatten() {
             if entry.closing && now >= entry.patience {
                 entry.patience = now + PATIENCE_NS;
