@@ -35,7 +35,7 @@ const BEHIND_FRAMES: [&str; BEHIND.len()] = [
 const OFF_CPU: &str = "waiting for a CPU (off CPU)";
 const NOT_SAMPLED: &str = "not sampled";
 
-/// Stages, then what they are made of, in [`PARTS`] of a ns of one request.
+/// Stages, then what they are made of, in `PARTS` of a ns of one request.
 pub fn tree(latency: &Latency, sampled: &Sampled, profile: &Profile) -> Tree {
     let mut tree = Tree::new();
     let ticks = latency.requests.max(1) as f64 / profile.ns_per_tick.unwrap_or(1.0) / PARTS;

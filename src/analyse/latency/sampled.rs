@@ -1,8 +1,8 @@
 //! What was sampled on each thread and when it was on a CPU, to be looked up by time.
 //!
 //! In: samples and switches in the order of the file; out: for a stretch of time of a thread, the stacks sampled in it
-//! and how long the thread was off its CPU. Memory has an end: with more samples than [`MOST_SAMPLES`] every other one is
-//! left out, which keeps their mix; with more switches than [`MOST_SWITCHES`] nothing is told of being off CPU.
+//! and how long the thread was off its CPU. Memory has an end: with more samples than `MOST_SAMPLES` every other one is
+//! left out, which keeps their mix; with more switches than `MOST_SWITCHES` nothing is told of being off CPU.
 
 use crate::analyse::stacks::NodeId;
 use crate::trace::record::{Meta, Pid, Sample, Switch, SwitchKind, Tid};
