@@ -45,6 +45,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .clone()
         .unwrap_or_else(|| args.file.with_extension("svg"));
     let other = other(&args)?;
+    for recording in [Some(&args.file), other].into_iter().flatten() {
+        if is_same(&output, recording) {
+            return Err(Failure::wrong_use(format!(
+                "{} is the recording; the picture needs a file of its own",
+                output.display()
+            ))
+            .hint("-o with another name"));
+        }
+    }
     let mut svg = Vec::new();
     let trust = if args.latency {
         draw_latency(&args, &mut svg)?
@@ -59,15 +68,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         flame::draw(&profile, &mut svg).map_err(|e| nothing(&args.file, &e))?;
         profile.trust.line()
     };
-    for recording in [Some(&args.file), other].into_iter().flatten() {
-        if is_same(&output, recording) {
-            return Err(Failure::wrong_use(format!(
-                "{} is the recording; the picture needs a file of its own",
-                output.display()
-            ))
-            .hint("-o with another name"));
-        }
-    }
     let existed = output.exists();
     if let Err(e) = fs::write(&output, svg) {
         if !existed {
@@ -132,9 +132,10 @@ fn nothing(file: &Path, error: &DrawError) -> Failure {
     Failure::failed(format!("{}: {error}", file.display()))
 }
 
+/// Whether both name the same file. What is no file is no recording either, and whoever reads it says so.
 fn is_same(a: &Path, b: &Path) -> bool {
     match (fs::canonicalize(a), fs::canonicalize(b)) {
-        (Ok(a), Ok(b)) => a == b,
+        (Ok(a), Ok(b)) => a == b && a.is_file(),
         _ => false,
     }
 }
