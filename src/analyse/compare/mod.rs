@@ -321,3 +321,16 @@ fn split(a: &Side, b: &Side, phase: &str) -> Option<Split> {
         value(Key::Phase(phase)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Done twice as often and half as dear again: both parts, and nothing else, make up the difference.
+    #[test]
+    fn split_adds_up() {
+        let split = Split::of(Counted::Acks, [1.0, 2.0], [100.0, 300.0]).unwrap();
+        assert_eq!((split.by_count, split.by_price), (125.0, 75.0));
+        assert_eq!(Split::of(Counted::Acks, [0.0, 2.0], [100.0, 300.0]), None);
+    }
+}

@@ -114,6 +114,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Each stage is the thread's that works on the request or is waited for.
+    #[test]
+    fn whose_stage() {
+        let ends = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(Some);
+        let way = Way::new(1, 0, ends, [Some(10), Some(20), Some(30)], [0; 3]);
+        let of: Vec<_> = way
+            .stretches()
+            .map(|s| (super::super::STAGES[s.stage].name, s.ring.unwrap()))
+            .collect();
+        let expected = [
+            ("receive", 10),
+            ("wait_handoff", 10),
+            ("tcp_in", 10),
+            ("wait_wakeup", 20),
+            ("wait_app", 20),
+            ("app", 20),
+            ("wait_send", 30),
+            ("wait_drain", 30),
+            ("transmit", 30),
+        ];
+        assert_eq!(of, expected);
+    }
+
     proptest! {
         /// Stages add up to the whole way, and nobody is behind others for longer than that.
         #[test]
