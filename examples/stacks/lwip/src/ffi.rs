@@ -30,6 +30,7 @@ unsafe extern "C" {
     pub fn shim_timers() -> u32;
     pub fn shim_half_open() -> u32;
     pub fn shim_give_way(most: u32) -> u32;
+    pub fn shim_reuse(peer: u32, peer_port: u16, seq: u32);
     pub fn shim_next_ready() -> *mut ShimConn;
     pub fn shim_index(conn: *const ShimConn) -> u32;
     pub fn shim_set_index(conn: *mut ShimConn, index: u32);

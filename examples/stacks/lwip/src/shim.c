@@ -229,6 +229,17 @@ uint32_t shim_give_way(uint32_t most)
     return found - 1;
 }
 
+void shim_reuse(uint32_t peer, uint16_t peer_port, uint32_t seq)
+{
+    for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)
+        if (pcb->remote_port == peer_port && ip_addr_get_ip4_u32(&pcb->remote_ip) == lwip_htonl(peer)
+            && pcb->local_port == shim_config.port) {
+            if (TCP_SEQ_GT(seq, pcb->rcv_nxt))
+                tcp_abandon(pcb, 0);
+            return;
+        }
+}
+
 uint32_t shim_index(const struct shim_conn *conn)
 {
     return conn->index;

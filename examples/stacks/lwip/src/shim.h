@@ -33,6 +33,10 @@ uint32_t shim_half_open(void);
 /* Where there are so many or more, gives up the oldest of them, without a word to the peer; how many are left. */
 uint32_t shim_give_way(uint32_t most);
 
+/* A peer begins a new connection: an old one of the same ends in TIME_WAIT is forgotten where `seq` lies behind all that it
+ * had received (RFC 9293 section 3.6.1), which lwIP by itself answers with an acknowledgement. */
+void shim_reuse(uint32_t peer, uint16_t peer_port, uint32_t seq);
+
 /* The oldest connection with news, which is then no longer on the list; NULL when there is none. */
 struct shim_conn *shim_next_ready(void);
 uint32_t shim_index(const struct shim_conn *conn);

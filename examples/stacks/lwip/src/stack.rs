@@ -205,11 +205,15 @@ impl<D: Device> Stack<D> {
         frames > 0
     }
 
-    /// Lets the oldest handshake give way where this segment begins one too many.
+    /// Where this segment begins a connection: lets an old one of the same ends go, and the oldest handshake give way if it
+    /// is one too many.
     fn make_room(&mut self, segment: &Segment) {
         if segment.flags & (flags::SYN | flags::ACK | flags::RST) != flags::SYN {
             return;
         }
+        let (peer, port) = (segment.from.ip().to_bits(), segment.from.port());
+        // SAFETY: this thread has the stack; no reference to the port is alive.
+        unsafe { ffi::shim_reuse(peer, port, segment.seq) };
         self.half_open += 1;
         let most = self.config.half_open;
         if self.half_open > most {
