@@ -11,6 +11,7 @@ use crate::recovery::DUPLICATES;
 use crate::seq::Seq;
 use crate::time::Time;
 use crate::wire::tcp::{Segment, flags};
+use std::time::Duration;
 
 impl Core {
     /// The timed segment, if there is one, is acknowledged now.
@@ -62,7 +63,7 @@ impl Core {
         let changed = self.learn_window(conn, segment);
         let marked = conn.ecn && segment.has(flags::ECE);
         if segment.ack.after(conn.una) {
-            self.new_ack(id, conn, segment.ack, marked, now);
+            self.new_ack(id, conn, segment, marked, now);
         } else if segment.ack == conn.una
             && !conn.all_acknowledged()
             && conn.waiting == Waiting::Ack
@@ -78,10 +79,11 @@ impl Core {
         &mut self,
         id: ConnId,
         conn: &mut Conn,
-        ack: Seq,
+        segment: &Segment<'_>,
         marked: bool,
         now: Time,
     ) {
+        let ack = segment.ack;
         let flight = conn.in_flight();
         let newly = ack.since(conn.una);
         let data = (newly as usize).min(conn.send.len());
@@ -97,9 +99,13 @@ impl Core {
         if conn.timed.is_some_and(|(seq, _)| !ack.before(seq)) {
             self.measure(conn, now);
         } else if conn.timestamps {
-            // The echo shows that a segment of now was acknowledged; without it the doubled timeout stays until new data
-            // is measured (Karn).
-            conn.rtt.forward();
+            // The echo tells when what is acknowledged was sent, be it for the first time or again; without it the doubled
+            // timeout stays until new data is measured (Karn).
+            let echo = segment.options.timestamps.map(|(_, echo)| echo);
+            match echo.map(|echo| Core::timestamp(now).wrapping_sub(echo)) {
+                Some(ms @ 1..0x8000_0000) => conn.rtt.measured(Duration::from_millis(ms.into())),
+                _ => conn.rtt.forward(),
+            }
         }
         let acked = Acked {
             bytes: newly,

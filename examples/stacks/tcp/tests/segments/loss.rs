@@ -86,6 +86,34 @@ fn timestamps_end_backing_off() {
     assert_eq!(peer.waits().0, 200);
 }
 
+/// An acknowledgement that comes after its segment was sent again is measured by its echo (RFC 7323 4): a path that became
+/// slower than the timeout is not sent everything twice for ever.
+#[test]
+fn slower_path_is_learned() {
+    let mut policy = Policy {
+        timestamps: true,
+        ..plain()
+    };
+    policy.rto.min = Duration::from_millis(1);
+    let mut peer = Peer::new(policy);
+    peer.clock = Some(9);
+    let conn = peer.accepted(options::MSS_1000);
+    peer.writes(conn, 10);
+    peer.sent();
+    let first = peer.heard_clock;
+    let mut waited = 0;
+    while waited < 70 {
+        waited += peer.waits().0;
+    }
+    peer.heard_clock = first;
+    peer.acks(1, 11);
+    assert!(peer.engine.info(conn).unwrap().srtt >= 8_000_000);
+    peer.writes(conn, 10);
+    peer.sent();
+    let next = peer.waits().0;
+    assert!(next >= waited, "{next} ms after {waited}");
+}
+
 /// After a timeout one segment, then everything behind it again as acknowledgements come (RFC 5681 3.1).
 #[test]
 fn timeout_begins_again_slowly() {
