@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyse::packs::Pack;
 use crate::trace::record::OwnPoint;
-use bypassprof_wire::Flow;
+use bypassprof_wire::Tsc;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
