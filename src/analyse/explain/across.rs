@@ -223,7 +223,6 @@ pub const RULES: &[Rule] = &[
         takes: &[
             ("wait_handoff", Rest),
             ("receive", Rest),
-            ("wait_handoff", Rest),
             ("tcp_in", Rest),
             ("wait_app", Rest),
             ("wait_send", Rest),
@@ -670,6 +669,19 @@ mod tests {
         let waits = comparison(gap(&[], &[]), &[("receive", 100.0, 200.0)], &crossing);
         assert_eq!(found(["fstack", "fstack"], &waits), [("C1", 100.0)]);
         assert_eq!(found(["ix", "fstack"], &waits), [("W", 100.0)]);
+        let rows = [("wait_handoff", 0.0, 50.0), ("receive", 100.0, 200.0)];
+        let waits = comparison(gap(&[], &[]), &rows, &crossing);
+        let stacks = ["fstack", "fstack"];
+        let all = across(&Pair {
+            comparison: &waits,
+            stacks,
+        });
+        let [crossed] = &all[1].causes[..] else {
+            panic!("one cause: {all:?}");
+        };
+        let told = crossed.evidence.iter();
+        let told = told.filter(|line| line.starts_with("wait_handoff"));
+        assert_eq!(told.count(), 1, "{crossed:?}");
     }
 
     /// Each rule speaks where its evidence is there, with all of the gap, whichever side has more; and has a case here.
