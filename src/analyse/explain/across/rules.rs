@@ -1,7 +1,7 @@
 //! The rules about gaps, as two tables: which pieces each speaks about, and which counts have to have moved.
 //!
-//! In: the counts of both sides and the direction of the pieces; out: lines of evidence, or nothing. A rule refuses to know
-//! how large the pieces are.
+//! In: the counts of both sides and the direction of the pieces; out: lines of evidence, or nothing. A rule refuses to
+//! know how large the pieces are.
 
 use super::Pair;
 use super::Piece::{self, ByCount, Rest};

@@ -1,7 +1,7 @@
 //! Frames on their way between TCP and the device, on whichever thread's ring that is told.
 //!
-//! In: segments that leave TCP, and bursts that the device took; out: the same to the flows that the segments are of. It
-//! refuses to know what a request is.
+//! In: segments that leave TCP, and bursts that the device took; out: the same to the flows that the segments are of.
+//! It refuses to know what a request is.
 
 use super::ring::{RingState, Sent, push};
 use super::{Pass, Stamped};
@@ -10,8 +10,8 @@ use super::{Pass, Stamped};
 const MOST_FRAMES: usize = 1 << 16;
 
 impl Pass {
-    /// The ring of the device that a ring's thread receives from and sends to through another thread: it has none of its
-    /// own, and there is one in its process.
+    /// The ring of the device that a ring's thread receives from and sends to through another thread: it has none of
+    /// its own, and there is one in its process.
     pub(super) fn device_of(&self, ring: u32) -> Option<&RingState> {
         self.rings.get(&self.device_number(ring)?)
     }

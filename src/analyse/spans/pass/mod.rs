@@ -1,8 +1,8 @@
 //! The pass over a recording's rings: from slots to requests that are over.
 //!
 //! In: records of low rate, then every ring's slots, block by block, in the order of the file; out: [`Spans`], and the
-//! [`Way`] of each request for those who ask. Here events get into the order of time and go to the flow and the ring that
-//! they are of. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
+//! [`Way`] of each request for those who ask. Here events get into the order of time and go to the flow and the ring
+//! that they are of. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
 
 mod device;
 mod ring;

@@ -1,7 +1,7 @@
 //! What a pass knows of one ring and of the thread that writes it, while events go by.
 //!
-//! In: what the events of the ring tell; out: the burst that a frame was received in, and short memories of losses, moves
-//! and frames on their way. It refuses to know flows.
+//! In: what the events of the ring tell; out: the burst that a frame was received in, and short memories of losses,
+//! moves and frames on their way. It refuses to know flows.
 
 use super::super::turns::Turns;
 use crate::trace::record::{Pid, Ring};

@@ -1,8 +1,8 @@
 //! Requests that are over, told in the answer: which of them pass the filter, where their stages end, and among which
 //! numbers they are counted.
 //!
-//! In: a [`Request`] with the stamps of its way; out: histograms, slices, the slowest and ways. It refuses to know how a
-//! request was put together.
+//! In: a [`Request`] with the stamps of its way; out: histograms, slices, the slowest and ways. It refuses to know how
+//! a request was put together.
 
 use super::Pass;
 use crate::analyse::spans::answer::Timeline;
@@ -101,8 +101,8 @@ impl Pass {
             return;
         }
         let began = self.since_start(start);
-        // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the application
-        // is done with it.
+        // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
+        // application is done with it.
         let ends = [
             (request.arrival.rx).and(request.arrival.handed.or(request.arrival.tcp_in)),
             request.arrival.handed.and(request.arrival.tcp_in),
