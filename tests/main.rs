@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per question.
 
+mod busy;
 mod compare;
 mod counters;
 mod filters;

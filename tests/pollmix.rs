@@ -1,9 +1,9 @@
 //! A program whose share of empty polling is known, because it measures it with its own clock: the report must say the
 //! same, to a point in a hundred. The program is this very test binary, started again as [`program`].
 
+use crate::busy::{cpu_ns, loops, turns_per_us, wait_for_recorder};
 use crate::support::{Place, Run, measured_in_peace, names_in, row};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,36 +17,7 @@ const CYCLE_NS: u64 = 400_000;
 /// Lengths of an empty poll.
 const POLLS_NS: [u64; 3] = [50, 300, 2000];
 
-/// CPU time of this thread: what preemption takes is not in it.
-fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// Loops that call nothing, so that samples in them are in the function of that name.
-macro_rules! busy {
-    ($($name:ident)*) => { $(
-        #[inline(never)]
-        fn $name(turns: u64) {
-            let (mut x, mut i) = (turns | 1, 0);
-            while i < turns {
-                x ^= x << 7;
-                x ^= x >> 9;
-                i += 1;
-            }
-            std::hint::black_box(x);
-        }
-    )* };
-}
-busy!(calibrate empty_poll in_receive in_timer in_application);
-
-/// Turns of a busy loop in a microsecond.
-fn turns_per_us() -> u64 {
-    const TURNS: u64 = 500_000;
-    let start = cpu_ns();
-    calibrate(TURNS);
-    (TURNS * 1000 / (cpu_ns() - start).max(1)).max(1)
-}
+loops!(empty_poll in_receive in_timer in_application);
 
 struct Program {
     rounds: PollLoop,
@@ -139,20 +110,14 @@ fn program() {
         compete();
     }
     let mut program = Program {
-        turns_per_us: turns_per_us(),
+        turns_per_us: turns_per_us(1),
         rounds: PollLoop::new(),
         flood: mix.contains("flooding"),
         seed: 0x9e37_79b9_7f4a_7c15,
         frame: 0,
     };
     // Off CPU, which is neither work nor polling, until someone listens.
-    for wait in 0.. {
-        if probe::enabled() {
-            break;
-        }
-        assert!(wait < 20_000, "no recorder listens");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_recorder();
     if mix.contains("unprivileged") {
         let nobody = rustix::process::Uid::from_raw(65_534);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();

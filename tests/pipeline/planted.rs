@@ -2,9 +2,9 @@
 //!
 //! In: a name; out: what the program does besides, and what that took. It refuses to know what finds it.
 
-use super::{
-    BEGUN, HANDED, Request, cpu_ns, do_ack, do_copy, do_driver, do_spin, now, poll_device,
-};
+use super::request::{BEGUN, HANDED, Request};
+use super::{do_ack, do_copy, do_driver, do_spin, poll_device};
+use crate::busy::{cpu_ns, now};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

@@ -91,6 +91,16 @@ pub enum Unit {
     Share,
 }
 
+impl Unit {
+    /// The name in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::PerRequest => "ns_per_request",
+            Unit::Share => "share",
+        }
+    }
+}
+
 /// Some of a recording's time.
 #[derive(Clone, Debug, Default)]
 struct Part {

@@ -152,9 +152,9 @@ fn divide<K: Copy>(whole: u64, mix: &BTreeMap<K, u64>, mut part: impl FnMut(K, u
 
 #[cfg(test)]
 mod tests {
+    use super::sampled::tests::{sample, switch};
     use super::*;
-    use crate::trace::record::{Meta, Ring, Sample, StackEnd, Switch, SwitchKind};
-    use crate::units::Nanos;
+    use crate::trace::record::{Meta, Ring, SwitchKind};
     use proptest::prelude::*;
 
     pub(super) fn sampled(samples: &[(u64, NodeId)], off: &[(u64, u64)]) -> Sampled {
@@ -166,30 +166,11 @@ mod tests {
         };
         let mut sampled = Sampled::new(&[Meta::Ring(ring)]);
         for &(time, node) in samples {
-            let sample = Sample {
-                time: Nanos::from_ns(time),
-                pid: 1,
-                tid: 7,
-                cpu: 0,
-                event: 0,
-                period: 1,
-                frames: Vec::new(),
-                kernel_frames: 0,
-                stack: StackEnd::Whole,
-                group: Vec::new(),
-            };
-            sampled.sample(&sample, node);
+            sampled.sample(&sample(7, time), node);
         }
         for &(from, to) in off {
-            for (time, kind) in [(from, SwitchKind::OutPreempted), (to, SwitchKind::In)] {
-                sampled.switch(&Switch {
-                    time: Nanos::from_ns(time),
-                    pid: 1,
-                    tid: 7,
-                    cpu: 0,
-                    kind,
-                });
-            }
+            sampled.switch(&switch(7, from, SwitchKind::OutPreempted));
+            sampled.switch(&switch(7, to, SwitchKind::In));
         }
         sampled.settle();
         sampled

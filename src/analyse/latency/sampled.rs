@@ -194,10 +194,11 @@ impl Sampled {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::trace::record::StackEnd;
 
+    /// A sample of a thread of process 1.
     pub fn sample(tid: Tid, time: u64) -> Sample {
         Sample {
             time: Nanos::from_ns(time),
@@ -213,6 +214,17 @@ mod tests {
         }
     }
 
+    /// A switch of such a thread.
+    pub fn switch(tid: Tid, time: u64, kind: SwitchKind) -> Switch {
+        Switch {
+            time: Nanos::from_ns(time),
+            pid: 1,
+            tid,
+            cpu: 0,
+            kind,
+        }
+    }
+
     /// Looked up by time, whatever the order in the file; what is off CPU at both ends counts in part.
     #[test]
     fn looked_up() {
@@ -225,13 +237,7 @@ mod tests {
             (60, SwitchKind::In),
             (80, SwitchKind::OutWaiting),
         ] {
-            sampled.switch(&Switch {
-                time: Nanos::from_ns(time),
-                pid: 1,
-                tid: 7,
-                cpu: 0,
-                kind,
-            });
+            sampled.switch(&switch(7, time, kind));
         }
         sampled.settle();
         let nodes = |from, to| -> Vec<_> {

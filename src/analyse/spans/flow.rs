@@ -88,6 +88,11 @@ impl Request {
             .min(self.app_start)
     }
 
+    /// Rings of the threads that received, handled and sent it.
+    pub fn rings(&self) -> [Option<u32>; 3] {
+        [Some(self.arrival.ring), Some(self.app_ring), self.out_ring]
+    }
+
     fn replied(&self) -> bool {
         self.app_end.is_some() && self.out >= self.owed
     }

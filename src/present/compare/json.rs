@@ -1,25 +1,15 @@
 //! A comparison as JSON: `bypassprof.compare/1`, documented in `docs/reference/compare.md`.
 
 use super::Pairs;
+use super::document::Row;
 use crate::analyse::Trust;
 use crate::analyse::compare::interval::PRINTED;
 use crate::analyse::compare::workload::Remark;
-use crate::analyse::compare::{Change, Comparison, Contribution, Gap, Key, Side, Sort, Unit};
+use crate::analyse::compare::{Comparison, Contribution, Gap, Key, Side, Sort, Unit};
 use serde::Serialize;
 
 /// Name and version of the schema. Keys may be added within a version, none changes its meaning.
 pub const COMPARE_SCHEMA: &str = "bypassprof.compare/1";
-
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    /// The pair of the first and the second recording.
-    #[serde(flatten)]
-    pair: Option<Pair<'a>>,
-    /// Further recordings with the first.
-    others: Vec<Pair<'a>>,
-    trust: Trust,
-}
 
 #[derive(Serialize)]
 struct Pair<'a> {
@@ -75,16 +65,6 @@ struct Said<'a> {
 }
 
 #[derive(Serialize)]
-struct Row {
-    a: f64,
-    b: f64,
-    change: f64,
-    low: f64,
-    high: f64,
-    significant: bool,
-}
-
-#[derive(Serialize)]
 struct Named {
     name: &'static str,
     #[serde(flatten)]
@@ -117,15 +97,8 @@ struct Divided {
 
 /// The whole answer.
 pub fn compare(pairs: &Pairs) -> serde_json::Result<String> {
-    let mut all = (pairs.others.iter())
-        .map(|(comparison, other, remarks)| pair(&pairs.first, comparison, other, remarks));
-    let trusts = pairs.others.iter().map(|o| &o.1.profile.trust);
-    let first = pairs.first.profile.trust.clone();
-    serde_json::to_string_pretty(&Document {
-        schema: COMPARE_SCHEMA,
-        pair: all.next(),
-        others: all.collect(),
-        trust: trusts.fold(first, |sum, trust| sum.with(trust)),
+    pairs.json(COMPARE_SCHEMA, |comparison, other, remarks| {
+        pair(&pairs.first, comparison, other, remarks)
     })
 }
 
@@ -138,11 +111,7 @@ fn pair<'a>(
     let unit = comparison.unit;
     let per_request = unit == Unit::PerRequest;
     Pair {
-        unit: if per_request {
-            "ns_per_request"
-        } else {
-            "share"
-        },
+        unit: unit.name(),
         a: recording(first),
         b: recording(other),
         remarks: remarks
@@ -159,18 +128,21 @@ fn pair<'a>(
             gap_ns_per_request: gap.change.by,
             parts: parts(gap, Unit::PerRequest),
         }),
-        wall_ns_per_request: comparison.wall.as_ref().map(row),
+        wall_ns_per_request: comparison.wall.as_ref().map(Row::of),
         no_work: comparison
             .no_work
             .iter()
-            .map(|(name, c)| Named { name, row: row(c) })
+            .map(|(name, c)| Named {
+                name,
+                row: Row::of(c),
+            })
             .collect(),
         per_request: comparison
             .counts
             .iter()
             .map(|(what, c)| Named {
                 name: what.name(),
-                row: row(c),
+                row: Row::of(c),
             })
             .collect(),
     }
@@ -199,19 +171,8 @@ fn recording(side: &Side) -> Recording<'_> {
 
 fn parts(gap: &Gap, unit: Unit) -> Parts {
     Parts {
-        gap: row(&gap.change),
+        gap: Row::of(&gap.change),
         contributions: gap.contributions.iter().map(|c| part(c, unit)).collect(),
-    }
-}
-
-fn row(change: &Change) -> Row {
-    Row {
-        a: change.a,
-        b: change.b,
-        change: change.by,
-        low: change.low,
-        high: change.high,
-        significant: change.believed,
     }
 }
 

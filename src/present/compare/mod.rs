@@ -1,5 +1,6 @@
 //! A comparison as tables, and as JSON.
 
+pub mod document;
 pub mod json;
 pub mod table;
 

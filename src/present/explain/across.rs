@@ -2,11 +2,11 @@
 
 use super::EXPLAIN_SCHEMA;
 use crate::analyse::Ledger;
-use crate::analyse::Trust;
 use crate::analyse::compare::{Change, Comparison, Side, Unit};
 use crate::analyse::explain::across::{Cause, Causes, Of, Pair, across, stack_of};
 use crate::analyse::explain::{Facts, Finding, explain};
 use crate::present::compare::Pairs;
+use crate::present::compare::document::Row;
 use crate::present::style::{Style, printable};
 use crate::present::table::headline;
 use serde::Serialize;
@@ -131,17 +131,6 @@ fn by_itself(first: &Side, other: &Side, text: &mut String) {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    /// The pair of the first and the second recording.
-    #[serde(flatten)]
-    pair: Option<Compared<'a>>,
-    /// Further recordings with the first.
-    others: Vec<Compared<'a>>,
-    trust: Trust,
-}
-
-#[derive(Serialize)]
 struct Compared<'a> {
     a: &'a str,
     b: &'a str,
@@ -157,12 +146,8 @@ struct Compared<'a> {
 #[derive(Serialize)]
 struct GapItem {
     gap: &'static str,
-    a: f64,
-    b: f64,
-    change: f64,
-    low: f64,
-    high: f64,
-    significant: bool,
+    #[serde(flatten)]
+    row: Row,
     explained: f64,
     not_significant: f64,
 }
@@ -184,7 +169,7 @@ struct Item {
 /// The same as JSON.
 pub fn json(pairs: &Pairs) -> serde_json::Result<String> {
     let first = &pairs.first;
-    let mut compared = pairs.others.iter().map(|(comparison, other, remarks)| {
+    pairs.json(EXPLAIN_SCHEMA, |comparison, other, remarks| {
         let all = causes(first, comparison, other);
         let (a, b) = (alone(first), alone(other));
         let only = |own: &[Finding], others: &[Finding]| {
@@ -195,11 +180,7 @@ pub fn json(pairs: &Pairs) -> serde_json::Result<String> {
         Compared {
             a: &first.name,
             b: &other.name,
-            unit: if comparison.unit == Unit::PerRequest {
-                "ns_per_request"
-            } else {
-                "share"
-            },
+            unit: comparison.unit.name(),
             significant: !comparison.is_noise(),
             remarks: remarks.iter().map(|r| r.text.as_str()).collect(),
             in_a_alone: only(&a, &b),
@@ -207,13 +188,6 @@ pub fn json(pairs: &Pairs) -> serde_json::Result<String> {
             gaps: all.iter().map(gap_item).collect(),
             findings: items(all, comparison.unit),
         }
-    });
-    let trusts = pairs.others.iter().map(|o| &o.1.profile.trust);
-    serde_json::to_string_pretty(&Document {
-        schema: EXPLAIN_SCHEMA,
-        pair: compared.next(),
-        others: compared.collect(),
-        trust: trusts.fold(first.profile.trust.clone(), |sum, t| sum.with(t)),
     })
 }
 
@@ -221,12 +195,7 @@ fn gap_item(causes: &Causes) -> GapItem {
     let change = &causes.gap;
     GapItem {
         gap: causes.of.name(),
-        a: change.a,
-        b: change.b,
-        change: change.by,
-        low: change.low,
-        high: change.high,
-        significant: change.believed,
+        row: Row::of(change),
         explained: change.by - causes.noise,
         not_significant: causes.noise,
     }

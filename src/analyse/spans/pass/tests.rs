@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyse::packs::Pack;
 use crate::trace::record::OwnPoint;
-use bypassprof_wire::Flow;
+use bypassprof_wire::Tsc;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -64,9 +64,9 @@ fn own_points() {
     assert_eq!(spans.slowest[0].total, 100);
 }
 
-/// Two requests pipelined on one flow, and one of another flow in the same burst: each is behind those before it, in the
-/// burst, of its flow, and of its thread. The burst that takes the replies begins when its oldest frame is as old as
-/// the burst says.
+/// Two requests pipelined on one flow, and one of another flow in the same burst: each is behind those before it, in
+/// the burst, of its flow, and of its thread. The burst that takes the replies begins when its oldest frame is as old
+/// as the burst says.
 #[test]
 fn behind_others() {
     let mut pass = Pass { show: 9, ..pass() }.telling_ways();

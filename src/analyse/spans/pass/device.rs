@@ -1,0 +1,84 @@
+//! Frames on their way between TCP and the device, on whichever thread's ring that is told.
+//!
+//! In: segments that leave TCP, and bursts that the device took; out: the same to the flows that the segments are of.
+//! It refuses to know what a request is.
+
+use super::ring::{RingState, Sent, push};
+use super::{Pass, Stamped};
+
+/// Frames of a ring that wait for their burst.
+const MOST_FRAMES: usize = 1 << 16;
+
+impl Pass {
+    /// The ring of the device that a ring's thread receives from and sends to through another thread: it has none of
+    /// its own, and there is one in its process.
+    pub(super) fn device_of(&self, ring: u32) -> Option<&RingState> {
+        self.rings.get(&self.device_number(ring)?)
+    }
+
+    fn device_number(&self, ring: u32) -> Option<u32> {
+        let own = self.rings.get(&ring).filter(|r| !r.has_device)?;
+        let has_one = |(_, r): &(&u32, &RingState)| r.pid == own.pid && r.has_device;
+        let mut devices = self.rings.iter().filter(has_one);
+        let (&device, _) = devices.next()?;
+        devices.next().is_none().then_some(device)
+    }
+
+    pub(super) fn segment_out(&mut self, e: &Stamped, counts: bool) {
+        let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
+        let device = self.device_number(e.ring).unwrap_or(e.ring);
+        let mut requests = None;
+        match kind {
+            0 if len > 0 => {
+                let drains = self.rings.get(&device).is_some_and(|r| r.drains);
+                requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
+            }
+            1 => {
+                self.spans.counts.acks += u64::from(counts && self.filter.has_flow(e.flow));
+                self.flow(e.flow).ack_out();
+            }
+            _ => {}
+        }
+        if let Some(ring) = self.rings.get_mut(&device) {
+            let sent = Sent {
+                frame: e.args[0],
+                flow: e.flow,
+                tsc: e.tsc,
+                requests,
+            };
+            push(&mut ring.sent, sent, MOST_FRAMES);
+        }
+    }
+
+    /// `accepted` frames from `first` on were given to the device; when the burst began the oldest was `age` ticks old.
+    pub(super) fn burst_taken(
+        &mut self,
+        ring: u32,
+        (first, accepted): (u32, u32),
+        age: u32,
+        tsc: u64,
+    ) {
+        let Some(ring) = self.rings.get_mut(&ring) else {
+            return;
+        };
+        let mut began = None;
+        while let Some(sent) = ring.sent.front() {
+            let distance = sent.frame.wrapping_sub(first);
+            // Frames before the burst can no longer be in one.
+            let before = distance > u32::MAX / 2;
+            if !before && distance >= accepted {
+                break;
+            }
+            if distance == 0 && age > 0 {
+                began = Some((sent.tsc + u64::from(age)).min(tsc));
+            }
+            let (flow, requests) = (sent.flow, sent.requests);
+            ring.sent.pop_front();
+            if let (false, Some(requests)) = (before, requests)
+                && let Some(state) = self.flows.get_mut(&flow)
+            {
+                state.taken(requests, began, tsc);
+            }
+        }
+    }
+}

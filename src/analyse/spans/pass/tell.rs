@@ -1,0 +1,186 @@
+//! Requests that are over, told in the answer: which of them pass the filter, where their stages end, and among which
+//! numbers they are counted.
+//!
+//! In: a [`Request`] with the stamps of its way; out: histograms, slices, the slowest and ways. It refuses to know how
+//! a request was put together.
+
+use super::Pass;
+use crate::analyse::spans::answer::Timeline;
+use crate::analyse::spans::flow::Request;
+use crate::analyse::spans::stages::{BEHIND, PARTS};
+use crate::analyse::spans::way::Way;
+use crate::units::{Cycles, Nanos};
+use bypassprof_wire::Tsc;
+use hdrhistogram::Histogram;
+use std::collections::VecDeque;
+
+/// An empty histogram of lengths.
+pub fn histogram() -> Histogram<u64> {
+    // Three digits, as long as need be: the only error is a number of digits that does not exist.
+    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits"))
+}
+
+/// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
+pub fn record(histogram: &mut Histogram<u64>, length: u64) {
+    if histogram.record(length).is_err() {
+        histogram.saturating_record(length);
+    }
+}
+
+impl Pass {
+    pub(super) fn ns(&self, ticks: u64) -> u64 {
+        match &self.clock {
+            Some(clock) => clock.length(Cycles::from_ticks(ticks)).ns(),
+            None => ticks,
+        }
+    }
+
+    fn since_start(&self, tsc: u64) -> Nanos {
+        match &self.clock {
+            Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
+            None => Nanos::from_ns(tsc),
+        }
+    }
+
+    /// Whether a request passes the filter, its length left aside.
+    fn wants(&self, request: &Request) -> bool {
+        if self.filter.is_open() {
+            return true;
+        }
+        let mut rings = request
+            .rings()
+            .into_iter()
+            .flatten()
+            .filter_map(|r| self.rings.get(&r));
+        (self.span.0..self.span.1).contains(&request.start())
+            && self.filter.has_flow(request.flow)
+            && self.ran_on_wanted_cpu(request)
+            && rings.any(|ring| ring.wanted)
+    }
+
+    fn ran_on_wanted_cpu(&self, request: &Request) -> bool {
+        if self.filter.cpus.is_empty() {
+            return true;
+        }
+        let places = self.rings.get(&request.app_ring).map(|r| &r.ran_on);
+        let before = places.and_then(|p| {
+            p.iter()
+                .rev()
+                .find(|(since, _)| *since <= request.app_start)
+        });
+        // A thread that was not seen before ran where it was seen first.
+        let place = before.or(places.and_then(VecDeque::front));
+        place.is_some_and(|(_, cpu)| self.filter.has_cpu(*cpu))
+    }
+
+    /// A request is over: it is counted, and added to what it belongs to.
+    pub(super) fn done(&mut self, request: &Request) {
+        let start = request.start();
+        if !self.wants(request) {
+            return;
+        }
+        let (Some(_), Some(app_end)) = (
+            request.arrival.deliver.or(request.arrival.tcp_in),
+            request.app_end,
+        ) else {
+            self.spans.counts.headless += 1;
+            return;
+        };
+        let end = [Some(app_end), request.last_out, request.tx]
+            .into_iter()
+            .flatten()
+            .max();
+        let end = end.unwrap_or(start);
+        let lost_in = |ring: u32| {
+            let losses = self.rings.get(&ring).map(|r| &r.losses);
+            losses.is_some_and(|l| l.iter().any(|&(from, to)| from < end && start < to))
+        };
+        let rings = request.rings();
+        if rings.into_iter().flatten().any(lost_in) {
+            self.spans.counts.torn += 1;
+            return;
+        }
+        let began = self.since_start(start);
+        // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
+        // application is done with it.
+        let ends = [
+            (request.arrival.rx).and(request.arrival.handed.or(request.arrival.tcp_in)),
+            request.arrival.handed.and(request.arrival.tcp_in),
+            request.arrival.tcp_in.and(request.arrival.deliver),
+            request.wake,
+            Some(request.app_start),
+            Some(app_end),
+            request.last_out,
+            request.burst.or(request.tx),
+            request.burst.and(request.tx),
+        ];
+        let behind = [request.arrival.behind, request.behind.0, request.behind.1];
+        let way = Way::new(request.flow, start, ends, rings, behind);
+        let stages = way.lengths().map(|length| Some(self.ns(length?)));
+        let total = self.ns(way.total());
+        if self.filter.at_least.is_some_and(|least| total < least.ns()) {
+            return;
+        }
+        let counts = &mut self.spans.counts;
+        counts.complete += 1;
+        counts.pipelined += u64::from(request.pipelined);
+        counts.split += u64::from(request.split);
+        counts.crossed += u64::from(request.arrival.ring != request.app_ring);
+        counts.segments += u64::from(request.segments);
+        let lengths = stages.iter().copied().chain([Some(total)]);
+        for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
+            if let Some(length) = length {
+                record(histogram, length);
+            }
+        }
+        let slice = self.edges.partition_point(|&edge| edge <= began);
+        if let Some(slice) = self.spans.slices.get_mut(slice) {
+            slice.requests += 1.0;
+            for (at, length) in stages.into_iter().chain([Some(total)]).enumerate() {
+                slice.sums[at] += length.unwrap_or(0) as f64;
+                slice.counts[at] += f64::from(u8::from(length.is_some()));
+            }
+        }
+        let behind = way.behind.map(|ticks| self.ns(ticks));
+        for (histogram, length) in self.spans.behind.iter_mut().zip(behind) {
+            if length > 0 {
+                record(histogram, length);
+            }
+        }
+        self.keep(request, began, (stages, behind), (total, way));
+        if self.tell_ways {
+            self.ways.push(way);
+        }
+    }
+
+    /// Keeps a request if it is among the slowest.
+    fn keep(
+        &mut self,
+        request: &Request,
+        began: Nanos,
+        (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
+        (total, way): (u64, Way),
+    ) {
+        let full = self.spans.slowest.len() >= self.show;
+        if self.show == 0 || (full && self.spans.slowest.last().is_some_and(|l| l.total >= total)) {
+            return;
+        }
+        let name = |ring: Option<u32>| {
+            let ring = ring.and_then(|r| self.rings.get(&r));
+            ring.map_or_else(String::new, |r| r.name.clone())
+        };
+        let timeline = Timeline {
+            flow: request.flow,
+            began,
+            stages,
+            behind,
+            total,
+            threads: request.rings().map(name),
+            segments: (request.segments, request.acks),
+            way,
+        };
+        let at = self.spans.slowest.partition_point(|t| t.total >= total);
+        self.spans.slowest.insert(at, timeline);
+        self.spans.slowest.truncate(self.show);
+    }
+}
