@@ -2,13 +2,12 @@
 //! No server may end, grow or stop serving others. Needs root; says so and passes without.
 
 mod forge;
-mod server;
-mod veth;
 
+use crate::server::Server;
+use crate::veth;
 use forge::{Forge, Random, flags};
-use netlab::{Interface, Lab, LabError, Namespace};
+use netlab::{Interface, Lab, Namespace};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
-use server::Server;
 use stack_netio::{Device, Packet, PacketOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
@@ -44,14 +43,7 @@ impl Arena {
         if !veth::is_built(stack) {
             return None;
         }
-        let lab = match Lab::new() {
-            Ok(lab) => lab,
-            Err(LabError::Threads | LabError::NotAllowed { .. }) => {
-                eprintln!("skipped: network namespaces need root here");
-                return None;
-            }
-            Err(e) => panic!("{e}"),
-        };
+        let lab = veth::lab()?;
         let client = lab.namespace("client").unwrap();
         let space = lab.namespace("server").unwrap();
         lab.veth((&client, "ht-c"), (&space, "ht-s")).unwrap();
