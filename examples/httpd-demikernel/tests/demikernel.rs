@@ -1,13 +1,10 @@
 //! Demikernel behind a real device, with the kernel's TCP as its clients, in namespaces of the test's own.
 
-#[path = "../../httpd/tests/thirdparty/mod.rs"]
-mod thirdparty;
-
 use bypassprof_wire::points;
+use httpscenes::recorded::Session;
+use httpscenes::{ADDRESS, Site, plan, sha256_of_letters};
 use std::io::Write;
 use std::net::TcpStream;
-use thirdparty::recorded::Session;
-use thirdparty::{ADDRESS, Site, plan, sha256_of_letters};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_httpd-demikernel");
 
@@ -23,9 +20,9 @@ fn small_requests_of_every_shape() {
         load.connections = 2;
         load.post = Some(20_000);
         site.load(&load);
-        site.connect(thirdparty::pipelined);
-        site.connect(thirdparty::half_closed);
-        site.connect(thirdparty::byte_by_byte);
+        site.connect(httpscenes::pipelined);
+        site.connect(httpscenes::half_closed);
+        site.connect(httpscenes::byte_by_byte);
         assert!(server.requests() >= answered + 22);
         server.end();
     }
@@ -47,7 +44,7 @@ fn large_bodies_arrive_whole() {
 fn connections_come_and_go() {
     let Some(site) = Site::new() else { return };
     let server = site.serve(PROGRAM, &[], None);
-    site.connect(|| thirdparty::churn(50));
+    site.connect(|| httpscenes::churn(50));
     site.load(&plan(16, 200));
     server.end();
 }
@@ -69,7 +66,7 @@ fn one_connection_too_many_is_reset() {
             std::io::Read::read_to_end(&mut stream, &mut reply).unwrap();
             assert_eq!(reply.len(), 146);
         }
-        thirdparty::half_closed();
+        httpscenes::half_closed();
     });
     server.end();
 }
@@ -78,7 +75,7 @@ fn one_connection_too_many_is_reset() {
 #[test]
 fn points_tell_the_truth() {
     let Some(site) = Site::new() else { return };
-    let session = Session::new();
+    let session = Session::in_memory();
     let server = site.serve(PROGRAM, &[], Some(session.path()));
     let events = session.record(|| {
         let mut load = plan(8, 300);
@@ -86,7 +83,7 @@ fn points_tell_the_truth() {
         site.load(&load);
     });
     server.end();
-    thirdparty::points::are_sane(&events, 4, 8);
+    httpscenes::points::are_sane(&events, 4, 8);
     for event in events.at(points::TX_BURST) {
         assert_eq!(
             (event.flow.raw() & 0xfff, event.args[2]),

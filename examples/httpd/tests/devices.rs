@@ -1,18 +1,13 @@
 //! A server over each kind of device and with each kind of option, in network namespaces of the test's own. Needs root;
 //! says so and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::traced::{segment_out, traced};
+use crate::veth::{bodies_come_whole, is_built, joined, lab, load, serve};
 use bypassprof_wire::points;
+use httpscenes::sha256_of_letters;
 use loadgen::Load;
 use netlab::{Interface, Lab, Namespace};
-use server::sha256_of_letters;
 use std::time::Duration;
-use traced::{segment_out, traced};
-use veth::{bodies_come_whole, is_built, joined, lab, load, serve};
 
 const BODY: &str = "1048576";
 

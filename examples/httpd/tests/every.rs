@@ -1,22 +1,20 @@
 //! What every stack of ours does alike, behind real devices, with the kernel's TCP as its clients, in network namespaces of
 //! the test's own. Needs root; says so and passes without. What is particular to a stack has a file of its own.
 
-mod server;
-mod veth;
-
+use crate::server::Server;
+use crate::veth::{
+    GET, LAST_GET, URL, bodies_come_whole, come_and_go, command, connect, dialogue, installed,
+    joined, lab, load,
+};
+use httpscenes::sha256_of_letters;
 use loadgen::Load;
 use netlab::{Interface, Namespace};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use server::{Server, sha256_of_letters};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4};
 use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use veth::{
-    GET, LAST_GET, URL, bodies_come_whole, come_and_go, command, connect, dialogue, installed,
-    joined, lab, load,
-};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 
@@ -29,7 +27,7 @@ struct Row {
 
 impl Row {
     fn serve(&self, namespace: &Namespace, arguments: &[&str]) -> Server {
-        veth::serve(namespace, self.stack, &[&DEV, arguments].concat())
+        crate::veth::serve(namespace, self.stack, &[&DEV, arguments].concat())
     }
 }
 
@@ -87,7 +85,7 @@ fn a_tap_of_its_own_serves_the_host(row: &Row) {
     }
     for queues in ["1", "2"] {
         let arguments = ["--body", "131072", row.queues, queues];
-        let server = veth::serve(&host, row.stack, &arguments);
+        let server = crate::veth::serve(&host, row.stack, &arguments);
         let mut plan = plan(server.address);
         plan.connections = 8;
         plan.digest = Some(sha256_of_letters(131_072));

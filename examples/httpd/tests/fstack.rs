@@ -1,25 +1,20 @@
 //! What only the fstack stack does, in network namespaces of the test's own. Needs root; says so and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::events::Thread;
+use crate::server::Server;
+use crate::traced::{named, of_kind, rx_burst, traced, tx_burst};
+use crate::veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 use bypassprof_probe::Flow;
 use bypassprof_wire::points;
-use events::Thread;
 use loadgen::Load;
 use netlab::Namespace;
-use server::Server;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
-use traced::{named, of_kind, rx_burst, traced, tx_burst};
-use veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 
 fn serve(namespace: &Namespace, arguments: &[&str]) -> Server {
-    veth::serve(namespace, "fstack", arguments)
+    crate::veth::serve(namespace, "fstack", arguments)
 }
 
 /// Two loops, a queue each: both serve, and no flow is seen by both.

@@ -2,13 +2,12 @@
 //! No server may end, grow or stop serving others. Needs root; says so and passes without.
 
 mod forge;
-mod server;
-mod veth;
 
+use crate::server::Server;
+use crate::veth;
 use forge::{Forge, Random, flags};
-use netlab::{Interface, Lab, LabError, Namespace};
+use netlab::{Interface, Lab, Namespace};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
-use server::Server;
 use stack_netio::{Device, Packet, PacketOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
@@ -44,14 +43,7 @@ impl Arena {
         if !veth::is_built(stack) {
             return None;
         }
-        let lab = match Lab::new() {
-            Ok(lab) => lab,
-            Err(LabError::Threads | LabError::NotAllowed { .. }) => {
-                eprintln!("skipped: network namespaces need root here");
-                return None;
-            }
-            Err(e) => panic!("{e}"),
-        };
+        let lab = veth::lab()?;
         let client = lab.namespace("client").unwrap();
         let space = lab.namespace("server").unwrap();
         lab.veth((&client, "ht-c"), (&space, "ht-s")).unwrap();
@@ -338,58 +330,36 @@ fn single_bytes_are_served(stack: &'static str) {
     arena.survived();
 }
 
-/// All attacks on each of these stacks.
+/// A test of each of these attacks for each of these stacks.
 macro_rules! attack {
-    ($($stack:ident),*) => {$(
+    ($($stack:ident)*; $attacks:tt) => {
+        $(attack! { @stack $stack $attacks })*
+    };
+    (@stack $stack:ident { $($test:ident: $attack:ident)* }) => {
         mod $stack {
-            const NAME: &str = stringify!($stack);
-
-            #[test]
-            fn drops_garbage_frames() {
-                super::garbage_frames_are_dropped(NAME);
-            }
-
-            #[test]
-            fn serves_through_a_syn_flood() {
-                super::a_syn_flood_keeps_nobody_out(NAME);
-            }
-
-            #[test]
-            fn ends_no_connection_in_a_storm() {
-                super::storms_end_no_other_connection(NAME);
-            }
-
-            #[test]
-            fn refuses_absurd_http() {
-                super::absurd_http_is_refused(NAME);
-            }
-
-            #[test]
-            fn serves_single_bytes() {
-                super::single_bytes_are_served(NAME);
-            }
+            $(#[test]
+            fn $test() {
+                super::$attack(stringify!($stack));
+            })*
         }
-    )*};
+    };
 }
 
-attack!(fstack, ix, linux, lwip, mtcp, smoltcp, tas);
-
-/// What Demikernel survives; docs/reference/third-party-stacks.md says what it does not, and why.
-mod demikernel {
-    const NAME: &str = "demikernel";
-
-    #[test]
-    fn drops_garbage_frames() {
-        super::garbage_frames_are_dropped(NAME);
+attack! {
+    fstack ix linux lwip mtcp smoltcp tas; {
+        drops_garbage_frames: garbage_frames_are_dropped
+        serves_through_a_syn_flood: a_syn_flood_keeps_nobody_out
+        ends_no_connection_in_a_storm: storms_end_no_other_connection
+        refuses_absurd_http: absurd_http_is_refused
+        serves_single_bytes: single_bytes_are_served
     }
+}
 
-    #[test]
-    fn serves_through_a_syn_flood() {
-        super::a_syn_flood_keeps_nobody_out(NAME);
-    }
-
-    #[test]
-    fn serves_single_bytes() {
-        super::single_bytes_are_served(NAME);
+// What Demikernel survives; docs/reference/third-party-stacks.md says what it does not, and why.
+attack! {
+    demikernel; {
+        drops_garbage_frames: garbage_frames_are_dropped
+        serves_through_a_syn_flood: a_syn_flood_keeps_nobody_out
+        serves_single_bytes: single_bytes_are_served
     }
 }

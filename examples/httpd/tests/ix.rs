@@ -1,31 +1,27 @@
 //! What only the ix stack does, with the kernel's TCP as its client, in network namespaces of the test's own. Needs root;
 //! says so and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::events::Thread;
+use crate::server::Server;
+use crate::traced::{of_kind, rx_burst, segment_out, traced, tx_burst};
+use crate::veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 use bypassprof_wire::{Event, points};
-use events::Thread;
+use httpscenes::sha256_of_letters;
 use loadgen::Load;
 use netlab::Namespace;
-use server::{Server, sha256_of_letters};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use traced::{of_kind, rx_burst, segment_out, traced, tx_burst};
-use veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 
 /// Where every server here listens.
 const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 123, 0, 2), 8080);
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 
 fn serve(namespace: &Namespace, arguments: &[&str]) -> Server {
-    veth::serve(namespace, "ix", &[&DEV, arguments].concat())
+    crate::veth::serve(namespace, "ix", &[&DEV, arguments].concat())
 }
 
 /// What the elastic threads told while `work` was done, by their numbers.

@@ -1,9 +1,8 @@
 //! The linux stack over loopback: what clients get, and what the command line says when it cannot serve.
 
-mod server;
-
+use crate::server::Server;
+use httpscenes::sha256_of_letters;
 use loadgen::Load;
-use server::{Server, sha256_of_letters};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;

@@ -1,23 +1,18 @@
 //! What only the mtcp stack does, with the kernel's TCP as its clients, in network namespaces of the test's own. Needs root;
 //! says so and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::events::Thread;
+use crate::server::Server;
+use crate::traced::{named, of_kind, own, rx_burst, traced};
+use crate::veth::{
+    GET, LAST_GET, bodies_come_whole, come_and_go, connect, dialogue, joined, lab, load, serve,
+};
 use bypassprof_wire::points;
-use events::Thread;
 use loadgen::Load;
 use netlab::Namespace;
-use server::Server;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
-use traced::{named, of_kind, own, rx_burst, traced};
-use veth::{
-    GET, LAST_GET, bodies_come_whole, come_and_go, connect, dialogue, joined, lab, load, serve,
-};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 

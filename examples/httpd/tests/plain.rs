@@ -1,27 +1,12 @@
 //! smoltcp and lwIP behind a real device, with the kernel's TCP as their clients, in namespaces of the test's own.
 
-mod thirdparty;
-
+use crate::veth::is_built;
 use bypassprof_wire::points;
+use httpscenes::recorded::Session;
+use httpscenes::{Server, Site, plan, sha256_of_letters};
 use std::process::Command;
-use thirdparty::recorded::Session;
-use thirdparty::{Server, Site, plan, sha256_of_letters};
 
 const HTTPD: &str = env!("CARGO_BIN_EXE_httpd");
-
-/// Whether the row was built in; says so if not.
-fn is_built(stack: &str) -> bool {
-    // Loopback is no device for it, but what is missing is told first.
-    let mut command = Command::new(HTTPD);
-    command.args(["--stack", stack, "--dev", "packet:no-such-one"]);
-    let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
-    if error.contains("was not found when this program was built") {
-        assert!(error.contains("apt-get install liblwip-dev"), "{error}");
-        eprintln!("skipped: this httpd was built without {stack}");
-        return false;
-    }
-    true
-}
 
 fn stacks() -> Vec<&'static str> {
     let mut stacks = vec!["smoltcp", "lwip"];
@@ -45,9 +30,9 @@ fn small_requests_of_every_shape() {
         load.connections = 2;
         load.post = Some(200_000);
         site.load(&load);
-        site.connect(thirdparty::pipelined);
-        site.connect(thirdparty::half_closed);
-        site.connect(thirdparty::byte_by_byte);
+        site.connect(httpscenes::pipelined);
+        site.connect(httpscenes::half_closed);
+        site.connect(httpscenes::byte_by_byte);
         assert!(server.requests() >= answered + 22);
         server.end();
     }
@@ -77,7 +62,7 @@ fn connections_come_and_go() {
             _ => &[],
         };
         let server = serve(&site, stack, few);
-        site.connect(|| thirdparty::churn(100));
+        site.connect(|| httpscenes::churn(100));
         site.load(&plan(16, 200));
         server.end();
     }
@@ -88,7 +73,7 @@ fn connections_come_and_go() {
 fn points_tell_the_truth() {
     let Some(site) = Site::new() else { return };
     for stack in stacks() {
-        let session = Session::new();
+        let session = Session::in_memory();
         let server = site.serve(HTTPD, &["--stack", stack], Some(session.path()));
         // From a time before the points were on: the peers' windows and sequence numbers are known from the handshake.
         let events = session.record(|| {
@@ -96,9 +81,9 @@ fn points_tell_the_truth() {
             load.rate = Some(500.0);
             site.load(&load);
         });
-        thirdparty::points::are_sane(&events, 32, 8);
+        httpscenes::points::are_sane(&events, 32, 8);
         // Whoever waits for the rest of a request acknowledges its beginning by a timer.
-        let events = session.record(|| site.connect(thirdparty::in_two_parts));
+        let events = session.record(|| site.connect(httpscenes::in_two_parts));
         server.end();
         for event in events.at(points::TIMER) {
             assert!((1..=6).contains(&event.args[0]), "{event:?}");

@@ -1,14 +1,11 @@
 //! Every point that `docs/design/stacks.md` lists for a stack fires at its place with arguments that can be true, and no event
 //! comes from a place that the table does not have. The table is `docs/reference/points-by-stack.md`, too.
 
-mod events;
-mod server;
-#[path = "points/table.rs"]
 mod table;
-mod traced;
-mod veth;
 
-use events::Thread;
+use crate::events::Thread;
+use crate::traced::traced;
+use crate::veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 use loadgen::Load;
 use netlab::{Interface, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use table::{Place, STACKS, Stack};
-use traced::traced;
-use veth::{GET, LAST_GET, connect, dialogue, joined, lab, load};
 
 /// Length of the replies' body, and of a whole one on a connection that is kept open.
 const BODY: &str = "100000";
@@ -168,8 +163,8 @@ fn page() -> String {
         "# Points by stack\n\n\
          Which point stands where in which stack of ours, and what is particular to its fields there; what they mean\n\
          everywhere is on the page [points.md](points.md). Generated from `examples/httpd/tests/points/table.rs` by the test that\n\
-         holds it against every event of a run: `BLESS=1 cargo test -p httpd --test points page` writes it again. What fires\n\
-         only in distress (a queue that is full, a lock that is held) is marked `!`: the run need not show it. Third-party\n\
+         holds it against every event of a run: `BLESS=1 cargo test -p httpd --test main points::page` writes it again. What\n\
+         fires only in distress (a queue that is full, a lock that is held) is marked `!`: the run need not show it. Third-party\n\
          stacks have a page of their own, [third-party-stacks.md](third-party-stacks.md).\n",
     );
     for stack in STACKS {
@@ -205,6 +200,6 @@ fn page_is_the_table() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "docs/reference/points-by-stack.md is not what the table says: run BLESS=1 cargo test -p httpd --test points page"
+        "docs/reference/points-by-stack.md is not what the table says: run BLESS=1 cargo test -p httpd --test main points::page"
     );
 }

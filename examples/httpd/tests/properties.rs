@@ -2,18 +2,13 @@
 //! and F4. Counts are asserted; times are printed (`--nocapture`), since they depend on the machine. Needs root; says so
 //! and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::events::Thread;
+use crate::traced::{named, of_kind, traced};
+use crate::veth::{GET, connect, joined, lab};
 use bypassprof_wire::{Event, points};
-use events::Thread;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
-use traced::{named, of_kind, traced};
-use veth::{GET, connect, joined, lab};
 
 /// Requests of a run, one after the other on one connection.
 const REQUESTS: usize = 300;

@@ -1,25 +1,20 @@
 //! What only the tas stack does, with the kernel's TCP as its clients, in network namespaces of the test's own: two
 //! processes, either of which may die. Needs root; says so and passes without.
 
-mod events;
-mod server;
-mod traced;
-mod veth;
-
+use crate::events::Thread;
+use crate::server::Server;
+use crate::traced::{children_of, named, of_kind, own, rx_burst, traced, tx_burst};
+use crate::veth::{GET, bodies_come_whole, command, connect, joined, lab, load, serve};
 use bypassprof_wire::{Event, points};
-use events::Thread;
 use loadgen::Load;
 use netlab::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
-use server::Server;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-use traced::{children_of, named, of_kind, own, rx_burst, traced, tx_burst};
-use veth::{GET, bodies_come_whole, command, connect, joined, lab, load, serve};
 
 const DEV: [&str; 2] = ["--dev", "packet:http-s"];
 

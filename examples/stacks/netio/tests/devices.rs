@@ -1,8 +1,6 @@
 //! Devices on this machine, each in network namespaces of its own. Needs root; says so and passes without it.
 
-mod link;
-
-use link::{EXPERIMENT, HEADER, KINDS, fill, flush, lab, number, pair, queue, wait};
+use crate::link::{EXPERIMENT, HEADER, KINDS, fill, flush, lab, number, pair, queue, wait};
 use netlab::{Interface, Lab};
 use stack_netio::{AnyDevice, Device, DeviceError, DeviceSpec, Offload, OpenError, Tap, open};
 use std::net::UdpSocket;

@@ -1,9 +1,7 @@
 //! DPDK's virtual devices beside a packet socket and the host's kernel. Needs root and the feature `dpdk` with its
 //! library; says so and passes without them.
 
-mod link;
-
-use link::{HEADER, answer_arp, fill, flush, lab, number, queue, wait};
+use crate::link::{self, HEADER, answer_arp, fill, flush, lab, number, queue, wait};
 use netlab::{Lab, Namespace};
 use stack_netio::{AnyDevice, Device, DeviceSpec, OpenError, open_queues};
 use std::net::UdpSocket;

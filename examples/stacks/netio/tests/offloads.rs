@@ -1,8 +1,6 @@
 //! Checksums and segments left to the kernel, in both directions. Needs root; says so and passes without it.
 
-mod link;
-
-use link::{answer_arp, flush, lab, wait};
+use crate::link::{self, answer_arp, flush, lab, wait};
 use netlab::Interface;
 use stack_netio::{AnyDevice, Device, DeviceSpec, Offloads, Segment, TxOffload, open};
 use std::io::{Read, Write};

@@ -1,9 +1,7 @@
 //! Devices with several queues: each frame comes from one of them, and a flow keeps its queue. Needs root; says so and
 //! passes without it.
 
-mod link;
-
-use link::{answer_arp, flush, lab, pair_with, wait_any};
+use crate::link::{self, answer_arp, flush, lab, pair_with, wait_any};
 use netlab::Interface;
 use stack_netio::{AnyDevice, Device, DeviceSpec, open_queues};
 use std::collections::BTreeMap;

@@ -1,9 +1,7 @@
 //! What stands in front of a device: faults and capture files, by a device's words. Needs root; says so and passes
 //! without it.
 
-mod link;
-
-use link::{HEADER, flush, lab, number, pair_of, queue, wait};
+use crate::link::{self, HEADER, flush, lab, number, pair_of, queue, wait};
 use pcap_file::pcap::PcapReader;
 use pcap_file::{DataLink, TsResolution};
 use stack_netio::{AnyDevice, Device, DeviceSpec, OpenError, open, open_queues};

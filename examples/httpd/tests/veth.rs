@@ -1,9 +1,7 @@
 //! A client and a server in network namespaces of a test's own, joined by a veth pair. Needs root; says so without.
 
-// Each test program uses a part of this.
-#![allow(dead_code, reason = "each test binary uses its part")]
-
-use crate::server::{Server, sha256_of_letters};
+use crate::server::Server;
+use httpscenes::sha256_of_letters;
 use loadgen::{Load, Report};
 use netlab::{Interface, Lab, LabError, Namespace};
 use std::io::{Read, Write};
@@ -93,7 +91,12 @@ pub fn is_built(stack: &str) -> bool {
             let mut command = Command::new(httpd);
             command.args(["--stack", stack, "--dev", "packet:no-such-one"]);
             let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
-            !error.contains("was not found when this program was built")
+            let missing = error.contains("was not found when this program was built");
+            assert!(
+                !missing || error.contains("apt-get install liblwip-dev"),
+                "{error}"
+            );
+            !missing
         }
         _ => true,
     };

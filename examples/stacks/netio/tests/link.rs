@@ -1,5 +1,4 @@
 //! Frames with numbers over links of this machine.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use netlab::{Lab, LabError, Namespace};
 use stack_netio::{AnyDevice, Device, DeviceSpec, open, open_queues};

@@ -1,8 +1,5 @@
 //! A server with its probes on, and what its threads told while something was done.
 
-// Each test program uses a part of this.
-#![allow(dead_code, reason = "each test binary uses its part")]
-
 use crate::events::{Recorder, Thread, session};
 use crate::server::Server;
 use crate::veth::command;

@@ -1,9 +1,5 @@
 //! A server under test: started, waited for, ended by a signal and looked at afterwards.
 
-// Each test program uses a part of this.
-#![allow(dead_code, reason = "each test binary uses its part")]
-
-use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddrV4;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -107,9 +103,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The SHA-256 of a body of `n` letters.
-pub fn sha256_of_letters(n: usize) -> [u8; 32] {
-    Sha256::digest(vec![b'a'; n]).into()
 }

@@ -1,8 +1,5 @@
 //! A recorder in small: switches a server's probes on and reads what its threads tell.
 
-// Each test program uses a part of this.
-#![allow(dead_code, reason = "each test binary uses its part")]
-
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir, Totals};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Event, Point};

@@ -19,12 +19,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new() -> Session {
+    /// An empty one, in memory and with the rights that a recorder asks for.
+    pub fn in_memory() -> Session {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
         Session { dir }
     }
 
+    /// What the server's environment names.
     pub fn path(&self) -> &str {
         self.dir.path().to_str().unwrap()
     }

@@ -1,9 +1,7 @@
-//! The scenes that every third-party stack is shown: a server behind veth, the kernel's TCP as its clients.
+//! The scenes that the tests show every third-party stack: a server behind veth, the kernel's TCP as its clients.
 //!
-//! Used by `httpd`'s tests and, by path, by those of `httpd-demikernel`. Needs root; says so and passes without.
-
-// Each test program uses a part of this.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! In: a server program and its arguments; out: a panic where it did not do as it must. Only tests use this: those of
+//! `httpd` and of `httpd-demikernel`, since the rows are programs of two packages. Needs root; says so without.
 
 pub mod points;
 pub mod recorded;
@@ -24,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client's and a server's namespace, joined by a veth pair of which the client's end has an address.
 pub struct Site {
-    pub client: Namespace,
-    pub server: Namespace,
-    lab: Lab,
+    client: Namespace,
+    server: Namespace,
+    _lab: Lab,
 }
 
 impl Site {
@@ -52,7 +50,7 @@ impl Site {
         Some(Site {
             client,
             server,
-            lab,
+            _lab: lab,
         })
     }
 

@@ -1,0 +1,18 @@
+//! The integration tests: one binary, a module per question. The last four are no tests but what these have in common.
+
+mod devices;
+mod every;
+mod fstack;
+mod hostile;
+mod ix;
+mod linux;
+mod mtcp;
+mod plain;
+mod points;
+mod properties;
+mod tas;
+
+mod events;
+mod server;
+mod traced;
+mod veth;
