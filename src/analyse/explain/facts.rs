@@ -66,6 +66,8 @@ pub struct Facts {
     pub requests: u64,
     /// Segments with nothing but an ACK, for each request.
     pub acks_per_request: f64,
+    /// Segments that were sent again, for each request.
+    pub retransmissions_per_request: f64,
     /// Share of the requests that were handled by another thread than the one that received them.
     pub crossed: f64,
     /// Share of transmit bursts that a timer let go.
@@ -120,6 +122,7 @@ impl Facts {
             facts.requests = spans.counts.complete;
             facts.acks_per_request = spans.counts.acks as f64 / spans.counts.complete as f64;
             let all = spans.counts.complete as f64;
+            facts.retransmissions_per_request = spans.counts.retransmissions as f64 / all;
             facts.crossed = spans.counts.crossed as f64 / all;
             let bursts: u64 = spans.counts.triggers.iter().sum();
             facts.timer_bursts = spans.counts.triggers[2] as f64 / bursts.max(1) as f64;

@@ -55,6 +55,24 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        id: "S8",
+        stacks: &[],
+        title: "segments are sent more than once",
+        advice: "where the path loses nothing: the retransmission timer is shorter than what acknowledgements wait in queues (a longer floor, timestamps); else the path",
+        check: |f| {
+            let again = f.retransmissions_per_request;
+            (again >= 0.02).then(|| Evidence {
+                share: again / (1.0 + again),
+                ns_per_request: None,
+                confidence: Measured,
+                lines: vec![
+                    format!("{again:.2} segments sent again for each request"),
+                    phase_line(f, "driver_tx"),
+                ],
+            })
+        },
+    },
+    Rule {
         id: "S2",
         stacks: &[],
         title: "requests wait for the application's thread to wake up",

@@ -26,6 +26,8 @@ pub struct Counts {
     pub segments: u64,
     /// Segments with nothing but an ACK.
     pub acks: u64,
+    /// Segments that were sent again.
+    pub retransmissions: u64,
     /// Of the complete ones, were handled by another thread than the one that received them.
     pub crossed: u64,
     /// Transmit bursts by what made them leave: at once, full, timer, end of round.

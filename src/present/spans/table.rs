@@ -140,6 +140,9 @@ fn with_them(spans: &Spans, style: Style, text: &mut String) {
             counts.acks
         ));
     }
+    if counts.retransmissions > 0 {
+        parts.push(format!("{} segments sent again", counts.retransmissions));
+    }
     for (histogram, name) in spans.bursts.iter().zip(["receive", "transmit"]) {
         if !histogram.is_empty() {
             parts.push(format!(

@@ -84,6 +84,13 @@ fn tas(fast: f64, app: f64, copy: f64) -> Facts {
     }
 }
 
+fn again(retransmissions_per_request: f64) -> Facts {
+    Facts {
+        retransmissions_per_request,
+        ..requests(&[], 0.0)
+    }
+}
+
 /// Facts that show each rule, and facts that fall short of it.
 fn cases() -> Vec<(&'static str, Facts, Facts)> {
     let total = |name, mean| requests(&[("total", 1000.0), (name, mean)], 0.0);
@@ -100,6 +107,7 @@ fn cases() -> Vec<(&'static str, Facts, Facts)> {
         ("S5", requests(&[], 1.0), requests(&[], 0.1)),
         ("S6", total("transmit", 450.0), total("transmit", 300.0)),
         ("S7", behind(0.25), behind(0.1)),
+        ("S8", again(4.0), again(0.01)),
         (
             "M4",
             of("mtcp", requests(&[], 1.0)),

@@ -28,15 +28,17 @@ impl Pass {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
         let device = self.device_number(e.ring).unwrap_or(e.ring);
         let mut requests = None;
+        let counts = u64::from(counts && self.filter.has_flow(e.flow));
         match kind {
             0 if len > 0 => {
                 let drains = self.rings.get(&device).is_some_and(|r| r.drains);
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
-                self.spans.counts.acks += u64::from(counts && self.filter.has_flow(e.flow));
+                self.spans.counts.acks += counts;
                 self.flow(e.flow).ack_out();
             }
+            2 => self.spans.counts.retransmissions += counts,
             _ => {}
         }
         if let Some(ring) = self.rings.get_mut(&device) {
