@@ -68,6 +68,21 @@ fn connections_come_and_go() {
     }
 }
 
+/// Who comes back from a port whose last connection is in TIME-WAIT is answered at its first SYN.
+#[test]
+fn a_port_is_used_again() {
+    let Some(site) = Site::new() else { return };
+    for stack in stacks() {
+        let session = Session::in_memory();
+        let server = site.serve(HTTPD, &["--stack", stack], Some(session.path()));
+        let events = session.record(|| site.connect(|| httpscenes::from_one_port(20)));
+        server.end();
+        let segments = events.at(points::TCP_IN).into_iter();
+        let syns = segments.filter(|e| e.args[1] >> 24 & 2 != 0).count();
+        assert_eq!(syns, 20, "{stack}");
+    }
+}
+
 /// Every point that these rows have fires, with arguments that fit the load.
 #[test]
 fn points_tell_the_truth() {

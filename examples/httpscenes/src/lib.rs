@@ -8,9 +8,11 @@ pub mod recorded;
 
 use loadgen::{Load, Report};
 use netlab::{Interface, Lab, LabError, Namespace};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketType};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -222,5 +224,28 @@ pub fn churn(times: usize) {
         drop(stream);
 
         drop(dial());
+    }
+}
+
+/// One connection after the other from the same port, each ended by the server.
+pub fn from_one_port(times: usize) {
+    let port = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 41_000);
+    for _ in 0..times {
+        let begun = Instant::now();
+        let stream = loop {
+            let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+            net::bind(&socket, &port).unwrap();
+            let to: SocketAddrV4 = ADDRESS.parse().unwrap();
+            match net::connect(&socket, &to) {
+                Ok(()) => break TcpStream::from(socket),
+                // The one before has not heard the last acknowledgement yet.
+                Err(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE) if begun.elapsed() < PATIENCE => {}
+                Err(e) => panic!("{e}"),
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (&stream).write_all(LAST).unwrap();
+        assert_eq!(replies_until_end(stream), 1);
     }
 }

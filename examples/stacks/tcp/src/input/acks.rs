@@ -8,7 +8,6 @@ use crate::conn::{Conn, Recovering, Waiting};
 use crate::core::Core;
 use crate::event::{ConnId, EventKind};
 use crate::recovery::DUPLICATES;
-use crate::seq::Seq;
 use crate::time::Time;
 use crate::wire::tcp::{Segment, flags};
 use std::time::Duration;
