@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// `struct rte_mbuf`, never looked into.
 #[repr(C)]
@@ -72,6 +72,14 @@ const DEPTH: u16 = 1024;
 /// Frames of one call to receive.
 const BURST: usize = 64;
 
+/// The right to add or remove devices: DPDK keeps their arguments in a list without a lock, and opening a device on one
+/// thread while another opens or closes one crashes in `rte_devargs_next`.
+fn devices() -> MutexGuard<'static, ()> {
+    static DEVICES: Mutex<()> = Mutex::new(());
+    // It guards no data of ours that a panic could have left half changed.
+    DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A port that has been started.
 #[derive(Debug)]
 pub struct Port {
@@ -97,8 +105,9 @@ impl Port {
             mac: [0; 6],
             pool: std::ptr::null_mut(),
         };
-        // SAFETY: both texts end and live as long as the call, which fills in the structure.
-        check(unsafe {
+        let adding = devices();
+        // SAFETY: both texts end and live as long as the call, which fills in the structure; no other adds or removes.
+        let opened = unsafe {
             netio_dpdk_open(
                 name.as_ptr(),
                 arguments.as_ptr(),
@@ -106,7 +115,9 @@ impl Port {
                 DEPTH,
                 &raw mut raw,
             )
-        })?;
+        };
+        drop(adding);
+        check(opened)?;
         let port = Arc::new(Port {
             name: name.to_owned(),
             raw,
@@ -141,7 +152,9 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        // SAFETY: this is the last owner, so no queue is left that could use the port or hold mbufs of its pool.
+        let _removing = devices();
+        // SAFETY: this is the last owner, so no queue is left that could use the port or hold mbufs of its pool; nobody
+        // else adds or removes.
         unsafe { netio_dpdk_close(self.name.as_ptr(), &raw const self.raw) }
     }
 }
