@@ -5,6 +5,7 @@
 //! refuses to know frames and time.
 
 use crate::buffers::Buffers;
+use crate::resets::Resets;
 use crate::stack::SmoltcpConfig;
 use bypassprof_probe::{self as probe, Flow, points};
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -44,6 +45,8 @@ pub struct Place {
     pub resting: bool,
     /// When it is given up, whatever smoltcp thinks.
     pub expires: Option<Instant>,
+    /// Which RST is the peer's.
+    pub resets: Resets,
 }
 
 impl Place {
@@ -133,6 +136,7 @@ impl Conns {
             touched: false,
             resting: false,
             expires: None,
+            resets: Resets::default(),
         });
         self.places.len() - 1
     }

@@ -13,6 +13,7 @@ mod buffers;
 mod conns;
 mod deadlines;
 mod phy;
+mod resets;
 mod stack;
 
 pub use stack::{SmoltcpConfig, Stack};

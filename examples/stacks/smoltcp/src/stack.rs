@@ -191,6 +191,10 @@ impl<D: Device> Stack<D> {
             return;
         };
         let place = &mut self.conns.places[index];
+        if !place.resets.note(segment) {
+            probe::emit(points::DROP, place.flow, 4 << 24);
+            return;
+        }
         let before = place.socket().recv_queue();
         self.iface
             .poll_ingress_single(now, &mut self.phy, &mut place.set);
