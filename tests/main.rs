@@ -1,6 +1,5 @@
-//! The integration tests: one binary, a module per question.
+//! The integration tests: one binary, a module per question. What is timed has the machine to itself in `measured`.
 
-mod busy;
 mod compare;
 mod counters;
 mod filters;
@@ -11,15 +10,11 @@ mod latency;
 mod ledger;
 mod names;
 mod paper;
-mod pipeline;
-mod planted;
-mod pollmix;
 mod python;
 mod record;
 mod refusals;
 mod report;
 mod rings;
-mod stages;
 mod support;
 mod tidy;
 #[path = "../benches/traffic.rs"]

@@ -2,8 +2,9 @@
 //! puts it first, and tells its size: within 10 % where probes bound it, within its own interval where it rests on
 //! samples. Two recordings of the same thing give no finding.
 
+use crate::in_peace;
 use crate::pipeline::{Shape, record, told, turns_per_us};
-use crate::support::{Place, measured_in_peace};
+use crate::support::Place;
 use serde_json::Value;
 
 /// What comes over any code that runs: in these phases it is no part of the pipeline.
@@ -107,7 +108,7 @@ fn longer(pair: &Pair, stage: &str) -> f64 {
 /// One more copy of each reply.
 #[test]
 fn extra_copy() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "copy");
         let [took, ..] = pair.took[1];
         sampled(first(&pair.compared, "copy"), [took; 2], &pair, OTHERS);
@@ -117,7 +118,7 @@ fn extra_copy() {
 /// A lock that another thread holds.
 #[test]
 fn lock() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "lock");
         // The thread that holds it wakes up and sleeps, which is the same phase.
         let [took, wall, beside] = pair.took[1];
@@ -131,7 +132,7 @@ fn lock() {
 /// Replies that wait for a timer of 100 us.
 #[test]
 fn drain_timer() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "drain");
         let truth = longer(&pair, "wait_drain");
         assert!(truth > 100_000.0);
@@ -142,7 +143,7 @@ fn drain_timer() {
 /// Bursts of two instead of eight: what a burst costs is paid four times as often.
 #[test]
 fn smaller_batch() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("batch8", "batch2");
         let truth = pair.took[1][0] - pair.took[0][0];
         let [size, ..] = first(&pair.compared, "driver_rx");
@@ -158,7 +159,7 @@ fn smaller_batch() {
 /// Frames that another core receives and hands over.
 #[test]
 fn misdirected_flow() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "misdirected");
         let truth = longer(&pair, "wait_handoff");
         bounded(first(&pair.compared["latency"], "wait_handoff"), truth);
@@ -169,7 +170,7 @@ fn misdirected_flow() {
 /// One more ACK for each request.
 #[test]
 fn extra_ack() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "ack");
         let found = first(&pair.compared, "ack_only");
         let [took, ..] = pair.took[1];
@@ -181,7 +182,7 @@ fn extra_ack() {
 /// The same twice: nothing is found, whatever the machine does besides.
 #[test]
 fn nothing_planted() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let pair = pair("nothing", "nothing");
         assert_eq!(pair.compared["significant"], false, "{:#}", pair.compared);
         let text = pair

@@ -2,7 +2,8 @@
 //! same, to a point in a hundred. The program is this very test binary, started again as [`program`].
 
 use crate::busy::{cpu_ns, loops, turns_per_us, wait_for_recorder};
-use crate::support::{Place, Run, measured_in_peace, names_in, row};
+use crate::in_peace;
+use crate::support::{Place, Run, names_in, row};
 use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use serde_json::Value;
 use std::process::{Command, Stdio};
@@ -223,7 +224,7 @@ fn agrees(mix: &str, truth: f64, report: &Value) {
 /// Little, much and nearly nothing but polling.
 #[test]
 fn known_shares() {
-    measured_in_peace(|| {
+    in_peace(|| {
         for mix in ["30", "70", "95"] {
             let (truth, report) = measured(&Place::new(), &[], mix);
             agrees(mix, truth, &report);
@@ -234,7 +235,7 @@ fn known_shares() {
 /// Time that another thread took in the middle of polls and of work is neither.
 #[test]
 fn preempted_in_the_middle() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (truth, report) = measured(&Place::new(), &[], "70 preempted");
         agrees("70 preempted", truth, &report);
         assert!(
@@ -247,7 +248,7 @@ fn preempted_in_the_middle() {
 /// A program that was started long before is switched on and found.
 #[test]
 fn joined_while_it_runs() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let place = Place::new();
         let program = command("70").stdout(Stdio::piped()).spawn().unwrap();
         let pid = program.id().to_string();
@@ -263,7 +264,7 @@ fn joined_while_it_runs() {
 /// In a PID namespace of its own the program calls itself by other numbers; its samples and its ring are one thread.
 #[test]
 fn in_a_pid_namespace() {
-    measured_in_peace(|| {
+    in_peace(|| {
         if !rustix::process::geteuid().is_root() {
             eprintln!("left out: only root makes PID namespaces here");
             return;
@@ -277,7 +278,7 @@ fn in_a_pid_namespace() {
 /// Another user's program, which cannot enter the session directory of root's recorder, is found in its own.
 #[test]
 fn another_user() {
-    measured_in_peace(|| {
+    in_peace(|| {
         if !rustix::process::geteuid().is_root() {
             eprintln!("left out: only root runs programs as someone else");
             return;
@@ -302,7 +303,7 @@ fn another_user() {
 /// A program that gives root's privileges away after its first probe is recorded all the same.
 #[test]
 fn gives_privileges_away() {
-    measured_in_peace(|| {
+    in_peace(|| {
         if !rustix::process::geteuid().is_root() {
             eprintln!("left out: only root has privileges to give away");
             return;
@@ -315,7 +316,7 @@ fn gives_privileges_away() {
 /// Where rings drop, what is claimed is true, and the rest is called unknown.
 #[test]
 fn dropping_rings() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (truth, report) = measured(&Place::new(), &[], "70 flooding");
         let thread = poller(&report);
         let on_cpu = number(&thread["on_cpu_share"]);

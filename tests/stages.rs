@@ -1,8 +1,9 @@
 //! The known pipeline of [`crate::pipeline`], recorded: the ledger must find its parts to 2 points in 100, the spans the
 //! lengths of its stages to 5 %, on one thread, on several, and in two processes.
 
+use crate::in_peace;
 use crate::pipeline::{Shape, recorded, told};
-use crate::support::{Place, measured_in_peace};
+use crate::support::Place;
 use serde_json::Value;
 
 fn json(place: &Place, args: &[&str]) -> Value {
@@ -91,7 +92,7 @@ fn stages_agree(place: &Place, out: &str, requests: f64) {
 /// One thread: phases and stages, and what can be asked of the requests.
 #[test]
 fn known_pipeline() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (place, out) = recorded(Shape::One);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
@@ -127,7 +128,7 @@ fn known_pipeline() {
 /// The application on a thread of its own: the same, and the time until it wakes up is told apart.
 #[test]
 fn known_pipeline_of_two_threads() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (place, out) = recorded(Shape::Two);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
@@ -138,7 +139,7 @@ fn known_pipeline_of_two_threads() {
 /// one thread are those that another one's bursts take.
 #[test]
 fn known_pipeline_of_three_threads() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (place, out) = recorded(Shape::Three);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);
@@ -152,7 +153,7 @@ fn known_pipeline_of_three_threads() {
 /// The application in a process of its own, recorded by the same recorder: requests are joined across both.
 #[test]
 fn known_pipeline_of_two_processes() {
-    measured_in_peace(|| {
+    in_peace(|| {
         let (place, out) = recorded(Shape::Processes);
         let requests = parts_agree(&place, &out);
         stages_agree(&place, &out, requests);

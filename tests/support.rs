@@ -1,10 +1,8 @@
 //! What the tests share: directories of their own, small programs built on the spot, the real `bypassprof`.
 
 use serde_json::Value;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
 
 /// A directory that goes away with the test.
 pub struct Place(tempfile::TempDir);
@@ -88,19 +86,6 @@ pub fn names_in(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.filter_map(name).collect();
     names.sort();
     names
-}
-
-/// Whatever else runs on this machine disturbs what is measured on it. Measures one at a time, and again up to twice if
-/// the outcome is wrong: an error of ours shows every time.
-pub fn measured_in_peace(measure: impl Fn()) {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..2 {
-        if catch_unwind(AssertUnwindSafe(&measure)).is_ok() {
-            return;
-        }
-    }
-    measure();
 }
 
 /// How a program ended and what it said.
