@@ -1,6 +1,7 @@
 //! `bypassprof import`: what other tools recorded as a recording of ours.
 
-use super::{Failure, record};
+use super::Failure;
+use super::output::{self, Output};
 use crate::trace::Writer;
 use crate::trace::folded::Folded;
 use std::fs;
@@ -40,9 +41,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if folded.is_empty() {
         return Err(Failure::failed("there is no stack in the files"));
     }
-    record::check_output(&args.output)?;
+    output::check(&args.output)?;
     let period = args.period.unwrap_or_else(|| folded.period());
-    let samples = Writer::create(&args.output).and_then(|mut writer| {
+    let samples = Output::create(&args.output).and_then(|(_, file)| {
+        let mut writer = Writer::to_file(&args.output, file)?;
         let samples = folded.write(&mut writer, &args.event, period)?;
         writer.finish()?;
         Ok(samples)

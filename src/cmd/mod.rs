@@ -10,9 +10,11 @@ pub mod gate;
 pub mod import;
 pub mod ledger;
 mod load;
+mod output;
 pub mod packs;
 pub mod record;
 pub mod report;
+pub mod snapshot;
 pub mod spans;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     /// The gap between recordings of the same workload, taken apart
     Compare(compare::Args),
+    /// The newest events of a running process, now or when something happens
+    Snapshot(snapshot::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// The rules that say whose cycles a function's are
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Spans(args) => spans::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -3,19 +3,22 @@
 //! Joins `collect` (what happens), `trace` (the file) and `resolve` (names of what was sampled). The command's exit
 //! status becomes ours.
 
+use super::output::{self, Output};
 use super::{Failure, gate};
 use crate::collect::probes::{Place, Probes};
+use crate::collect::rights::Rights;
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Meta, Notice, Pid, Sample, Symbols};
-use crate::trace::{ReadError, Reader, Symbolizer, WriteError, Writer};
+use crate::trace::record::{Mapping, Meta, Notice, Pid, Sample, Symbols};
+use crate::trace::{Symbolizer, Writer};
 use bypassprof_wire::names::SESSION_VARIABLE;
 use rustix::process::{Pid as SysPid, Signal, kill_process};
+use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +36,9 @@ pub struct Args {
     /// Stop after so many seconds; a command that was started is ended
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
+    /// Leave out command lines and the folders of files
+    #[arg(long)]
+    redact: bool,
     /// Follow these running processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
@@ -50,14 +56,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Names what was sampled, from the files of this machine.
+/// Names what was sampled, from the files of this machine, each opened with the rights of its program's user.
+#[derive(Default)]
 struct LocalNames {
     sampled: SampledAddresses,
+    rights: HashMap<Pid, Rights>,
 }
 
 impl Symbolizer for LocalNames {
     fn meta(&mut self, meta: &Meta) {
         self.sampled.meta(meta);
+        // A process that is gone by now had the rights of the one that made it.
+        let (pid, parent) = match meta {
+            Meta::Thread(thread) if thread.exec || !self.rights.contains_key(&thread.pid) => {
+                (thread.pid, thread.parent)
+            }
+            Meta::Mapping(m) if m.pid != Mapping::KERNEL && !self.rights.contains_key(&m.pid) => {
+                (m.pid, m.pid)
+            }
+            _ => return,
+        };
+        let rights = Rights::of(pid).or_else(|| self.rights.get(&parent).cloned());
+        self.rights.extend(rights.map(|rights| (pid, rights)));
     }
     fn sample(&mut self, sample: &Sample) {
         self.sampled.sample(sample);
@@ -65,10 +85,11 @@ impl Symbolizer for LocalNames {
     fn finish(&mut self) -> Vec<Symbols> {
         let mut files = LocalSymbols::while_recording();
         let sampled = std::mem::take(&mut self.sampled).finish();
-        sampled
-            .iter()
-            .map(|(mapping, at)| files.names(mapping, at))
-            .collect()
+        let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
+            Some(rights) => rights.within(|| files.names(mapping, at)),
+            None => files.names(mapping, at),
+        };
+        sampled.iter().map(names).collect()
     }
 }
 
@@ -90,7 +111,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             return Err(Failure::failed(CollectError::NoProcess { pid }));
         }
     }
-    check_output(&args.output)?;
+    output::check(&args.output)?;
     if args.pid.is_empty() {
         record_command(&args, &interrupted)
     } else {
@@ -98,7 +119,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn count_signal(signal: i32, count: Arc<AtomicUsize>) -> io::Result<()> {
+pub(super) fn count_signal(signal: i32, count: Arc<AtomicUsize>) -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal])?;
     std::thread::Builder::new()
         .name("signals".to_string())
@@ -109,55 +130,6 @@ fn count_signal(signal: i32, count: Arc<AtomicUsize>) -> io::Result<()> {
             }
         })?;
     Ok(())
-}
-
-/// Nothing but an earlier recording is overwritten.
-pub(super) fn check_output(path: &Path) -> Result<(), Failure> {
-    match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Failure::failed(format!(
-            "cannot write {}: {e}",
-            path.display()
-        ))),
-        Ok(meta) if meta.len() == 0 && meta.is_file() => Ok(()),
-        Ok(_) => match Reader::open(path) {
-            Ok(_) | Err(ReadError::Version { .. }) => Ok(()),
-            Err(_) => Err(Failure::failed(format!(
-                "{} exists and is not a recording; it is left as it is",
-                path.display()
-            ))
-            .hint("-o with another name")),
-        },
-    }
-}
-
-/// The file while it is written: it takes its final name's place at once, and goes away if recording fails.
-struct Output {
-    path: PathBuf,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<(Output, File), WriteError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path);
-        let file = file.map_err(|source| WriteError::Create {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let path = path.to_path_buf();
-        Ok((Output { path }, file))
-    }
-
-    /// Leaves nothing behind: half a recording on a full disk harms more than it helps.
-    fn discard(&self) {
-        if self.path.is_file() {
-            // If it is gone already, so much the better.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// Opens events and only then the file, so that a refusal leaves nothing behind.
@@ -171,11 +143,13 @@ fn start(
     let writer = || {
         let (opened, file) = Output::create(path)?;
         output = Some(opened);
-        Writer::to_file(path, file)
+        let mut writer = Writer::to_file(path, file)?;
+        if args.redact {
+            writer.redact();
+        }
+        Ok(writer)
     };
-    let names = Box::new(LocalNames {
-        sampled: SampledAddresses::default(),
-    });
+    let names = Box::new(LocalNames::default());
     match (
         Recorder::start(target, args.frequency, writer, names, probes),
         output,

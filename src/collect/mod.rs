@@ -7,6 +7,9 @@ pub mod clock;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod rights;
+pub mod snapshot;
+pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
 use crate::trace::{Symbolizer, WriteError, Writer};

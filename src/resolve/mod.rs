@@ -5,12 +5,14 @@
 //! this machine; later [`Names`] reads those names back and opens a file only when its build id is the recorded one.
 //! It refuses to know what a sample weighs or which thread it belongs to.
 
+mod find;
 mod kernel;
 mod names;
 mod sampled;
 mod space;
 mod symbol;
 
+pub use find::function;
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
 pub use sampled::SampledAddresses;

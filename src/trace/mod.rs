@@ -3,14 +3,17 @@
 
 pub mod block;
 mod container;
+pub mod file;
 pub mod folded;
 pub mod format;
 pub mod reader;
 pub mod record;
+mod redact;
 pub mod summary;
 pub mod writer;
 
 pub use reader::{ReadError, Reader, Record, SlotBlock};
+pub use redact::Redactor;
 pub use summary::{Damage, Summary};
 pub use writer::{WriteError, Writer};
 
