@@ -1,8 +1,10 @@
 //! The integration tests: one binary, a module per question. What is timed has the machine to itself in `measured`.
 
+mod attacks;
 mod compare;
 mod counters;
 mod filters;
+mod flight;
 mod foreign;
 mod golden;
 mod heldout;

@@ -96,7 +96,6 @@ impl Trigger {
         let seen = self.follow.look(live);
         let counted = self.count(live);
         let before = std::mem::replace(&mut self.counted, counted);
-        // Each is asked, so that none keeps its news for the next look.
         let found = [
             self.asked(before),
             self.dropped(before, &seen),
@@ -104,7 +103,8 @@ impl Trigger {
             self.stands_still(),
             self.reached.as_mut().and_then(Reached::look),
         ];
-        found.into_iter().flatten().next()
+        let found: Vec<String> = found.into_iter().flatten().collect();
+        (!found.is_empty()).then(|| found.join("; "))
     }
 
     /// Slots that were overwritten before this could look at them.

@@ -13,7 +13,7 @@ const CAPACITY: u64 = 512;
 /// Events that fill the ring before the stepping begins, a little more than once.
 const BEFORE: u32 = 300;
 /// Events that are stepped through.
-const STEPPED: u32 = 60;
+const STEPPED: u32 = 24;
 
 /// Slots of event `n`: as many as `n` says, all of them know `n`.
 fn slots_of(tsc: Tsc, n: u32) -> ([Slot; 4], usize) {
