@@ -2,6 +2,7 @@
 
 mod compare;
 mod counters;
+mod events;
 mod filters;
 mod foreign;
 mod golden;
@@ -15,7 +16,9 @@ mod record;
 mod refusals;
 mod report;
 mod rings;
+mod stat;
 mod support;
+mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]
 mod traffic;

@@ -10,7 +10,7 @@ use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
-use crate::trace::record::Meta;
+use crate::trace::record::{Counters, Meta};
 use crate::trace::{Damage, ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -32,6 +32,16 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok(profile)
+}
+
+/// The same of all of a recording, and its last reading of the counters.
+pub fn with_counters(path: &Path, packs: Packs) -> Result<(Profile, Option<Counters>), Failure> {
+    let (reader, metas) = open(path)?;
+    let mut join = Join::new(&metas, packs);
+    drop(metas);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    let counters = reader.meta().counters.clone();
+    Ok((join.finish(damage(&reader)), counters))
 }
 
 /// Reads a recording's events and joins those that pass a filter into requests.

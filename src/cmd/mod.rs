@@ -2,18 +2,26 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod affinity;
+pub mod child;
 pub mod compare;
+pub mod doctor;
+pub mod events;
 pub mod explain;
 pub mod filter;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
 pub mod ledger;
+pub mod list;
 mod load;
 pub mod packs;
 pub mod record;
 pub mod report;
 pub mod spans;
+pub mod stat;
+pub mod switch;
+pub mod whom;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -31,6 +39,8 @@ struct Cli {
 enum Command {
     /// Record a command or running processes
     Record(record::Args),
+    /// Count events of a command, of what runs, or of a recording
+    Stat(stat::Args),
     /// Who used the time of a recording: threads, phases, functions
     Report(report::Args),
     /// A recording as a flame graph
@@ -47,6 +57,10 @@ enum Command {
     Import(import::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
+    /// What this machine, kernel and user may do, and the fix for each "no"
+    Doctor(doctor::Args),
+    /// The events of this machine
+    List(list::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -119,6 +133,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Record(args) => record::run(args),
+        Command::Stat(args) => stat::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Ledger(args) => ledger::run(args),
@@ -127,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Packs(args) => packs::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::List(args) => list::run(args),
         Command::Gate(args) => gate::run(args),
     };
     outcome.unwrap_or_else(|failure| failure.say())
