@@ -12,6 +12,7 @@ pub mod ledger;
 mod load;
 pub mod packs;
 pub mod record;
+pub mod recover;
 pub mod report;
 pub mod spans;
 
@@ -45,6 +46,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Everything that is whole in a damaged recording, as a new one
+    Recover(recover::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
     /// Waits for the recorder, then runs a program
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };
