@@ -17,6 +17,7 @@ pub mod list;
 mod load;
 pub mod packs;
 pub mod record;
+pub mod recover;
 pub mod report;
 pub mod spans;
 pub mod stat;
@@ -55,6 +56,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Everything that is whole in a damaged recording, as a new one
+    Recover(recover::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
     /// What this machine, kernel and user may do, and the fix for each "no"
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::List(args) => list::run(args),
