@@ -43,7 +43,7 @@ pub const META_SCHEMA: &str = r#"{
   "required": ["type"],
   "properties": {
     "type": {
-      "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "clock", "counters", "lost", "symbols",
+      "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "queue", "device", "clock", "counters", "lost", "symbols",
         "notice", "end"]
     },
     "time": { "type": "integer", "description": "CLOCK_MONOTONIC_RAW, nanoseconds" }

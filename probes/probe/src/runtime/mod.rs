@@ -5,6 +5,7 @@
 //! control file, and each maps it for itself.
 #![allow(unsafe_code)]
 
+mod beside;
 mod directory;
 mod fork;
 mod points;
@@ -13,6 +14,7 @@ mod rings;
 mod sweep;
 mod sys;
 
+pub use beside::{is_listened_to, is_ready, queue_file};
 pub use points::register;
 pub use rings::{attach, name_thread};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

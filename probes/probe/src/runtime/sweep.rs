@@ -32,6 +32,7 @@ pub fn sweep(dir: i32) {
                 oldest = Some(key);
             }
         } else {
+            sys::unlink_at(dir, FileKind::Queues(key).name().as_c_str());
             sys::unlink_at(dir, name);
         }
     });
@@ -39,6 +40,7 @@ pub fn sweep(dir: i32) {
         for index in 0..MAX_RINGS as u32 {
             sys::unlink_at(dir, FileKind::Ring(key, index).name().as_c_str());
         }
+        sys::unlink_at(dir, FileKind::Queues(key).name().as_c_str());
         sys::unlink_at(dir, FileKind::Control(key).name().as_c_str());
     }
 }

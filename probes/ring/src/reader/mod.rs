@@ -11,6 +11,8 @@ mod drained;
 #[cfg(not(loom))]
 mod file;
 #[cfg(not(loom))]
+mod queues;
+#[cfg(not(loom))]
 mod session;
 
 #[cfg(not(loom))]
@@ -19,6 +21,8 @@ pub use cursor::{Cursor, Taken};
 pub use drained::Drained;
 #[cfg(not(loom))]
 pub use file::{OwnerView, RingFile, Totals};
+#[cfg(not(loom))]
+pub use queues::{QueueCounts, QueueFile, QueuesState};
 #[cfg(not(loom))]
 pub use session::SessionDir;
 

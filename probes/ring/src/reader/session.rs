@@ -3,7 +3,7 @@
 //! In: a path and the user it must belong to; out: checked, opened files. No symlink is followed, and a directory that
 //! others could write to is refused.
 
-use super::{ControlHandle, ReadError, RingFile, RingPlace};
+use super::{ControlHandle, QueueFile, ReadError, RingFile, RingPlace};
 use bypassprof_wire::names::{FileKind, ProcessKey};
 use rustix::fs::{Dir, Mode, OFlags, RawMode, fstat, fstatfs, openat};
 use std::fs::File;
@@ -91,6 +91,12 @@ impl SessionDir {
             Some(fd) => descriptor(control.host_pid(), fd)?,
         };
         RingFile::open(&file, &path)
+    }
+
+    /// The queue file of a process; only those that count queues have one.
+    pub fn queues(&self, key: ProcessKey) -> Result<QueueFile, ReadError> {
+        let (file, path) = self.file(FileKind::Queues(key))?;
+        QueueFile::open(&file, &path)
     }
 
     /// Where it is.
