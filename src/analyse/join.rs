@@ -626,7 +626,8 @@ impl Facts {
                 | Meta::Counters(_)
                 | Meta::Symbols(_)
                 | Meta::Queue(_)
-                | Meta::Device(_) => {}
+                | Meta::Device(_)
+                | Meta::Salvaged(_) => {}
             }
         }
         facts.clock = ClockMap::fit(&pairs);

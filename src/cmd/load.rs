@@ -11,7 +11,7 @@ use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
 use crate::trace::record::{Device, Meta, Queue};
-use crate::trace::{Damage, ReadError, Reader, Record};
+use crate::trace::{ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -296,7 +296,7 @@ pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure
 }
 
 fn damage(reader: &Reader) -> Option<String> {
-    reader.meta().damage.as_ref().map(Damage::to_string)
+    reader.meta().damage_line()
 }
 
 /// Opens a recording and gathers its records of low rate.
@@ -308,7 +308,7 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
     let summary = reader.meta();
-    if let (true, Some(damage)) = (metas.is_empty(), &summary.damage) {
+    if let (true, Some(damage)) = (metas.is_empty(), summary.damage_line()) {
         return Err(Failure::failed(format!(
             "{} was cut off before anything whole was written: {damage}",
             path.display()
@@ -369,11 +369,14 @@ fn weight(record: &Record) -> u64 {
     }
 }
 
-fn unreadable(error: &ReadError) -> Failure {
+pub(super) fn unreadable(error: &ReadError) -> Failure {
     let failure = Failure::failed(error);
     match error {
         ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             failure.hint("`bypassprof record -- COMMAND` makes a recording")
+        }
+        ReadError::NotRecording { .. } => {
+            failure.hint("`bypassprof recover FILE`, if it was a recording once")
         }
         _ => failure,
     }

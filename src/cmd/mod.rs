@@ -14,6 +14,7 @@ mod load;
 pub mod packs;
 pub mod queues;
 pub mod record;
+pub mod recover;
 pub mod report;
 pub mod spans;
 
@@ -49,6 +50,8 @@ enum Command {
     Import(import::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
     Queues(queues::Args),
+    /// Everything that is whole in a damaged recording, as a new one
+    Recover(recover::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
     /// Waits for the recorder, then runs a program
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Queues(args) => queues::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };

@@ -51,7 +51,7 @@ pub fn dpdk_of(path: &Path) -> Dpdk {
     Dpdk::Unknown
 }
 
-fn holds<'a>(file: &'a ReadCache<File>, text: &[u8]) -> bool {
+fn holds(file: &ReadCache<File>, text: &[u8]) -> bool {
     let Ok(len) = file.len() else {
         return false;
     };

@@ -138,6 +138,10 @@ pub struct Table {
     layout: Layout,
     /// Where the library's own code is: functions in it stand for ports that are not started.
     own: *mut c_void,
+    /// Whether that is the program's file, with drivers in it as well.
+    built_in: bool,
+    /// What stands in the table for a port that is not started.
+    idle: [*mut c_void; 3],
 }
 
 // SAFETY: addresses of memory that belongs to the process and stays (`pin`).
@@ -162,12 +166,31 @@ fn find() -> Option<Table> {
     let layout = Layout::of_version(text.to_str().ok()?)?;
     let code = symbol(c"rte_eth_dev_get_name_by_port")?;
     pin(code);
-    Some(Table {
+    let mut table = Table {
         start: start.cast(),
         ports: bytes_of(start) / PORT_BYTES,
         layout,
         own: object_of(code)?,
-    })
+        built_in: is_program(code),
+        idle: [core::ptr::null_mut(); 3],
+    };
+    let last = table.ports.checked_sub(1)?;
+    let idle = [table.rx_burst(last), table.tx_burst(last)].map(|w| w.load(Ordering::Relaxed));
+    let dummy = symbol(c"rte_eth_pkt_burst_dummy").unwrap_or_default();
+    table.idle = [idle[0], idle[1], dummy];
+    Some(table)
+}
+
+/// Whether an address lies in the program's own file.
+fn is_program(address: *mut c_void) -> bool {
+    // SAFETY: the kernel's word on where the program begins its life.
+    let entry = unsafe { libc::getauxval(libc::AT_ENTRY) } as *mut c_void;
+    object_of(address).is_some_and(|object| Some(object) == object_of(entry))
+}
+
+/// Whether the program has DPDK built in and lets others use it: this library was loaded by it then, not preloaded.
+pub fn is_built_in() -> bool {
+    symbol(c"rte_eth_fp_ops").is_some() && symbol(c"rte_eth_dev_start").is_some_and(is_program)
 }
 
 /// Keeps a library mapped: its table is looked at for as long as the program runs.
@@ -232,10 +255,12 @@ impl Table {
 
     /// Whether a function is a driver's, not what stands there while a port is not started.
     pub fn is_drivers(&self, function: *mut c_void) -> bool {
-        !function.is_null() && object_of(function).is_some_and(|o| o != self.own)
+        !function.is_null()
+            && !self.idle.contains(&function)
+            && (self.built_in || object_of(function).is_some_and(|o| o != self.own))
     }
 
-    /// The number of a queue by its data, which is what burst functions are given; the table has `most` of them.
+    /// The number of a queue by its data, which is what burst functions are given.
     pub fn queue_of(&self, port: usize, receives: bool, data: *mut c_void) -> Option<u16> {
         const MOST: usize = 1024;
         let offset = if receives {
@@ -282,7 +307,6 @@ pub fn lcore() -> Option<u32> {
     (number != NO_LCORE).then_some(number)
 }
 
-/// The process's number of the version, for tests of the layout.
 #[cfg(test)]
 mod tests {
     use super::*;

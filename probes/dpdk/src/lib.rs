@@ -29,6 +29,19 @@ static PROBED: Real = Real::new(c"rte_eth_dev_probing_finish");
 /// What a function of DPDK's returns when there is none to call: no program gets here that has it.
 const NOT_THERE: c_int = -libc::ENOSYS;
 
+/// Runs when the library is loaded. Only a program that has DPDK built in and loads this as one of its drivers
+/// (`-d`) is looked at from here: its calls do not come by.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = {
+    extern "C" fn loaded() {
+        if dpdk::is_built_in() {
+            watch::look();
+        }
+    }
+    loaded
+};
+
 /// Takes note of the CPUs that the program may use before DPDK pins this thread to one.
 ///
 /// # Safety

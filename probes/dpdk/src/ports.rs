@@ -94,27 +94,23 @@ fn ours(port: usize, direction: Direction) -> *mut c_void {
 /// Puts our functions in front of those of every started port that has them not.
 pub fn wrap(table: &Table) {
     let (mut wrapped, mut refused) = (0u64, 0u64);
-    for port in 0..table.ports().min(64) {
-        let rx = table.rx_burst(port);
-        let tx = table.tx_burst(port);
-        let started = table.is_drivers(rx.load(Ordering::Acquire));
-        if port >= PORTS {
-            refused |= u64::from(started) << port;
+    for number in 0..table.ports().min(64) {
+        let (rx, tx) = (table.rx_burst(number), table.tx_burst(number));
+        let there = rx.load(Ordering::Acquire);
+        let Some(port) = ALL.get(number) else {
+            refused |= u64::from(table.is_drivers(there)) << number;
             continue;
-        }
-        let (our_rx, our_tx) = (
-            ours(port, Direction::Receive),
-            ours(port, Direction::Transmit),
-        );
-        if started && rx.load(Ordering::Relaxed) != our_rx {
-            let name = dpdk::port_name(port as u16);
-            let words = ALL[port].name.iter().zip(name_words(&name));
+        };
+        let our_rx = ours(number, Direction::Receive);
+        if there != our_rx && table.is_drivers(there) {
+            let name = dpdk::port_name(number as u16);
+            let words = port.name.iter().zip(name_words(&name));
             words.for_each(|(word, value)| word.store(value, Ordering::Relaxed));
-            ALL[port].generation.fetch_add(1, Ordering::Relaxed);
+            port.generation.fetch_add(1, Ordering::Relaxed);
         }
-        exchange(table, rx, &ALL[port].rx, our_rx);
-        exchange(table, tx, &ALL[port].tx, our_tx);
-        wrapped |= u64::from(started) << port;
+        exchange(table, rx, &port.rx, our_rx);
+        exchange(table, tx, &port.tx, ours(number, Direction::Transmit));
+        wrapped |= u64::from(rx.load(Ordering::Relaxed) == our_rx) << number;
     }
     counts::tell_ports(wrapped, refused);
 }
@@ -131,20 +127,12 @@ fn exchange(table: &Table, word: &AtomicPtr<c_void>, kept: &AtomicPtr<c_void>, o
 
 /// Puts the drivers' functions back.
 pub fn unwrap(table: &Table) {
-    for port in 0..table.ports().min(PORTS) {
-        for (word, kept, ours) in [
-            (
-                table.rx_burst(port),
-                &ALL[port].rx,
-                ours(port, Direction::Receive),
-            ),
-            (
-                table.tx_burst(port),
-                &ALL[port].tx,
-                ours(port, Direction::Transmit),
-            ),
+    for (number, port) in ALL.iter().enumerate().take(table.ports()) {
+        for (word, kept, direction) in [
+            (table.rx_burst(number), &port.rx, Direction::Receive),
+            (table.tx_burst(number), &port.tx, Direction::Transmit),
         ] {
-            let drivers = kept.load(Ordering::Relaxed);
+            let (ours, drivers) = (ours(number, direction), kept.load(Ordering::Relaxed));
             let _ = word.compare_exchange(ours, drivers, Ordering::AcqRel, Ordering::Relaxed);
         }
     }

@@ -7,6 +7,7 @@
 
 mod beside;
 mod directory;
+mod flight;
 mod fork;
 mod points;
 mod process;
@@ -15,6 +16,7 @@ mod sweep;
 mod sys;
 
 pub use beside::{is_listened_to, is_ready, queue_file};
+pub use flight::{flight, trigger};
 pub use points::register;
 pub use rings::{attach, name_thread};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
