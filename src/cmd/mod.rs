@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod child;
 pub mod compare;
 pub mod doctor;
+mod dpdk;
 pub mod events;
 pub mod explain;
 pub mod filter;
@@ -16,6 +17,7 @@ pub mod ledger;
 pub mod list;
 mod load;
 pub mod packs;
+pub mod queues;
 pub mod record;
 pub mod recover;
 pub mod report;
@@ -56,6 +58,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
+    Queues(queues::Args),
     /// Everything that is whole in a damaged recording, as a new one
     Recover(recover::Args),
     /// The rules that say whose cycles a function's are
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -8,7 +8,7 @@ use super::child::{self, End, Ending, ended, exit_code};
 use super::events::EventArgs;
 use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
-use super::{Failure, gate};
+use super::{Failure, dpdk, gate};
 use crate::collect::events::Machine;
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
@@ -35,6 +35,9 @@ pub struct Args {
     /// Samples per second and CPU
     #[arg(short = 'F', long, default_value_t = 997, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     frequency: u64,
+    /// Count and stamp the bursts of a DPDK program, which needs no change for it
+    #[arg(long, conflicts_with = "pid")]
+    dpdk: bool,
     #[command(flatten)]
     events: EventArgs,
     #[command(flatten)]
@@ -228,10 +231,17 @@ impl Job<'_> {
             .collect();
         let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
         let session = Place::create();
-        let environment = match &session {
+        let mut environment = match &session {
             Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
             Err(_) => Vec::new(),
         };
+        let preload = args
+            .dpdk
+            .then(|| dpdk::preload(&args.command))
+            .transpose()?;
+        if let Some(preload) = &preload {
+            environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
+        }
         let cpus = self.command_cpus.as_deref();
         let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
         let probes = session
@@ -387,7 +397,12 @@ fn finish(
     args: &Args,
 ) -> Result<(), Failure> {
     match recorder.finish(outcome) {
-        Ok(tally) => summarize(&tally, args),
+        Ok(tally) => {
+            summarize(&tally, args);
+            if args.dpdk {
+                dpdk::say(&tally);
+            }
+        }
         Err(e) => {
             output.discard();
             return Err(collect_failure(&e));
