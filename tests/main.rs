@@ -2,6 +2,7 @@
 
 mod compare;
 mod counters;
+mod exchange;
 mod filters;
 mod foreign;
 mod golden;

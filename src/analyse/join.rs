@@ -466,6 +466,9 @@ impl Join {
 
     /// Where a thread is that never switches: where it was seen to run.
     fn before_any_switch(&self, thread: &Thread) -> Cpu {
+        if self.facts.session.switches_unknown {
+            return Cpu::Elsewhere;
+        }
         let left_out = !self.filter.cpus.is_empty();
         let here = !left_out || thread.cpu.is_some_and(|cpu| self.filter.has_cpu(cpu));
         match (thread.seen_running && here, left_out) {

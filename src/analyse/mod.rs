@@ -20,8 +20,10 @@ pub mod packs;
 pub mod phases;
 pub mod pollstate;
 pub mod profile;
+pub mod series;
 pub mod spans;
 pub mod stacks;
+pub mod tape;
 pub mod timeline;
 pub mod trust;
 

@@ -291,7 +291,7 @@ fn damage(reader: &Reader) -> Option<String> {
 }
 
 /// Opens a recording and gathers its records of low rate.
-fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
+pub(super) fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     let mut progress = Progress::new(path, "opening");
     let reader = Reader::open_watched(path, |done, all| progress.reached(done, all));
     let reader = reader.map_err(|e| unreadable(&e))?;
@@ -309,7 +309,11 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
 }
 
 /// Reads all records of high rate, in the order of the file: a thread takes the file apart while this one analyses.
-fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
+pub(super) fn each(
+    path: &Path,
+    reader: &Reader,
+    mut take: impl FnMut(&Record),
+) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let (mut progress, mut done) = (Progress::new(path, "reading"), 0);

@@ -4,12 +4,14 @@
 
 pub mod compare;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod flamegraph;
 pub mod gate;
 pub mod import;
 pub mod ledger;
 mod load;
+mod moments;
 pub mod packs;
 pub mod record;
 pub mod report;
@@ -45,6 +47,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Write a recording for other programs
+    Export(export::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
     /// Waits for the recorder, then runs a program
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };

@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod explain;
+pub mod export;
 pub mod flame;
 pub mod json;
 pub mod latency;
