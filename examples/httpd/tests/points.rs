@@ -97,11 +97,10 @@ fn places(stack: &Stack) -> impl Iterator<Item = &'static Place> {
     stack.places.iter().copied().flatten()
 }
 
-fn check(name: &str) {
-    let Some(threads) = run(name) else { return };
-    let stack = STACKS.iter().find(|stack| stack.name == name).unwrap();
+/// Numbers of the table's places that fired in a run; an event that no place explains is an error.
+fn fired(stack: &Stack, threads: &[Thread]) -> BTreeSet<usize> {
     let (mut fired, mut strange) = (BTreeSet::new(), BTreeMap::new());
-    for thread in &threads {
+    for thread in threads {
         let role = thread.name.trim_end_matches(|c: char| c.is_ascii_digit());
         let role = role.trim_end_matches('-');
         for event in &thread.events {
@@ -119,13 +118,34 @@ fn check(name: &str) {
     }
     assert!(
         strange.is_empty(),
-        "{name}: events that the table does not have, the first of each kind: {strange:#?}"
+        "{}: events that the table does not have, the first of each kind: {strange:#?}",
+        stack.name
     );
+    fired
+}
+
+/// Every place of the table fires in a run, or in the two after it where a busy machine left no time for all.
+fn check(name: &str) {
+    let stack = STACKS.iter().find(|stack| stack.name == name).unwrap();
+    let mut silent: BTreeSet<usize> = places(stack)
+        .enumerate()
+        .filter_map(|(number, place)| place.seen.then_some(number))
+        .collect();
+    for _ in 0..3 {
+        let Some(threads) = run(name) else { return };
+        silent = &silent - &fired(stack, &threads);
+        if silent.is_empty() {
+            return;
+        }
+    }
     let silent = places(stack)
         .enumerate()
-        .filter(|(number, place)| place.seen && !fired.contains(number));
-    let silent: Vec<_> = silent.map(|(_, p)| (p.thread, p.point, p.at.1)).collect();
-    assert!(silent.is_empty(), "{name}: these never fired: {silent:?}");
+        .filter(|(number, _)| silent.contains(number))
+        .map(|(_, p)| (p.thread, p.point, p.at.1));
+    panic!(
+        "{name}: these never fired: {:?}",
+        silent.collect::<Vec<_>>()
+    );
 }
 
 macro_rules! check_each {

@@ -102,6 +102,8 @@ void bypassprof_attach_v1(void);
 void bypassprof_push_v1(uint64_t stamp, const struct bypassprof_slot *slots, uint64_t count);
 uint16_t bypassprof_register_v1(const char *name);
 void bypassprof_name_thread_v1(const char *name);
+uint32_t bypassprof_flight_v1(uint64_t bytes);
+void bypassprof_trigger_v1(uint32_t why);
 uint64_t bypassprof_now_v1(void);
 void bypassprof_loop_switched_on_v1(struct bypassprof_poll_loop *loop);
 void bypassprof_loop_switched_off_v1(struct bypassprof_poll_loop *loop);
@@ -147,6 +149,8 @@ BYPASSPROF_INLINE void bypassprof_add(uint64_t *total, uint64_t n)
 #define bypassprof_push_v1(stamp, slots, count) ((void)(stamp), (void)(slots), (void)(count))
 #define bypassprof_register_v1(name) ((void)(name), (uint16_t)0)
 #define bypassprof_name_thread_v1(name) ((void)(name))
+#define bypassprof_flight_v1(bytes) ((void)(bytes), UINT32_C(0))
+#define bypassprof_trigger_v1(why) ((void)(why))
 #define bypassprof_now_v1() UINT64_C(0)
 #define bypassprof_loop_switched_on_v1(loop) ((void)(loop))
 #define bypassprof_loop_switched_off_v1(loop) ((void)(loop))
@@ -314,6 +318,20 @@ BYPASSPROF_INLINE uint16_t bypassprof_register(const char *name)
 BYPASSPROF_INLINE void bypassprof_name_thread(const char *name)
 {
     bypassprof_name_thread_v1(name);
+}
+
+/* Starts the flight recorder: the newest events of all threads are kept in at most so many bytes of shared memory, with
+ * no recorder attached. 0 ends it. The same as BYPASSPROF_FLIGHT in the environment. Returns 0 if the program has to do
+ * without shared memory. */
+BYPASSPROF_INLINE int bypassprof_flight(uint64_t bytes)
+{
+    return (int)bypassprof_flight_v1(bytes);
+}
+
+/* Something worth looking at has happened: whoever waits with `bypassprof snapshot --on trigger` saves what led to it. */
+BYPASSPROF_INLINE void bypassprof_trigger(uint32_t why)
+{
+    bypassprof_trigger_v1(why);
 }
 
 /* The stamp of a burst, reused by the events of its packets. Belongs to the thread that made it. */

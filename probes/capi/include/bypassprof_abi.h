@@ -16,7 +16,7 @@
 #define BYPASSPROF_AT(type, field, at) BYPASSPROF_ASSERT(offsetof(struct type, field) == (at), #type "." #field)
 #define BYPASSPROF_SIZE(type, bytes) BYPASSPROF_ASSERT(sizeof(struct type) == (bytes), #type)
 
-#define BYPASSPROF_LAYOUT_VERSION 1
+#define BYPASSPROF_LAYOUT_VERSION 2
 #define BYPASSPROF_LAYOUT_OLDEST_COMPATIBLE 1
 #define BYPASSPROF_RING_MAGIC UINT64_C(0x00474e4952707962)
 #define BYPASSPROF_CONTROL_MAGIC UINT64_C(0x004c525443707962)
@@ -218,6 +218,12 @@
  */
 #define BYPASSPROF_SIDE_POLL 21
 
+/* The program asked for a snapshot of its rings.
+ * flow: 0
+ * arg 0: a number of the program's choice
+ */
+#define BYPASSPROF_TRIGGER 22
+
 /* Every word is read and written whole, in the machine's byte order. */
 struct bypassprof_identity {
     uint64_t magic;
@@ -254,7 +260,8 @@ struct bypassprof_owner {
     uint64_t mode;
     uint64_t name[4];
     uint64_t ended;
-    uint64_t reserved[7];
+    uint64_t ended_at;
+    uint64_t reserved[6];
 };
 BYPASSPROF_AT(bypassprof_owner, generation, 0);
 BYPASSPROF_AT(bypassprof_owner, tid, 8);
@@ -262,7 +269,8 @@ BYPASSPROF_AT(bypassprof_owner, first_slot, 16);
 BYPASSPROF_AT(bypassprof_owner, mode, 24);
 BYPASSPROF_AT(bypassprof_owner, name, 32);
 BYPASSPROF_AT(bypassprof_owner, ended, 64);
-BYPASSPROF_AT(bypassprof_owner, reserved, 72);
+BYPASSPROF_AT(bypassprof_owner, ended_at, 72);
+BYPASSPROF_AT(bypassprof_owner, reserved, 80);
 BYPASSPROF_SIZE(bypassprof_owner, 128);
 
 struct bypassprof_writer_words {
@@ -339,14 +347,16 @@ struct bypassprof_switch_words {
     uint64_t session;
     uint64_t ring_slots;
     uint64_t ring_bytes;
-    uint64_t reserved[11];
+    uint64_t examined;
+    uint64_t reserved[10];
 };
 BYPASSPROF_AT(bypassprof_switch_words, state, 0);
 BYPASSPROF_AT(bypassprof_switch_words, mode, 8);
 BYPASSPROF_AT(bypassprof_switch_words, session, 16);
 BYPASSPROF_AT(bypassprof_switch_words, ring_slots, 24);
 BYPASSPROF_AT(bypassprof_switch_words, ring_bytes, 32);
-BYPASSPROF_AT(bypassprof_switch_words, reserved, 40);
+BYPASSPROF_AT(bypassprof_switch_words, examined, 40);
+BYPASSPROF_AT(bypassprof_switch_words, reserved, 48);
 BYPASSPROF_SIZE(bypassprof_switch_words, 128);
 
 struct bypassprof_census {
@@ -355,14 +365,20 @@ struct bypassprof_census {
     uint64_t unreached;
     uint64_t points_lock;
     uint64_t name[2];
-    uint64_t reserved[10];
+    uint64_t flight;
+    uint64_t left;
+    uint64_t triggers;
+    uint64_t reserved[7];
 };
 BYPASSPROF_AT(bypassprof_census, rings, 0);
 BYPASSPROF_AT(bypassprof_census, ring_bytes, 8);
 BYPASSPROF_AT(bypassprof_census, unreached, 16);
 BYPASSPROF_AT(bypassprof_census, points_lock, 24);
 BYPASSPROF_AT(bypassprof_census, name, 32);
-BYPASSPROF_AT(bypassprof_census, reserved, 48);
+BYPASSPROF_AT(bypassprof_census, flight, 48);
+BYPASSPROF_AT(bypassprof_census, left, 56);
+BYPASSPROF_AT(bypassprof_census, triggers, 64);
+BYPASSPROF_AT(bypassprof_census, reserved, 72);
 BYPASSPROF_SIZE(bypassprof_census, 128);
 
 struct bypassprof_control_file {

@@ -67,6 +67,18 @@ pub unsafe extern "C" fn bypassprof_name_thread_v1(name: *const c_char) {
     bypassprof_probe::name_thread(unsafe { text(name) });
 }
 
+/// Starts the flight recorder with so many bytes, or ends it with 0; 0 if the program has to do without.
+#[unsafe(no_mangle)]
+pub extern "C" fn bypassprof_flight_v1(bytes: u64) -> u32 {
+    u32::from(bypassprof_probe::flight(bytes))
+}
+
+/// Asks whoever waits for it to save what led to this moment.
+#[unsafe(no_mangle)]
+pub extern "C" fn bypassprof_trigger_v1(why: u32) {
+    bypassprof_probe::trigger(why);
+}
+
 /// The part of a C string before its first bad UTF-8.
 ///
 /// # Safety

@@ -84,6 +84,7 @@ fn structures() -> Vec<Structure> {
                 mode,
                 name,
                 ended,
+                ended_at,
                 reserved
             }
         ),
@@ -138,6 +139,7 @@ fn structures() -> Vec<Structure> {
                 session,
                 ring_slots,
                 ring_bytes,
+                examined,
                 reserved
             }
         ),
@@ -149,6 +151,9 @@ fn structures() -> Vec<Structure> {
                 unreached,
                 points_lock,
                 name,
+                flight,
+                left,
+                triggers,
                 reserved
             }
         ),

@@ -37,11 +37,13 @@ pub mod thread;
 /// Where rings, switch and clock come from.
 mod hot {
     #[cfg(not(feature = "enable"))]
-    pub use crate::off::{Ring, Total, is_on, name_thread, now, own_ring, register, ring};
+    pub use crate::off::{
+        Ring, Total, flight, is_on, name_thread, now, own_ring, register, ring, trigger,
+    };
     #[cfg(feature = "enable")]
     pub use crate::{
         clock::now,
-        runtime::{name_thread, register},
+        runtime::{flight, name_thread, register, trigger},
         thread::{is_on, own_ring, ring},
     };
     #[cfg(feature = "enable")]
@@ -105,6 +107,20 @@ pub fn register(name: &str) -> Point {
 /// Names the calling thread in recordings; without it the kernel's name of the thread is used.
 pub fn name_thread(name: &str) {
     hot::name_thread(name);
+}
+
+/// Starts the flight recorder: the newest events of all threads are kept in at most `bytes` of shared memory from here
+/// on, with no recorder attached, and the oldest overwritten; `bypassprof snapshot` and `postmortem` read them. 0 ends it.
+/// The same as `BYPASSPROF_FLIGHT` in the environment. `false` if the program has to do without shared memory.
+pub fn flight(bytes: u64) -> bool {
+    hot::flight(bytes)
+}
+
+/// Something worth looking at has happened: whoever waits with `bypassprof snapshot --on trigger` saves what led to it.
+/// `why` is a number of the program's choice.
+pub fn trigger(why: u32) {
+    emit(points::TRIGGER, Flow::NONE, why);
+    hot::trigger();
 }
 
 #[inline(always)]

@@ -37,18 +37,32 @@ impl Mapping {
         })
     }
 
+    /// The same for reading alone: a store through it ends the process.
+    #[cfg(feature = "reader")]
+    pub fn read_only(fd: i32, len: usize) -> Option<Mapping> {
+        guard::install();
+        Mapping::map(fd, len, 0, libc::PROT_READ).and_then(|mut mapping| {
+            mapping.guarded = Some(guard::guard(mapping.start.as_ptr() as usize, len, 0, 0)?);
+            Some(mapping)
+        })
+    }
+
     /// The same without a guard, for programs that want no signal handler.
     pub fn unguarded(fd: i32, len: usize, populate: Populate) -> Option<Mapping> {
         let populate = match populate {
             Populate::Yes => libc::MAP_POPULATE,
             Populate::No => 0,
         };
+        Mapping::map(fd, len, populate, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    fn map(fd: i32, len: usize, populate: i32, protection: i32) -> Option<Mapping> {
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe {
             libc::mmap(
                 core::ptr::null_mut(),
                 len,
-                libc::PROT_READ | libc::PROT_WRITE,
+                protection,
                 libc::MAP_SHARED | populate,
                 fd,
                 0,

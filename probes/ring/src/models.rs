@@ -139,7 +139,7 @@ fn owners_change_in_order() {
         let memory = Memory::new(4, Mode::Drain);
         let first = memory.ring();
         first.push_dated(Tsc::from_raw(0), [event(1)]);
-        first.end();
+        first.end(Tsc::from_raw(1));
         let next = memory.clone();
         let moving = thread::spawn(move || {
             let ring = next.ring();

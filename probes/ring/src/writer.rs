@@ -244,6 +244,7 @@ impl Ring {
             &words.tx_bytes,
             &words.limit,
             &owner.ended,
+            &owner.ended_at,
         ];
         for word in zeroed {
             word.store(0, Ordering::Relaxed);
@@ -267,9 +268,11 @@ impl Ring {
     }
 
     /// The writer will write no more.
-    pub fn end(&self) {
+    pub fn end(&self, now: Tsc) {
+        let owner = &self.header().owner;
+        owner.ended_at.store(now.raw(), Ordering::Relaxed);
         // Release `ended`: publishes the last slots and totals, pairs with Acquire `ended` in the reader.
-        self.header().owner.ended.store(1, Ordering::Release);
+        owner.ended.store(1, Ordering::Release);
     }
 
     /// Whether the ring can be given to another thread: its owner is gone and all it wrote has been read, or it wrote
@@ -281,6 +284,13 @@ impl Ring {
         owner.ended.load(Ordering::Acquire) == 1
             && (released == owner.generation.load(Ordering::Relaxed)
                 || self.position() == owner.first_slot.load(Ordering::Relaxed))
+    }
+
+    /// When its owner ended, if no one has read all that it wrote, and old slots are overwritten anyway.
+    pub fn abandoned_at(&self) -> Option<Tsc> {
+        let owner = &self.header().owner;
+        let flight = Mode::from_word(owner.mode.load(Ordering::Relaxed)) == Mode::Flight;
+        flight.then(|| Tsc::from_raw(owner.ended_at.load(Ordering::Relaxed)))
     }
 
     /// Makes a described ring readable.

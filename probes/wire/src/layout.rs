@@ -13,7 +13,7 @@ pub const RING_MAGIC: u64 = u64::from_le_bytes(*b"bypRING\0");
 /// First word of a control file.
 pub const CONTROL_MAGIC: u64 = u64::from_le_bytes(*b"bypCTRL\0");
 /// The version of both layouts that this crate describes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The oldest version whose readers understand what this crate writes. Raised when the meaning of a word changes;
 /// words that were reserved (zero) may get a meaning without it.
 pub const OLDEST_COMPATIBLE: u32 = 1;
@@ -132,8 +132,10 @@ pub struct Owner<W> {
     pub name: [W; NAME_WORDS],
     /// 1 when the thread is gone and will write no more.
     pub ended: W,
+    /// The counter when it ended.
+    pub ended_at: W,
     /// Zero.
-    pub reserved: [W; 7],
+    pub reserved: [W; 6],
 }
 
 /// What the writer alone changes, event by event, and its totals since it moved in.
@@ -247,8 +249,10 @@ pub struct Switch<W> {
     pub ring_slots: W,
     /// Most bytes that all rings together may take; 0 leaves it to the program.
     pub ring_bytes: W,
+    /// 1 when what the process left behind has been read by someone: from then on it may be removed.
+    pub examined: W,
     /// Zero.
-    pub reserved: [W; 11],
+    pub reserved: [W; 10],
 }
 
 /// What the program counts in its control file.
@@ -265,8 +269,14 @@ pub struct Census<W> {
     pub points_lock: W,
     /// Name of the program (comm).
     pub name: [W; 2],
+    /// Bytes that the program's own flight recorder may take; 0 when it has none.
+    pub flight: W,
+    /// 1 when the program ended by itself: what it leaves tells of no crash.
+    pub left: W,
+    /// Times that the program asked for a snapshot.
+    pub triggers: W,
     /// Zero.
-    pub reserved: [W; 10],
+    pub reserved: [W; 7],
 }
 
 /// A process's control file.
@@ -365,13 +375,13 @@ macro_rules! offsets {
 offsets! {
     Identity { magic: 0, version: 8, header_bytes: 16, file_bytes: 24, pid: 32, pid_namespace: 40, start_time: 48, uid: 56,
         boot_id: 64, base_tsc: 80, base_time: 88, reserved: 96 } size 128;
-    Owner { generation: 0, tid: 8, first_slot: 16, mode: 24, name: 32, ended: 64, reserved: 72 } size 128;
+    Owner { generation: 0, tid: 8, first_slot: 16, mode: 24, name: 32, ended: 64, ended_at: 72, reserved: 80 } size 128;
     WriterWords { head: 0, limit: 8, lost: 16, epoch: 24, dropped_slots: 32, extra_slots: 40, quiet_slots: 48, requests: 56,
         empty_rounds: 64, worked_rounds: 72, rx_bursts: 80, rx_packets: 88, rx_bytes: 96, tx_bursts: 104, tx_packets: 112, tx_bytes: 120 } size 128;
     ReaderWords { tail: 0, released: 8, mode: 16, reserved: 24 } size 64;
     RingHeader { identity: 0, owner: 128, capacity: 256, reserved_a: 264, writer: 384, reader: 512, reserved_b: 576, own_points: 1024 } size 4096;
-    Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, reserved: 40 } size 128;
-    Census { rings: 0, ring_bytes: 8, unreached: 16, points_lock: 24, name: 32, reserved: 48 } size 128;
+    Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, examined: 40, reserved: 48 } size 128;
+    Census { rings: 0, ring_bytes: 8, unreached: 16, points_lock: 24, name: 32, flight: 48, left: 56, triggers: 64, reserved: 72 } size 128;
     ControlFile { identity: 0, switch: 128, census: 256, reserved: 384, own_points: 1024, rings: 4096, ring_fds: 8192, reserved_end: 12288 } size 16384;
 }
 

@@ -24,7 +24,7 @@ pub struct ProcessKey {
 }
 
 /// What a file in a session directory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
     /// The control file of a process.
     Control(ProcessKey),

@@ -113,6 +113,8 @@ catalogue! {
         flow: "flow" args: ["ticks since the last segment left", "bytes unacknowledged", "bytes unsent", "0"];
     21 SIDE_POLL "side_poll" "Something besides the network was polled in a sampled round."
         flow: "0" args: ["ticks"];
+    22 TRIGGER "trigger" "The program asked for a snapshot of its rings."
+        flow: "0" args: ["a number of the program's choice"];
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! programs write is believed only as far as it can be checked; what cannot be reached is counted. It refuses to know
 //! what slots mean.
 
+pub mod look;
 mod place;
 mod tasks;
 #[cfg(test)]

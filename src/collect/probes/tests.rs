@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::trace::{Reader, Record};
+use bypassprof_ring::reader::{SessionDir, Writing};
 use bypassprof_wire::layout::{
     self, CONTROL_BYTES, CONTROL_MAGIC, Entry, EntryState, RING_HEADER_BYTES, RING_MAGIC,
     SWITCH_OFF, SWITCH_ON, VERSION_WORD,
@@ -260,4 +261,59 @@ fn directory_of_strangers() {
     probes.turn(&mut recording.writer).unwrap();
     assert_eq!(probes.programs.len(), 1);
     probes.finish(&mut recording.writer).unwrap();
+}
+
+/// A dead process's rings come out as they lie there, in flight mode without the oldest slots that may be torn, and
+/// nothing in the directory changes. Rings that are none are told.
+#[test]
+fn looked_at_when_dead() {
+    let fake = Fake::new(&[EntryState::Live, EntryState::Ended, EntryState::Live]);
+    let flight = fake.make_ring(0);
+    word(&flight, offset_of!(Header, owner) + 24, 1);
+    write(&flight, 0..1000);
+    let drain = fake.make_ring(1);
+    write(&drain, 0..100);
+    word(&drain, offset_of!(Header, reader), 60);
+    std::fs::write(fake.ring(2), b"no ring").unwrap();
+    let before: Vec<_> = [fake.control(), fake.ring(0), fake.ring(1)]
+        .map(|p| std::fs::read(p).unwrap())
+        .into();
+    let mut recording = Recording::new();
+    let dir = SessionDir::look(fake.dir.path()).unwrap();
+    let subject = look::Subject {
+        key: fake.key,
+        pid: 77,
+        writing: Writing::Over,
+        thread: &|tid| tid + 1,
+    };
+    let mut next = 0;
+    let looked = look::look(&dir, &subject, &mut next, &mut recording.writer).unwrap();
+    assert_eq!(
+        (next, looked.unread.len(), looked.unreached),
+        (2, 1, Some(0))
+    );
+    let told = |r: &look::LookedAt| (r.slots, r.gone_before, r.overwritten);
+    assert_eq!(told(&looked.rings[0]), (504, 488, 8));
+    assert_eq!(told(&looked.rings[1]), (100, 0, 0));
+    let after: Vec<_> = [fake.control(), fake.ring(0), fake.ring(1)]
+        .map(|p| std::fs::read(p).unwrap())
+        .into();
+    assert!(before == after, "looking left a trace");
+    recording.writer.finish().unwrap();
+    let reader = Reader::open(&recording.dir.path().join("r.mcap")).unwrap();
+    let ring = &reader.meta().rings[&0];
+    assert_eq!(
+        (ring.pid, ring.tid, ring.flight),
+        (77, fake.key.pid + 1, true)
+    );
+    assert_eq!(reader.meta().totals[&0].dropped_slots, 496);
+    let mut first = None;
+    for record in reader.records() {
+        if let Record::Slots(0, block) = record.unwrap() {
+            first.get_or_insert(block.first);
+            let numbers = block.slots.iter().map(|s| u64::from(s.word1 as u32));
+            assert!(numbers.eq(block.first..block.first + block.slots.len() as u64));
+        }
+    }
+    assert_eq!(first, Some(496));
 }

@@ -38,6 +38,25 @@ pub fn is_per_user() -> bool {
     PER_USER.load(Ordering::Relaxed)
 }
 
+/// Whether the directory has no name any more: nothing can be made in it.
+pub fn is_removed(dir: i32) -> bool {
+    sys::stat_of(dir).is_some_and(|stat| stat.st_nlink == 0)
+}
+
+/// Looks for a directory again next time.
+pub fn forget() {
+    FD.store(-1, Ordering::Release);
+}
+
+/// Removes the directory that programs share if this was the last.
+pub fn remove_if_empty() {
+    if is_per_user() {
+        // SAFETY: no arguments.
+        let path = FileName::user_directory(unsafe { libc::geteuid() });
+        sys::remove_dir(path.as_c_str());
+    }
+}
+
 /// A directory that belongs to us and to which no one else can write.
 fn open(path: &CStr) -> Option<Fd> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;

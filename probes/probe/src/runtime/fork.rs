@@ -8,8 +8,8 @@ use super::{points, process, rings};
 use bypassprof_ring::{AtomicU64, Control, Ordering, guard};
 use bypassprof_wire::layout::{MAX_OWN_POINTS, NAME_WORDS, SWITCH_ON};
 
-/// What a child takes over: state, mode, session, slots, bytes; all zero in a process that is no such child.
-static SWITCH: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+/// What a child takes over: state, mode, session, slots, bytes, flight; all zero in a process that is no such child.
+static SWITCH: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 static POINTS: [[AtomicU64; NAME_WORDS]; MAX_OWN_POINTS] =
     [const { [const { AtomicU64::new(0) }; NAME_WORDS] }; MAX_OWN_POINTS];
 
@@ -44,7 +44,7 @@ pub fn inherit(control: &Control) {
     }
 }
 
-fn switch_words(control: &Control) -> [&AtomicU64; 5] {
+fn switch_words(control: &Control) -> [&AtomicU64; 6] {
     let switch = &control.switch;
     [
         &switch.state,
@@ -52,5 +52,6 @@ fn switch_words(control: &Control) -> [&AtomicU64; 5] {
         &switch.session,
         &switch.ring_slots,
         &switch.ring_bytes,
+        &control.census.flight,
     ]
 }

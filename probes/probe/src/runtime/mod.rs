@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod directory;
+mod flight;
 mod fork;
 mod points;
 mod process;
@@ -13,6 +14,7 @@ mod rings;
 mod sweep;
 mod sys;
 
+pub use flight::{flight, trigger};
 pub use points::register;
 pub use rings::{attach, name_thread};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::sys::{self, Fd, KeepErrno};
-use super::{directory, fork, rings, sweep};
+use super::{directory, flight, fork, rings, sweep};
 use crate::thread::{PAGE_BYTES, switch, switch_page};
 use bypassprof_ring::mapping::{Mapping, Populate};
 use bypassprof_ring::{AtomicU64, Control, Ordering, guard};
@@ -21,6 +21,8 @@ const AT_WORK: u32 = 1;
 const DONE: u32 = 2;
 
 static START_TIME: AtomicU64 = AtomicU64::new(0);
+/// Bytes that a flight recorder may still take in the directory.
+static BYTES_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// Things that are done once per process image, and are still there in a forked child.
 static HOOKED: AtomicBool = AtomicBool::new(false);
 
@@ -57,6 +59,11 @@ pub fn mapped() -> Option<&'static Control> {
     unsafe { CONTROL.load(Ordering::Acquire).as_ref() }
 }
 
+/// Bytes that a flight recorder may take: what dead processes left there counts too.
+pub fn bytes_left() -> u64 {
+    BYTES_LEFT.load(Ordering::Relaxed)
+}
+
 /// Forgets the control file: a forked child needs its own.
 pub fn forget() {
     CONTROL.store(core::ptr::null_mut(), Ordering::Relaxed);
@@ -91,18 +98,9 @@ fn set_up() -> Option<*const Control> {
         // SAFETY: the handler takes and returns nothing and cannot unwind.
         unsafe { libc::atexit(leave) };
     }
-    START_TIME.store(start_time(), Ordering::Relaxed);
-    let dir = directory::get()?;
-    let name = FileKind::Control(key()).name();
-    let fd = match sys::open_at(dir, name.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW) {
-        Some(fd) => fd,
-        None => {
-            if directory::is_per_user() {
-                sweep::sweep(dir);
-            }
-            create(dir)?
-        }
-    };
+    let started = start_time(c"/proc/self/stat").unwrap_or_else(sys::monotonic_raw);
+    START_TIME.store(started, Ordering::Relaxed);
+    let fd = open_or_create()?;
     if sys::stat_of(fd.0)?.st_size < CONTROL_BYTES as i64 {
         return None;
     }
@@ -132,6 +130,28 @@ fn set_up() -> Option<*const Control> {
         return None;
     }
     Some(mapping.leak())
+}
+
+/// The control file of this process. The directory may be removed, by one that was the last to use it, between being
+/// opened and being used: then it is made again.
+fn open_or_create() -> Option<Fd> {
+    let name = FileKind::Control(key()).name();
+    for _ in 0..8 {
+        let dir = directory::get()?;
+        let flags = libc::O_RDWR | libc::O_NOFOLLOW;
+        if let Some(fd) = sys::open_at(dir, name.as_c_str(), flags) {
+            return Some(fd);
+        }
+        if directory::is_per_user() || flight::is_wanted() {
+            BYTES_LEFT.store(sweep::sweep(dir), Ordering::Relaxed);
+        }
+        match create(dir) {
+            Some(fd) => return Some(fd),
+            None if directory::is_removed(dir) => directory::forget(),
+            None => return None,
+        }
+    }
+    None
 }
 
 /// A new control file under its final name, or the one that another copy of this runtime made in the meantime.
@@ -169,6 +189,7 @@ fn fill(fd: i32) -> bool {
     }
     control.switch.state.store(SWITCH_OFF, Ordering::Relaxed);
     fork::inherit(control);
+    flight::from_environment(control, bytes_left());
     describe(
         &control.identity,
         CONTROL_BYTES as u64,
@@ -206,36 +227,38 @@ pub fn describe(identity: &Identity<AtomicU64>, header_bytes: u64, file_bytes: u
     }
 }
 
-/// Field 22 of /proc/self/stat. Without /proc a number that no other process gets.
-fn start_time() -> u64 {
+/// Field 22 of a process's stat file; `None` without such a process, or without /proc.
+pub fn start_time(stat: &core::ffi::CStr) -> Option<u64> {
     let mut buffer = [0; 1024];
-    let text = sys::read_file(c"/proc/self/stat", &mut buffer).unwrap_or(b"");
+    let text = sys::read_file(stat, &mut buffer)?;
     // The second field, the name, may hold anything, and ends at the last parenthesis.
     let after_name = text.iter().rposition(|&b| b == b')').map_or(0, |at| at + 1);
-    core::str::from_utf8(&text[after_name..])
-        .ok()
-        .and_then(|fields| fields.split_ascii_whitespace().nth(19)?.parse().ok())
-        .unwrap_or_else(sys::monotonic_raw)
+    let fields = core::str::from_utf8(&text[after_name..]).ok()?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn boot_id() -> u128 {
+/// The machine's boot, or 0.
+pub fn boot_id() -> u128 {
     let mut buffer = [0; 64];
     let text = sys::read_file(c"/proc/sys/kernel/random/boot_id", &mut buffer).unwrap_or(b"");
     let digits = text.iter().filter_map(|&b| char::from(b).to_digit(16));
     digits.fold(0, |id, digit| (id << 4) | u128::from(digit))
 }
 
-/// At exit: what nobody listens to leaves nothing behind.
+/// At exit: what nobody listens to leaves nothing behind; a recorder that listens is told that this is no crash.
 extern "C" fn leave() {
-    let listening = switch().load(Ordering::Relaxed) != SWITCH_OFF;
-    if !directory::is_per_user() || listening {
+    let Some(control) = mapped() else { return };
+    // Release `left`: the last slots and totals are there.
+    control.census.left.store(1, Ordering::Release);
+    let alone = flight::is_alone(control);
+    let listening = switch().load(Ordering::Relaxed) != SWITCH_OFF && !alone;
+    if listening || !(alone || directory::is_per_user()) {
         return;
     }
-    let (Some(control), Some(dir)) = (mapped(), directory::get()) else {
-        return;
-    };
+    let Some(dir) = directory::get() else { return };
     for index in 0..control.census.rings.load(Ordering::Relaxed).min(512) {
         sys::unlink_at(dir, FileKind::Ring(key(), index as u32).name().as_c_str());
     }
     sys::unlink_at(dir, FileKind::Control(key()).name().as_c_str());
+    directory::remove_if_empty();
 }

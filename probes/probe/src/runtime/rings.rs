@@ -76,11 +76,11 @@ pub fn attach() -> Option<Ring> {
     }
     let tid = sys::thread_id();
     let found = own(control, tid)
-        .or_else(|| left_behind(control, tid, false))
+        .or_else(|| left_behind(control, tid))
         .or_else(|| make(control, tid))
         .or_else(|| {
             sweep_ended(control);
-            left_behind(control, tid, true)
+            left_behind(control, tid).or_else(|| abandoned(control, tid))
         });
     let Some((index, ring)) = found else {
         control.census.unreached.fetch_add(1, Ordering::Relaxed);
@@ -114,20 +114,41 @@ fn own(control: &Control, tid: u32) -> Option<(usize, Ring)> {
     Some((index, ring))
 }
 
-/// A ring whose thread is gone and whose slots were read; with `unread`, one that overwrites old slots anyway.
-fn left_behind(control: &Control, tid: u32, unread: bool) -> Option<(usize, Ring)> {
-    for (index, entry) in entries(control) {
-        if entry.state != EntryState::Ended || !claim(control, index, entry, tid) {
-            continue;
-        }
-        if let Some(ring) = mapped(control, index) {
-            let flight = ring.header().owner.mode.load(Ordering::Relaxed) == Mode::Flight as u64;
-            if ring.is_released() || (unread && flight) {
-                return Some(settle(control, index, ring, tid));
-            }
-        }
-        control.rings[index].store(entry.word(), Ordering::Release);
+/// A ring whose thread is gone and whose slots were read.
+fn left_behind(control: &Control, tid: u32) -> Option<(usize, Ring)> {
+    let ended = entries(control).filter(|(_, entry)| entry.state == EntryState::Ended);
+    ended
+        .into_iter()
+        .find_map(|(index, entry)| take_over(control, index, entry, tid, Ring::is_released))
+}
+
+/// The ring whose thread has been gone for longest, of those that overwrite old slots and that no one reads.
+fn abandoned(control: &Control, tid: u32) -> Option<(usize, Ring)> {
+    let ended = entries(control).filter(|(_, entry)| entry.state == EntryState::Ended);
+    let since = |index| mapped(control, index)?.abandoned_at();
+    let (_, index, entry) = ended
+        .filter_map(|(index, entry)| Some((since(index)?, index, entry)))
+        .min_by_key(|(since, ..)| *since)?;
+    take_over(control, index, entry, tid, |ring| {
+        ring.abandoned_at().is_some()
+    })
+}
+
+/// Moves into a ring that another thread has left, if it may be had.
+fn take_over(
+    control: &Control,
+    index: usize,
+    entry: Entry,
+    tid: u32,
+    may_be_had: impl Fn(&Ring) -> bool,
+) -> Option<(usize, Ring)> {
+    if !claim(control, index, entry, tid) {
+        return None;
     }
+    if let Some(ring) = mapped(control, index).filter(may_be_had) {
+        return Some(settle(control, index, ring, tid));
+    }
+    control.rings[index].store(entry.word(), Ordering::Release);
     None
 }
 
@@ -202,6 +223,13 @@ fn reserve(control: &Control) -> Option<u64> {
             .filter(|&n| n > 0)
             .or_else(|| sys::number(name))
     };
+    let flight = control.switch.mode.load(Ordering::Relaxed) == Mode::Flight as u64;
+    // What a flight recorder may take it takes: how far back it reaches depends on nothing else.
+    let (part, most) = if flight {
+        (8, MAX_CAPACITY)
+    } else {
+        (32, USUAL_SLOTS)
+    };
     let bound = wish(&control.switch.ring_bytes, c"BYPASSPROF_RING_BYTES").unwrap_or(USUAL_BYTES);
     let wanted = wish(&control.switch.ring_slots, c"BYPASSPROF_RING_SLOTS")
         .map(|n| n.clamp(MIN_CAPACITY, MAX_CAPACITY))
@@ -216,7 +244,7 @@ fn reserve(control: &Control) -> Option<u64> {
     loop {
         let left = bound.saturating_sub(used);
         // Rings get smaller as room gets less, so that many threads have one at all.
-        let share = (left / 32 / SLOT_BYTES as u64).clamp(FEWEST_SLOTS, USUAL_SLOTS);
+        let share = (left / part / SLOT_BYTES as u64).clamp(FEWEST_SLOTS, most);
         let slots = wanted.unwrap_or(1 << share.ilog2());
         let bytes = ring_file_bytes(slots);
         if bytes > left {
@@ -352,7 +380,7 @@ fn sweep_ended(control: &Control) {
                 Ordering::Acquire,
             );
             if let (Ok(_), Some(ring)) = (swapped, known(index)) {
-                ring.end();
+                ring.end(crate::clock::now());
             }
         }
     }
@@ -374,7 +402,7 @@ extern "C" fn thread_ends(value: *mut c_void) {
     let copies = entry.copies.saturating_sub(1);
     let state = if copies == 0 {
         if let Some(ring) = known(index) {
-            ring.end();
+            ring.end(crate::clock::now());
         }
         EntryState::Ended
     } else {

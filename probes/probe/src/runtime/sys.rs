@@ -141,6 +141,30 @@ pub fn number(name: &CStr) -> Option<u64> {
     variable(name)?.to_str().ok()?.parse().ok()
 }
 
+/// A number of bytes in the environment, with K, M or G behind it.
+pub fn size(name: &CStr) -> Option<u64> {
+    let text = variable(name)?.to_str().ok()?;
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 20),
+        b'G' | b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// Seconds since 1970.
+pub fn wall_seconds() -> i64 {
+    // SAFETY: a null pointer asks for the return value alone.
+    unsafe { libc::time(core::ptr::null_mut()) }
+}
+
+/// Removes a directory if it is empty.
+pub fn remove_dir(path: &CStr) {
+    // SAFETY: the path ends with a zero byte.
+    unsafe { libc::rmdir(path.as_ptr()) };
+}
+
 /// Inode of the PID namespace; 0 if not known.
 pub fn pid_namespace() -> u64 {
     // SAFETY: stat is plain numbers, for which zero is valid, and the kernel fills it.

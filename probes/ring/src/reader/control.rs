@@ -11,6 +11,7 @@ use bypassprof_wire::layout::{
     CONTROL_BYTES, CONTROL_MAGIC, Entry, EntryState, Identity, MAX_OWN_POINTS, MAX_RINGS, Mode,
     NAME_WORDS, SWITCH_OFF, SWITCH_ON, is_readable, name_bytes,
 };
+use bypassprof_wire::names::ProcessKey;
 use bypassprof_wire::points::FIRST_OWN;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -66,6 +67,8 @@ pub struct RingPlace {
 #[derive(Debug)]
 pub struct ControlHandle {
     mapping: Mapping,
+    /// Whether the words may be changed.
+    writable: bool,
     path: PathBuf,
     facts: Facts,
     host_pid: u32,
@@ -74,6 +77,15 @@ pub struct ControlHandle {
 impl ControlHandle {
     /// Maps and checks a control file; `path` is for messages.
     pub fn open(file: &File, path: &Path) -> Result<ControlHandle, ReadError> {
+        ControlHandle::map(file, path, true)
+    }
+
+    /// The same for reading alone: wishes of this side's are passed over.
+    pub fn look(file: &File, path: &Path) -> Result<ControlHandle, ReadError> {
+        ControlHandle::map(file, path, false)
+    }
+
+    fn map(file: &File, path: &Path, writable: bool) -> Result<ControlHandle, ReadError> {
         let wrong = |why| ReadError::Format {
             path: path.to_path_buf(),
             why,
@@ -85,10 +97,14 @@ impl ControlHandle {
         if !len.is_file() || len.len() < CONTROL_BYTES as u64 {
             return Err(wrong("it is shorter than a control file"));
         }
-        let mapping = Mapping::new(file.as_raw_fd(), CONTROL_BYTES, Populate::No)
-            .ok_or_else(|| wrong("it cannot be mapped"))?;
+        let mapping = if writable {
+            Mapping::new(file.as_raw_fd(), CONTROL_BYTES, Populate::No)
+        } else {
+            Mapping::read_only(file.as_raw_fd(), CONTROL_BYTES)
+        };
         let mut handle = ControlHandle {
-            mapping,
+            mapping: mapping.ok_or_else(|| wrong("it cannot be mapped"))?,
+            writable,
             path: path.to_path_buf(),
             facts: Facts::default(),
             host_pid: 0,
@@ -119,6 +135,14 @@ impl ControlHandle {
         self.facts
     }
 
+    /// The process in the names of its files.
+    pub fn key(&self) -> ProcessKey {
+        ProcessKey {
+            pid: self.facts.pid,
+            start_time: self.facts.start_time,
+        }
+    }
+
     /// The process's number as this process sees it (by `NSpid`), needed to reach rings through /proc.
     pub fn set_host_pid(&mut self, pid: u32) {
         self.host_pid = pid;
@@ -130,6 +154,9 @@ impl ControlHandle {
 
     /// Switches the process's points on. Counts as a new session: threads that got no ring before try again.
     pub fn switch_on(&self, mode: Mode) {
+        if !self.writable {
+            return;
+        }
         let switch = &self.words().switch;
         switch.mode.store(mode as u64, Ordering::Relaxed);
         let session = switch.session.load(Ordering::Relaxed);
@@ -140,12 +167,42 @@ impl ControlHandle {
         switch.state.store(SWITCH_ON, Ordering::Release);
     }
 
-    /// Switches the process's points off.
+    /// Switches the process's points off, or gives them back to its own flight recorder.
     pub fn switch_off(&self) {
-        self.words()
-            .switch
-            .state
-            .store(SWITCH_OFF, Ordering::Release);
+        if !self.writable {
+            return;
+        }
+        let switch = &self.words().switch;
+        if self.flight_bytes() > 0 {
+            self.switch_on(Mode::Flight);
+        } else {
+            switch.state.store(SWITCH_OFF, Ordering::Release);
+        }
+    }
+
+    /// Bytes that the process's own flight recorder may take; 0 when it has none.
+    pub fn flight_bytes(&self) -> u64 {
+        self.words().census.flight.load(Ordering::Relaxed)
+    }
+
+    /// Which mode rings get when a thread takes them.
+    pub fn mode(&self) -> Mode {
+        Mode::from_word(self.words().switch.mode.load(Ordering::Relaxed))
+    }
+
+    /// Whether the process ended by itself: what it left tells of no crash.
+    pub fn has_left(&self) -> bool {
+        self.words().census.left.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether someone has read what the process left.
+    pub fn is_examined(&self) -> bool {
+        self.words().switch.examined.load(Ordering::Relaxed) > 0
+    }
+
+    /// Times that the process asked for a snapshot.
+    pub fn triggers(&self) -> u64 {
+        self.words().census.triggers.load(Ordering::Relaxed)
     }
 
     /// Whether the points are switched on.
@@ -155,6 +212,9 @@ impl ControlHandle {
 
     /// Wishes for rings made from now on: slots of each and bytes of all together; 0 leaves a choice to the program.
     pub fn set_limits(&self, ring_slots: u64, ring_bytes: u64) {
+        if !self.writable {
+            return;
+        }
         let switch = &self.words().switch;
         switch.ring_slots.store(ring_slots, Ordering::Relaxed);
         switch.ring_bytes.store(ring_bytes, Ordering::Relaxed);
@@ -190,6 +250,13 @@ impl ControlHandle {
     /// The program's own points: number and name.
     pub fn own_points(&self) -> Vec<(u16, String)> {
         own_points(&self.words().own_points)
+    }
+
+    /// The program's name when it made the file.
+    pub fn name(&self) -> String {
+        let [first, second] = &self.words().census.name;
+        let word = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        text(&[word(first), word(second), 0, 0].map(AtomicU64::new))
     }
 
     /// Whether the file was cut short: nothing in it means anything then.

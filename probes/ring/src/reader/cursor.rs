@@ -49,6 +49,18 @@ impl Cursor {
     pub fn take(&mut self, ring: &Ring, out: &mut Drained) -> Option<Taken> {
         // Acquire `head`: pairs with the writer's Release `head`: the slots up to it are visible.
         let head = ring.header().writer.head.load(Ordering::Acquire);
+        self.take_before(ring, out, head, false)
+    }
+
+    /// Takes what is there before `head`, a head that was read with acquire order. With `overwriting`, slots that may
+    /// have been overwritten meanwhile are left out and counted whatever the ring's mode.
+    pub(super) fn take_before(
+        &mut self,
+        ring: &Ring,
+        out: &mut Drained,
+        head: u64,
+        overwriting: bool,
+    ) -> Option<Taken> {
         let mut taken = Taken::default();
         let behind = head.wrapping_sub(self.position);
         if behind > u64::MAX / 2 {
@@ -66,7 +78,7 @@ impl Cursor {
             place.write(ring.slot(self.position.wrapping_add(at)).load());
         }
         out.grow(count as usize);
-        let overwritten = self.overwritten(ring, count);
+        let overwritten = self.overwritten(ring, count, overwriting);
         if overwritten > 0 {
             out.keep_newest(count as usize, overwritten.min(count) as usize);
         }
@@ -79,12 +91,12 @@ impl Cursor {
     }
 
     /// How many of the slots from the position on may have been overwritten while they were copied.
-    fn overwritten(&self, ring: &Ring, count: u64) -> u64 {
+    fn overwritten(&self, ring: &Ring, count: u64, overwriting: bool) -> u64 {
         // Acquire fence: pairs with the writer's Release fence before it overwrites: if a slot copied above was a newer
         // one, the mode and the head read here are at least those from before that slot was written.
         fence(Ordering::Acquire);
         let mode = ring.header().owner.mode.load(Ordering::Relaxed);
-        if count == 0 || Mode::from_word(mode) == Mode::Drain {
+        if count == 0 || (!overwriting && Mode::from_word(mode) == Mode::Drain) {
             return 0;
         }
         let head = ring.header().writer.head.load(Ordering::Relaxed);

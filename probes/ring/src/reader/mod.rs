@@ -5,11 +5,15 @@
 //! no input makes this panic, loop or allocate beyond what the caller asked for.
 
 #[cfg(not(loom))]
+mod checked;
+#[cfg(not(loom))]
 mod control;
 mod cursor;
 mod drained;
 #[cfg(not(loom))]
 mod file;
+#[cfg(not(loom))]
+mod look;
 #[cfg(not(loom))]
 mod session;
 
@@ -20,10 +24,21 @@ pub use drained::Drained;
 #[cfg(not(loom))]
 pub use file::{OwnerView, RingFile, Totals};
 #[cfg(not(loom))]
+pub use look::RingLook;
+#[cfg(not(loom))]
 pub use session::SessionDir;
 
 use std::io;
 use std::path::PathBuf;
+
+/// Whether a program can still write what is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// It runs.
+    Goes,
+    /// It is gone, or this is a copy.
+    Over,
+}
 
 /// Why something in a session directory cannot be read.
 #[derive(Debug, thiserror::Error)]
