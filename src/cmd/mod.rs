@@ -8,6 +8,7 @@ pub mod export;
 pub mod filter;
 pub mod flamegraph;
 pub mod gate;
+mod html;
 pub mod import;
 pub mod ledger;
 mod load;

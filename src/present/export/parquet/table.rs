@@ -111,7 +111,7 @@ impl Table {
         part.rows += 1;
         self.waiting += 1;
         match part.rows {
-            ROWS => self.write(&thread.to_owned()),
+            ROWS => self.write(thread),
             _ => Ok(()),
         }
     }
