@@ -13,6 +13,7 @@ mod names;
 mod paper;
 mod python;
 mod record;
+mod recover;
 mod refusals;
 mod report;
 mod rings;

@@ -12,7 +12,7 @@ use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
 use crate::trace::record::Meta;
-use crate::trace::{Damage, ReadError, Reader, Record};
+use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -324,7 +324,7 @@ pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure
 }
 
 fn damage(reader: &Reader) -> Option<String> {
-    reader.meta().damage.as_ref().map(Damage::to_string)
+    reader.meta().damage_line()
 }
 
 /// Opens a recording and gathers its records of low rate.
@@ -336,7 +336,7 @@ pub(super) fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     let read = |e| unreadable(&e);
     let metas: Vec<_> = reader.metas().collect::<Result<_, _>>().map_err(read)?;
     let summary = reader.meta();
-    if let (true, Some(damage)) = (metas.is_empty(), &summary.damage) {
+    if let (true, Some(damage)) = (metas.is_empty(), summary.damage_line()) {
         return Err(Failure::failed(format!(
             "{} was cut off before anything whole was written: {damage}",
             path.display()
@@ -401,11 +401,14 @@ fn weight(record: &Record) -> u64 {
     }
 }
 
-fn unreadable(error: &ReadError) -> Failure {
+pub(super) fn unreadable(error: &ReadError) -> Failure {
     let failure = Failure::failed(error);
     match error {
         ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             failure.hint("`bypassprof record -- COMMAND` makes a recording")
+        }
+        ReadError::NotRecording { .. } => {
+            failure.hint("`bypassprof recover FILE`, if it was a recording once")
         }
         _ => failure,
     }

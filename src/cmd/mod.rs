@@ -15,6 +15,7 @@ mod load;
 mod moments;
 pub mod packs;
 pub mod record;
+pub mod recover;
 pub mod report;
 pub mod spans;
 
@@ -50,6 +51,8 @@ enum Command {
     Import(import::Args),
     /// Write a recording for other programs
     Export(export::Args),
+    /// Everything that is whole in a damaged recording, as a new one
+    Recover(recover::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
     /// Waits for the recorder, then runs a program
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),
     };

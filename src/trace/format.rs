@@ -44,7 +44,7 @@ pub const META_SCHEMA: &str = r#"{
   "properties": {
     "type": {
       "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "clock", "counters", "lost", "symbols",
-        "notice", "end"]
+        "notice", "end", "salvaged"]
     },
     "time": { "type": "integer", "description": "CLOCK_MONOTONIC_RAW, nanoseconds" }
   },

@@ -9,11 +9,14 @@ pub mod perfdata;
 pub mod perfscript;
 pub mod reader;
 pub mod record;
+mod resync;
 pub mod summary;
+mod walk;
 pub mod writer;
 
-pub use reader::{ReadError, Reader, Record, SlotBlock};
-pub use summary::{Damage, Summary};
+pub use reader::{Message, ReadError, Reader, Record, SlotBlock};
+pub use record::Damage;
+pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 
 use record::{Meta, Sample, Symbols};

@@ -6,6 +6,7 @@
 
 use crate::units::{Avma, ClockPair, FileOffset, Nanos};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A process.
 pub type Pid = u32;
@@ -109,6 +110,8 @@ pub enum Meta {
     Notice(Notice),
     /// Last record of a recording that ended well.
     End(End),
+    /// What a recording lacks that was salvaged from a damaged one.
+    Salvaged(Salvaged),
 }
 
 /// What was recorded, where, and with what.
@@ -379,4 +382,42 @@ pub struct End {
     pub recorder_cpu_ns: u64,
     /// Rings that could not be reached or were not ring files.
     pub rings_unreached: u64,
+}
+
+/// Where a recording is torn or was changed; what lies around is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Damage {
+    /// First byte that could not be used.
+    pub offset: u64,
+    /// Bytes from there that could not be used.
+    pub bytes: u64,
+    /// What is wrong.
+    pub why: String,
+    /// When the last record before was written; `None` if there is none.
+    pub from: Option<Nanos>,
+    /// When the first record after was written; `None` if there is none.
+    pub to: Option<Nanos>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.why)?;
+        match self.bytes {
+            0 => Ok(()),
+            bytes => write!(f, " ({bytes} bytes from byte {} on are lost)", self.offset),
+        }
+    }
+}
+
+/// What a recording lacks that was salvaged from a damaged one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Salvaged {
+    /// The damaged file's length.
+    pub bytes: u64,
+    /// Where it was damaged.
+    pub damage: Vec<Damage>,
+    /// Slots that are missing there, by ring.
+    pub slots_missing: Vec<(u32, u64)>,
 }
