@@ -10,6 +10,7 @@ mod heldout;
 mod latency;
 mod ledger;
 mod names;
+mod page;
 mod paper;
 mod python;
 mod record;

@@ -23,7 +23,7 @@ print(json.dumps({"profile": profile, "topics": topics, "kinds": kinds, "schemas
 "#;
 
 /// What tests read our files with, and how it is imported.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("mcap>=1,<2", "mcap.reader"),
     ("protobuf>=5", "google.protobuf"),
     (
@@ -32,6 +32,8 @@ const PACKAGES: [(&str, &str); 5] = [
     ),
     ("jsonschema>=4", "jsonschema"),
     ("duckdb>=1", "duckdb"),
+    // It brings no browser: that is the system's.
+    ("playwright>=1.40", "playwright.sync_api"),
 ];
 
 /// A Python with these packages, made once under `target`; why not, if this machine has no Python or no way to PyPI.

@@ -15,9 +15,19 @@ function flameSection(data, others) {
   };
   const found = el("span", { class: "found", "aria-live": "polite" });
   const crumbs = el("div", { class: "crumbs" });
-  const flame = new Flame(data, others[0], data.phases, ({ found: share, zoom, flame }) => {
+  const line = el("span", {});
+  const again = () => {
+    const { thread, cpu, from, to, busy } = flame.options;
+    const { window_ns, windows } = data.flame;
+    const at = (window) => (window * window_ns) / 1e9 + "s";
+    const words = [thread >= 0 && "--thread " + data.threads[thread].tid, cpu >= 0 && "--cpu " + cpu,
+      to - from < windows && `--window ${at(from)}..${at(to)}`, busy && "--busy"].filter(Boolean).map((word) => word + " ").join("");
+    line.replaceChildren(command(`bypassprof report --json ${words}${quoted(data.file)}`));
+  };
+  const flame = new Flame(data, others[0], data.phases, ({ found: share, zoom }) => {
+    again();
     found.textContent = share == null ? "" : percent(share) + " match";
-    crumbs.replaceChildren(...(zoom.length ? [el("button", { click: () => flame.zoomTo(flame.root) }, "all"), " › " + zoom.slice(-3).join(" › ")] : ["Click zooms, arrow keys walk, / searches"]));
+    crumbs.replaceChildren(...(zoom.length ? [el("button", { click: () => flame.zoomTo(flame.root) }, "all"), " › " + zoom.slice(-3).join(" › ")] : [flame.diff ? "Red: more here than in the other. Blue: less. Click zooms" : "Click zooms, arrow keys walk, / searches"]));
   });
   const weights = [["Samples", "samples"], data.is_time ? ["Time", "time", "what samples stand for"] : [data.event, "time"]];
   if (data.is_time && data.totals.requests) weights.push(["Per request", "request", "divided by the requests counted in the windows shown"]);
@@ -35,6 +45,11 @@ function flameSection(data, others) {
     busy.setAttribute("aria-pressed", String(flame.options.busy));
   };
   busy.addEventListener("click", toggle);
+  const brief = el("button", { "aria-pressed": "true", title: "One row for callers that only call one another" }, "Short");
+  brief.addEventListener("click", () => {
+    flame.set({ short: !flame.options.short });
+    brief.setAttribute("aria-pressed", String(flame.options.short));
+  });
   const search = el("input", { type: "search", id: "search", placeholder: "Search functions ( / )", "aria-label": "Search functions, a regular expression" });
   search.addEventListener("input", () => (state.pick(null), flame.set({ search: search.value })));
   search.addEventListener("keydown", (event) => event.key === "Escape" && (search.value = "", flame.set({ search: "" }), search.blur()));
@@ -63,8 +78,8 @@ function flameSection(data, others) {
   const folded = data.flame.folded > 0 && el("p", { class: "lead" }, `Functions with less than ${percent(data.flame.folded)} of all samples are drawn as part of their callers.`);
   return section("flame", "Flame graph", "useful work and empty polling apart; width is weight, colour is phase; callers above what they call",
     `bypassprof flamegraph ${quoted(data.file)}`,
-    el("div", { class: "controls" }, weight, busy, thread, cpu, split, diff || null, el("span", { class: "grow" }), search, found),
-    strip, crumbs, el("div", { class: "flame" }, flame.canvas), folded);
+    el("div", { class: "controls" }, weight, busy, brief, thread, cpu, split, diff || null),
+    strip, el("div", { class: "seek" }, crumbs, line, found, search), el("div", { class: "flame" }, flame.canvas), folded);
 }
 
 /** A bar for each window of the recording: how much of it was useful. Dragging chooses windows. */

@@ -99,7 +99,7 @@ function go(id) {
   const target = $(id);
   if (!target) return;
   target.scrollIntoView({ block: "start" });
-  target.classList.remove("target");
+  document.querySelectorAll(".target").forEach((other) => other.classList.remove("target"));
   void target.offsetWidth;
   target.classList.add("target");
 }

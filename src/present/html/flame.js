@@ -5,13 +5,16 @@ const ROOTS = ["useful", "empty polling", "unknown (events lost)", "no probes", 
 const EMPTY = [1, 5];
 const ROW = 19;
 const TOP_THREADS = 12;
+/** Pixels below which a rectangle is left out. */
+const SEEN = 0.8;
 
 class Flame {
   constructor(data, other, phases, say) {
+    // What is drawn is said to `say`: how much matches, and where it is zoomed to.
     Object.assign(this, { data, other, phases, say });
     this.tables = [data, other].filter(Boolean).map((of) => prepare(of.flame));
     this.options = { weight: data.is_time && data.totals.requests ? "request" : data.is_time ? "time" : "samples",
-      thread: -1, cpu: -1, from: 0, to: data.flame.windows, busy: false, split: "", search: "", phase: -1, diff: false };
+      thread: -1, cpu: -1, from: 0, to: data.flame.windows, busy: false, split: "", search: "", phase: -1, diff: false, short: true };
     this.zoom = [];
     this.focus = 0;
     this.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "Flame graph; arrow keys move, Enter zooms, Escape zooms out" });
@@ -115,7 +118,9 @@ class Flame {
     }
     this.diff = diff;
     this.root = root;
-    flatten(root, diff);
+    flatten(root);
+    if (diff) widen(root);
+    if (options.short) shorten(root, diff);
     this.zoomed = root;
     for (const name of this.zoom) {
       const next = this.zoomed.children.get(name);
@@ -124,19 +129,18 @@ class Flame {
     }
     this.zoom = path(this.zoomed);
     this.focused = this.zoomed;
-    this.depth = depth(root);
   }
 
   matches(node) {
     if (!this.pattern) return false;
-    return this.pattern.test(node.name);
+    return this.pattern.test(node.names ?? node.name);
   }
 
   draw() {
     const { canvas, options } = this;
     const width = canvas.clientWidth || 1000;
     if (width < 50) return;
-    const height = Math.max(8, Math.min(this.depth + 1, 70)) * ROW + 2;
+    const height = Math.max(4, this.rows(width)) * ROW + 2;
     const scale = devicePixelRatio || 1;
     canvas.width = width * scale;
     canvas.height = height * scale;
@@ -164,20 +168,20 @@ class Flame {
       pen.globalAlpha = seeking && !is ? 0.32 : 1;
       pen.fillStyle = this.colour(node);
       const gap = w > 3 ? 1 : 0;
-      pen.fillRect(x, y, Math.max(w - gap, 0.4), ROW - 1);
+      pen.fillRect(x, y, Math.max(w - gap, 0.5), ROW - 1);
       if (is && w > 2) {
         pen.strokeStyle = "#c2185b";
         pen.strokeRect(x + 0.5, y + 0.5, w - gap - 1, ROW - 2);
       }
       if (node === this.focused && document.activeElement === canvas) {
-        pen.strokeStyle = "#000";
+        pen.strokeStyle = this.dark() ? "#fff" : "#000";
         pen.lineWidth = 2;
         pen.strokeRect(x + 1, y + 1, Math.max(w - gap - 2, 1), ROW - 3);
         pen.lineWidth = 1;
       }
       const room = Math.floor((w - 8) / letter);
       if (room >= 3) {
-        pen.fillStyle = "#16181a";
+        pen.fillStyle = this.ink(node);
         pen.fillText(fit(node.name, room), x + 4, y + ROW / 2);
       }
       pen.globalAlpha = 1;
@@ -185,7 +189,7 @@ class Flame {
       const all = size(node, this.diff);
       for (const below of node.order) {
         const part = (w * size(below, this.diff)) / all;
-        if (part >= 0.4) paint(below, at, part, y + ROW, inside || is);
+        if (part >= SEEN) paint(below, at, part, y + ROW, inside || is);
         at += part;
       }
     };
@@ -197,7 +201,7 @@ class Flame {
       pen.globalAlpha = 0.55;
       pen.fillRect(0, row * ROW, width, ROW - 1);
       pen.globalAlpha = 1;
-      pen.fillStyle = "#16181a";
+      pen.fillStyle = this.ink(node);
       pen.fillText(fit(node.name, Math.floor((width - 8) / letter)), 4, row * ROW + ROW / 2);
     });
     if (size(this.root, this.diff) > 0) paint(this.zoomed, 0, width, above.length * ROW, false);
@@ -205,7 +209,23 @@ class Flame {
       pen.fillStyle = getComputedStyle(canvas).color;
       pen.fillText("nothing was sampled here", 8, ROW);
     }
-    this.say({ found: seeking ? found / Math.max(size(this.root, this.diff), 1e-12) : null, zoom: this.zoom, flame: this });
+    this.say({ found: seeking ? found / Math.max(size(this.root, this.diff), 1e-12) : null, zoom: this.zoom });
+  }
+
+  /** Rows that have anything wide enough to be seen. */
+  rows(width) {
+    const rows = (node, w) => {
+      const all = size(node, this.diff);
+      let most = 0;
+      for (const below of node.order) {
+        const part = (w * size(below, this.diff)) / all;
+        if (part >= SEEN) most = Math.max(most, rows(below, part));
+      }
+      return most + 1;
+    };
+    let above = 0;
+    for (let node = this.zoomed.up; node; node = node.up) above++;
+    return above + rows(this.zoomed, width);
   }
 
   colour(node) {
@@ -216,7 +236,16 @@ class Flame {
       return change > 0 ? `rgb(236,${light},${Math.round(light * 0.9)})` : `rgb(${light},${Math.round(light * 1.02)},240)`;
     }
     if (node.phase >= 0) return this.data.colours[node.phase];
-    return node.depth < 2 || node.phase === -2 ? "#cfd3d6" : "#e8e8e8";
+    const plain = node.depth < 2 || node.phase === -2;
+    return this.dark() ? (plain ? "#3d454d" : "#2c3238") : plain ? "#cfd3d6" : "#e8e8e8";
+  }
+
+  dark() {
+    return document.documentElement.dataset.theme === "dark";
+  }
+
+  ink(node) {
+    return this.dark() && (node.phase < 0 && !(this.diff && node.depth > 0)) ? "#dfe3e7" : "#16181a";
   }
 
   describe(node) {
@@ -233,6 +262,7 @@ class Flame {
       lines.push(frames.modules[frames.module[node.frame]] + (place ? "  " + place : ""));
     }
     if (node.phase >= 0) lines.push("phase " + this.phases[node.phase]);
+    if (node.rows) lines.push(`${node.rows} functions that only call one another: “Short” shows each`);
     return lines;
   }
 
@@ -285,7 +315,7 @@ class Flame {
   }
 }
 
-const size = (node, diff) => (diff ? Math.max(node.total, node.before) : node.total);
+const size = (node, diff) => (diff ? node.wide : node.total);
 
 function fit(name, room) {
   return name.length <= room ? name : name.slice(0, Math.max(room - 1, 1)) + "…";
@@ -295,12 +325,6 @@ function path(node) {
   const names = [];
   for (let at = node; at.up; at = at.up) names.unshift(at.name);
   return names;
-}
-
-function depth(node) {
-  let deepest = 0;
-  for (const below of node.order) deepest = Math.max(deepest, 1 + depth(below));
-  return deepest;
 }
 
 function child(node, name, phase) {
@@ -336,12 +360,36 @@ function grow(top, own, table, flame, key, factor, above) {
   }
 }
 
-function flatten(node, diff) {
+/** Children in the order they are drawn in: states as they are listed, functions by name, so that pictures compare. */
+function flatten(node) {
   node.before ??= 0;
   const by = node.depth === 0 ? (a, b) => ROOTS.indexOf(a.name) - ROOTS.indexOf(b.name) : (a, b) => (a.name < b.name ? -1 : 1);
   node.order = [...node.children.values()].sort(by);
-  // Of a difference the wider of both is drawn: a caller is as wide as what it calls.
-  for (const below of node.order) flatten(below, diff);
+  for (const below of node.order) flatten(below);
+}
+
+/** Of a difference the wider of both is drawn, and a caller is as wide as all that it calls. */
+function widen(node) {
+  let below = 0;
+  for (const child of node.order) below += widen(child);
+  return (node.wide = Math.max(node.total, node.before, below));
+}
+
+/** Callers that only call one another, and are nobody's phase, become one row: a thread's way to its loop. */
+function shorten(node, diff) {
+  while (node.depth > 1 && node.phase === -1 && node.order.length === 1) {
+    const [below] = node.order;
+    if (below.phase !== -1 || size(below, diff) < size(node, diff) * 0.98) break;
+    node.first ??= node.name;
+    node.names = (node.names ?? node.name) + "\n" + below.name;
+    node.rows = (node.rows ?? 1) + 1;
+    node.name = `${node.first} ⋯ ${below.name}`;
+    node.own += below.own;
+    node.children = below.children;
+    node.order = below.order;
+    for (const child of node.order) child.up = node;
+  }
+  for (const below of node.order) shorten(below, diff);
 }
 
 /** What rings counted within windows, from their rates. */

@@ -59,10 +59,12 @@ function ledger(data, pick) {
       el("i", { style: "background:" + colour(data, phase) }), phase);
     return tipped(button, phase, data.meanings[phase], "click marks its functions in the flame graph");
   }));
+  const nothing = ["off_cpu", "empty_poll", "idle"];
   const rows = accounts.slice(0, 40).map((account) => {
+    const work = account.entries.filter((e) => !nothing.includes(e.phase)).reduce((sum, e) => sum + e.share, 0);
     const bar = el("div", { class: "stack" }, account.entries.map((entry) => {
-      const part = el("button", { style: `width:${entry.share * 100}%;background:${colour(data, entry.phase)}`, "data-phase": entry.phase,
-        "aria-label": `${account.name}: ${entry.phase} ${percent(entry.share)}`, click: () => pick(entry.phase) }, entry.share > 0.06 ? entry.phase : "");
+      const part = el("button", { "data-all": entry.share, "data-work": nothing.includes(entry.phase) ? 0 : entry.share / Math.max(work, 1e-9), style: `width:${entry.share * 100}%;background:${colour(data, entry.phase)}`, "data-phase": entry.phase,
+        "aria-label": `${account.name}: ${entry.phase} ${percent(entry.share)}`, click: () => pick(entry.phase) }, el("span", {}, entry.phase));
       return tipped(part, `${entry.phase}: ${percent(entry.share)}`,
         entry.low !== entry.high && `between ${percent(entry.low)} and ${percent(entry.high)} with 95 % confidence`,
         entry.request_ns != null && duration(entry.request_ns) + " a request", data.meanings[entry.phase], entry.basis);
@@ -70,12 +72,23 @@ function ledger(data, pick) {
     return [el("div", { class: "who " + account.level, title: account.name }, account.name, account.role && el("small", {}, " " + account.role)), bar,
       el("div", { class: "busy" }, account.busy != null ? percent(account.busy) + " busy" : "")];
   });
+  const only = el("button", { "aria-pressed": "false", title: "Leave out time off CPU and empty polling: bars are shares of the work" }, "Work only");
+  const resize = () => {
+    const key = only.getAttribute("aria-pressed") === "true" ? "work" : "all";
+    rows.flat().forEach((row) => row.querySelectorAll?.(".stack button, button[data-all]").forEach((part) => {
+      part.style.width = part.dataset[key] * 100 + "%";
+      part.hidden = +part.dataset[key] === 0;
+      part.firstChild.hidden = part.dataset[key] < 0.055;
+    }));
+  };
+  only.addEventListener("click", () => (only.setAttribute("aria-pressed", String(only.getAttribute("aria-pressed") !== "true")), resize()));
+  resize();
   const table = el("details", {}, el("summary", {}, "As a table"), el("div", { class: "scroll" }, el("table", {},
     el("thead", {}, el("tr", {}, ["account", "phase", "share", "low", "high", "a request", "told by"].map((h) => el("th", {}, h)))),
     el("tbody", {}, accounts.flatMap((a) => a.entries.map((e) => el("tr", {}, el("td", {}, a.name), el("td", { class: "left" }, e.phase),
       [percent(e.share), percent(e.low), percent(e.high), e.request_ns != null ? duration(e.request_ns) : "–", e.basis].map((t) => el("td", {}, t)))))))));
   return section("ledger", "Where the time went", (data.timed ? "wall time" : "samples") + " of the program, its roles and its threads by phase: each bar is 100 %",
-    `bypassprof ledger --json ${quoted(data.file)}`, el("div", { class: "accounts" }, rows), legend,
+    `bypassprof ledger --json ${quoted(data.file)}`, el("div", { class: "controls" }, only), el("div", { class: "accounts" }, rows), legend,
     accounts.length > 40 && el("p", { class: "lead" }, `and ${accounts.length - 40} more in the table`), table);
 }
 
@@ -88,17 +101,21 @@ function latency(data) {
       el("p", { class: "lead" }, "Record a program that is linked with probes to see where its requests wait."));
   }
   const total = spans.stages.find((s) => s.name === "total");
-  const shown = el("div", { id: "request" });
   const show = (request, row) => {
+    const again = row.classList.contains("on");
     document.querySelectorAll(".slow.on").forEach((r) => r.classList.remove("on"));
+    document.querySelectorAll(".opened").forEach((r) => r.remove());
+    if (again) return;
     row.classList.add("on");
-    shown.replaceChildren(timeline(data, request));
-    if (shown.getBoundingClientRect().bottom > innerHeight) shown.scrollIntoView({ block: "nearest" });
+    const opened = el("tr", { class: "opened", id: "request" }, el("td", { colspan: 4 }, timeline(data, request)));
+    row.after(opened);
+    if (opened.getBoundingClientRect().bottom > innerHeight) opened.scrollIntoView({ block: "nearest" });
   };
   const stages = el("div", { class: "scroll" }, el("table", { id: "stages" },
-    el("thead", {}, el("tr", {}, ["stage", "", "requests", "mean", "p50", "p90", "p99", "p99.9", "longest"].map((h) => el("th", {}, h)))),
+    el("thead", {}, el("tr", {}, ["stage", "", "part of the mean", "requests", "mean", "p50", "p90", "p99", "p99.9", "longest"].map((h) => el("th", { class: h.startsWith("part") ? "left" : "" }, h)))),
     el("tbody", {}, spans.stages.filter((s) => s.count > 0).map((s) => tipped(el("tr", { "data-stage": s.name },
       el("td", {}, s.name), el("td", { class: "left" }, el("span", { class: "chip" }, s.name === "total" ? "all" : s.kind)),
+      el("td", { class: "left", style: "width:22%" }, s.name !== "total" && el("div", { class: "part " + (s.kind === "work" ? "work" : "waiting"), style: `width:${(100 * s.mean * s.count) / Math.max(total.mean * total.count, 1)}%` })),
       [number(s.count), duration(s.mean), duration(s.p50), duration(s.p90), duration(s.p99), duration(s.p999), duration(s.max)].map((t) => el("td", {}, t))), s.name, s.what)))));
   const slow = el("table", {},
     el("thead", {}, el("tr", {}, ["began", "took", "flow", "where the time went"].map((h) => el("th", { class: h.startsWith("where") ? "left" : "" }, h)))),
@@ -116,7 +133,7 @@ function latency(data) {
   return section("latency", "How long requests took", `${number(spans.counts.complete)} requests from receive burst to transmit burst. ${lost.join("; ")}`,
     `bypassprof spans --json --show ${spans.slowest.length || 10} ${quoted(data.file)}`,
     total && total.count > 0 && distribution(spans, total), stages,
-    spans.slowest.length > 0 && el("h3", {}, "The slowest; a click opens one"), el("div", { class: "scroll" }, slow), shown);
+    spans.slowest.length > 0 && el("h3", {}, "The slowest; a click opens one"), el("div", { class: "scroll" }, slow));
 }
 
 /** How many requests took how long: bins of a logarithmic axis. */
@@ -148,18 +165,19 @@ function distribution(spans, total) {
 
 function timeline(data, request) {
   const { stages } = data.latency;
-  let at = 0;
+  let at = 0, whose = "";
   const rows = request.stages.map((length, stage) => {
     if (length == null) return null;
     const from = at;
     at += length;
     const moment = request.moments[stage] ?? {};
     const functions = (moment.functions ?? []).map(([name, n]) => `${name}${n > 1 ? " ×" + n : ""}`).join(", ");
+    const who = moment.thread !== whose ? (whose = moment.thread) : "";
     const off = moment.off_cpu > 0 ? duration(moment.off_cpu) + " off CPU" : "";
     return el("div", { class: "row" }, el("div", {}, stages[stage].name),
       el("div", { class: "track" }, el("i", { class: stages[stage].kind === "work" ? "work" : "waiting", style: `left:${(100 * from) / request.total}%;width:${(100 * length) / request.total}%` })),
       el("div", { class: "num" }, duration(length)),
-      el("div", { class: "what" }, [moment.thread, off, functions && "sampled in " + functions].filter(Boolean).join(" · ")));
+      el("div", { class: "what" }, [who && "on " + who, off, functions && "sampled in " + functions].filter(Boolean).join(" · ")));
   });
   return el("div", { class: "way", tabindex: -1 },
     el("h3", { style: "margin-top:0" }, `Flow ${request.flow}, from ${seconds(request.began)} on: ${duration(request.total)}`), rows,
@@ -192,7 +210,7 @@ function overTime(data, seek) {
       if (lines.length === 1) svg.append(el("path", { class: "area", fill: stroke, d: `M${x(line.points[0][0])},${H}L${points.join("L")}L${x(line.points.at(-1)[0])},${H}Z` }));
       svg.append(el("path", { class: "line", stroke, d: "M" + points.join("L") }));
     });
-    const cursor = el("line", { class: "cursor", y1: 0, y2: H, x1: -9, x2: -9 });
+    const cursor = el("line", { class: "cursor", y1: 0, y2: H, visibility: "hidden" });
     cursors.push([cursor, x]);
     svg.append(cursor);
     const when = (event) => {
@@ -201,13 +219,17 @@ function overTime(data, seek) {
     };
     svg.addEventListener("pointermove", (event) => {
       const t = when(event);
-      cursors.forEach(([line, to]) => (line.setAttribute("x1", to(t)), line.setAttribute("x2", to(t))));
+      for (const [line, to] of cursors) {
+        line.setAttribute("x1", to(t));
+        line.setAttribute("x2", to(t));
+        line.setAttribute("visibility", "visible");
+      }
       tip.show(event, `${name} at ${seconds(t)}`, ...lines.slice(0, 12).map((line) => {
         const point = line.points.find((p) => p[0] >= t) ?? line.points.at(-1);
         return `${line.thread != null ? data.threads[line.thread].name + ": " : ""}${short(point?.[1] ?? 0)} ${line.unit}`;
       }), "click shows this moment's functions");
     });
-    svg.addEventListener("pointerleave", () => (tip.hide(), cursors.forEach(([line]) => (line.setAttribute("x1", -9), line.setAttribute("x2", -9)))));
+    svg.addEventListener("pointerleave", () => (tip.hide(), cursors.forEach(([line]) => line.setAttribute("visibility", "hidden"))));
     svg.addEventListener("click", (event) => seek(when(event)));
     const keys = lines.length > 1 ? lines.slice(0, 8).map((line, at) => el("span", {}, el("i", { style: "background:" + hues[(line.thread ?? at) % hues.length] }), " " + data.threads[line.thread]?.name)) : [];
     return el("div", {}, el("h3", {}, name, el("span", {}, lines[0].unit)), svg, keys.length > 0 && el("div", { class: "legend" }, keys));

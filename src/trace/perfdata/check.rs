@@ -21,6 +21,11 @@ const ANDROID: u32 = 128;
 /// Longest section that is read into memory.
 const LONGEST: u64 = 256 << 20;
 
+/// A mapping whose build id has a length of its own, where that lies in the record, and the longest it can be.
+const MMAP2: u32 = 10;
+const WITH_BUILD_ID: u64 = 1 << 14;
+const BUILD_ID_LENGTH: u64 = 40;
+const BUILD_ID: u64 = 20;
 /// Records with a length of their own inside.
 const AUXTRACE: u32 = 71;
 const COMPRESSED: [u32; 2] = [81, 83];
@@ -192,6 +197,13 @@ impl<F: Read + Seek> Cursor<'_, F> {
             }
             if size < 8 || at + size > data.end()? {
                 return Err("a record in it has a length that cannot be".to_owned());
+            }
+            let build_id = kind == MMAP2 && head >> 32 & WITH_BUILD_ID != 0;
+            if build_id && size > BUILD_ID_LENGTH {
+                self.seek(at + BUILD_ID_LENGTH)?;
+                if self.half()? & 0xff > BUILD_ID {
+                    return Err("a build id in it is longer than any".to_owned());
+                }
             }
             at += size;
         }
