@@ -2,6 +2,7 @@
 
 mod compare;
 mod counters;
+mod dpdk;
 mod exchange;
 mod filters;
 mod foreign;

@@ -20,6 +20,7 @@ pub mod packs;
 pub mod phases;
 pub mod pollstate;
 pub mod profile;
+pub mod queues;
 pub mod recovery;
 pub mod series;
 pub mod spans;

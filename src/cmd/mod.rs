@@ -3,6 +3,7 @@
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
 pub mod compare;
+mod dpdk;
 pub mod explain;
 pub mod export;
 pub mod filter;
@@ -14,6 +15,7 @@ pub mod ledger;
 mod load;
 mod moments;
 pub mod packs;
+pub mod queues;
 pub mod record;
 pub mod recover;
 pub mod report;
@@ -51,6 +53,8 @@ enum Command {
     Import(import::Args),
     /// Write a recording for other programs
     Export(export::Args),
+    /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
+    Queues(queues::Args),
     /// Everything that is whole in a damaged recording, as a new one
     Recover(recover::Args),
     /// The rules that say whose cycles a function's are
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
+        Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -3,7 +3,7 @@
 //! Joins `collect` (what happens), `trace` (the file) and `resolve` (names of what was sampled). The command's exit
 //! status becomes ours.
 
-use super::{Failure, gate};
+use super::{Failure, dpdk, gate};
 use crate::collect::probes::{Place, Probes};
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
@@ -33,6 +33,9 @@ pub struct Args {
     /// Stop after so many seconds; a command that was started is ended
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
+    /// Count and stamp the bursts of a DPDK program, which needs no change for it
+    #[arg(long, conflicts_with = "pid")]
+    dpdk: bool,
     /// Follow these running processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
@@ -217,10 +220,17 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         .collect();
     let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
     let session = Place::create();
-    let environment = match &session {
+    let mut environment = match &session {
         Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
         Err(_) => Vec::new(),
     };
+    let preload = args
+        .dpdk
+        .then(|| dpdk::preload(&args.command))
+        .transpose()?;
+    if let Some(preload) = &preload {
+        environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
+    }
     let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
     let probes = session
         .map(|place| Probes::of_session(place, held.child.id()))
@@ -291,7 +301,12 @@ fn finish(
     args: &Args,
 ) -> Result<(), Failure> {
     match recorder.finish(outcome) {
-        Ok(tally) => summarize(&tally, args),
+        Ok(tally) => {
+            summarize(&tally, args);
+            if args.dpdk {
+                dpdk::say(&tally);
+            }
+        }
         Err(e) => {
             output.discard();
             return Err(collect_failure(&e));

@@ -12,6 +12,7 @@ pub mod json;
 pub mod latency;
 pub mod ledger;
 pub mod packs;
+pub mod queues;
 pub mod recover;
 pub mod spans;
 pub mod style;
