@@ -86,8 +86,11 @@ fn in_a_browser() {
             .any(|t| t.as_str().unwrap().replace('\u{202f}', "").contains(text))
     };
     assert!(has(&format!("{useful:.1}")), "{tiles:?}");
-    let spans = json(&place, &["spans", "--json", "a.mcap"]);
-    assert!(has(&format!("{} requests", spans["requests"])), "{tiles:?}");
+    let ledger = json(&place, &["ledger", "--json", "a.mcap"]);
+    assert!(
+        has(&format!("{} requests", ledger["requests"])),
+        "{tiles:?}"
+    );
     let explain = json(&place, &["explain", "--json", "a.mcap"]);
     assert_eq!(
         seen["findings"].as_u64().unwrap(),
@@ -125,9 +128,7 @@ fn in_a_browser() {
     assert_eq!(seen["weights"]["Samples"], 5_000.0);
     let time = seen["weights"]["Time"].as_f64().unwrap();
     let per_request = seen["weights"]["Per request"].as_f64().unwrap();
-    let requests = json(&place, &["ledger", "--json", "a.mcap"])["requests"]
-        .as_f64()
-        .unwrap();
+    let requests = ledger["requests"].as_f64().unwrap();
     assert!(
         (time / requests - per_request).abs() < 1e-3 * per_request,
         "{seen:#}"

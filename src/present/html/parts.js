@@ -17,7 +17,7 @@ function summary(data) {
     data.cycles_ns != null && data.totals.requests > 0 && tile(duration(data.cycles_ns).replace("\u202f", " "), "", "of work for a request", "#ledger"),
     total && total.count > 0 && tile(duration(total.p50), "", "median way of a request through the server", "#latency"),
     total && total.count > 0 && tile(duration(total.p99), "", "99 % are shorter", "#latency"),
-    data.totals.rx_packets > 0 && tile(short(data.totals.rx_packets / wall), "/s", "packets received, " + short(data.totals.rx_packets / Math.max(1, data.totals.rx_bursts)) + " a burst", "#time"),
+    data.totals.rx_packets > 0 && tile(short(data.totals.rx_packets / wall), "/s", "packets received" + (data.totals.rx_bursts > 0 ? ", " + short(data.totals.rx_packets / data.totals.rx_bursts) + " a burst" : ""), "#time"),
     tile(number(threads), "", threads === 1 ? "thread" : "threads", "#flame"),
     tile(short(data.trust.samples), "", "samples of " + data.event, "#flame"),
   ].filter(Boolean);
