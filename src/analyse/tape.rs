@@ -3,7 +3,7 @@
 //!
 //! In: the profile, the records of low rate, then records in the order of the file; out: [`Moment`]s, with stacks and
 //! threads by their numbers in the profile. Samples come in the order of time; what else there is comes as it lies in
-//! the file. Nothing but samples waits, and not longer than [`join::WINDOW`]. Threads that the profile leaves out are
+//! the file. Nothing but samples waits, and not longer than [`super::join::WINDOW`]. Threads that the profile leaves out are
 //! left out. It refuses to know formats.
 
 use super::filter::Filter;

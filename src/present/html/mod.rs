@@ -2,7 +2,7 @@
 //!
 //! In: answers of `analyse`; out: bytes. The page is files of this folder put together: `page.html` with the style and the
 //! scripts in their places, and the answers as compressed JSON. Its size does not grow with the recording's length:
-//! [`flame`] says how samples are added up. It refuses to compute what a command could not print.
+//! `flame` says how samples are added up. It refuses to compute what a command could not print.
 
 mod data;
 mod flame;
