@@ -12,11 +12,13 @@ pub use tcp::tcp;
 
 use bypassprof::collect::events::{grammar, pmu, tracepoint};
 use bypassprof::resolve::{KernelSymbols, LocalSymbols};
-use bypassprof::trace::record::Mapping;
-use bypassprof::trace::{Reader, block};
+use bypassprof::trace::perfscript::Script;
+use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
+use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile};
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
+use std::io::Cursor;
 
 /// A target's entry function.
 pub type Target = fn(&[u8]);
@@ -28,6 +30,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("events", events),
     ("http", http),
     ("kallsyms", kallsyms),
+    ("perfdata", perfdata),
+    ("perfscript", perfscript),
     ("recording", recording),
     ("ring", ring),
     ("slots", slots),
@@ -133,6 +137,38 @@ pub fn blocks(data: &[u8]) {
     let mut switches = Vec::new();
     if block::decode_switches(data, &mut switches).is_ok() {
         assert_eq!(switches.len(), said);
+    }
+}
+
+/// A recording that no one reads, in memory.
+fn sink() -> (MemFile, Writer) {
+    let file = MemFile::new(&[]);
+    let writer = Writer::create(file.path()).expect("memory can be written");
+    (file, writer)
+}
+
+struct NoNames;
+
+impl Symbolizer for NoNames {
+    fn meta(&mut self, _: &Meta) {}
+    fn sample(&mut self, _: &Sample) {}
+    fn finish(&mut self) -> Vec<Symbols> {
+        Vec::new()
+    }
+}
+
+/// A perf.data file: it becomes a recording or is refused.
+pub fn perfdata(data: &[u8]) {
+    let (_file, mut sink) = sink();
+    let _ = perfdata::write("input", Cursor::new(data), None, &mut sink, &mut NoNames);
+}
+
+/// The text of perf script, likewise.
+pub fn perfscript(data: &[u8]) {
+    let (_file, mut sink) = sink();
+    let mut script = Script::new(&mut sink, None);
+    if script.read("input", data).is_ok() {
+        let _ = script.finish();
     }
 }
 

@@ -9,13 +9,16 @@ pub mod doctor;
 mod dpdk;
 pub mod events;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod flamegraph;
 pub mod gate;
+mod html;
 pub mod import;
 pub mod ledger;
 pub mod list;
 mod load;
+mod moments;
 pub mod packs;
 pub mod queues;
 pub mod record;
@@ -58,6 +61,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Write a recording for other programs
+    Export(export::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
     Queues(queues::Args),
     /// Everything that is whole in a damaged recording, as a new one
@@ -148,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),

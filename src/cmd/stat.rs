@@ -331,6 +331,8 @@ impl Session<'_> {
         let inherit = !self.args.per_thread;
         let counting = Counting::open(self.groups.clone(), &whom, on_exec, inherit, &self.machine);
         let before = cpu_time();
+        // Before the command is let go: it may be done before this process runs again.
+        let started = Instant::now();
         if self.target.is_some() && !switch.waits {
             counting.enable().map_err(Failure::failed)?;
         }
@@ -343,7 +345,6 @@ impl Session<'_> {
             None => None,
         };
         let mut totals = Totals::default();
-        let started = Instant::now();
         switch.begin();
         let elapsed = self.follow(
             child,
