@@ -296,7 +296,7 @@ mod tests {
             (
                 "sample-rate",
                 State::Limits,
-                "sysctl kernel.perf_event_max_sample_rate",
+                "kernel.perf_event_max_sample_rate=100000",
             ),
             (
                 "nmi-watchdog",

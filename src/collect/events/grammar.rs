@@ -188,11 +188,7 @@ impl<'a> Cursor<'a> {
             self.expect(',', "a comma or `}`")?;
             events.push(self.event()?);
         }
-        let modifiers = if self.take(':') {
-            self.modifiers()?
-        } else {
-            Modifiers::default()
-        };
+        let modifiers = self.modifiers_behind_colon()?;
         Ok(Group {
             name: name.to_owned(),
             braced: true,
@@ -208,6 +204,17 @@ impl<'a> Cursor<'a> {
             self.at = began;
             self.wrong(what)
         })
+    }
+
+    /// A colon without modifiers is a mistake; no colon is none.
+    fn modifiers_behind_colon(&mut self) -> Result<Modifiers, SyntaxError> {
+        if !self.take(':') {
+            return Ok(Modifiers::default());
+        }
+        if !self.rest().starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(self.wrong("modifiers are expected"));
+        }
+        self.modifiers()
     }
 
     fn event(&mut self) -> Result<Spec, SyntaxError> {
@@ -227,8 +234,11 @@ impl<'a> Cursor<'a> {
         if self.take('/') {
             let terms = self.terms("/")?;
             self.expect('/', "`/` at the end of the options")?;
-            self.take(':');
-            let modifiers = self.modifiers()?;
+            let modifiers = if self.rest().starts_with(':') {
+                self.modifiers_behind_colon()?
+            } else {
+                self.modifiers()?
+            };
             return Ok(Spec {
                 what: What::Options(name.to_owned(), terms),
                 modifiers,
@@ -279,11 +289,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn modified(&mut self, what: What) -> Result<Spec, SyntaxError> {
-        let modifiers = if self.take(':') {
-            self.modifiers()?
-        } else {
-            Modifiers::default()
-        };
+        let modifiers = self.modifiers_behind_colon()?;
         Ok(Spec { what, modifiers })
     }
 
@@ -550,6 +556,9 @@ mod tests {
             ("{}", 2),
             ("cycles:", 8),
             ("cycles:z", 8),
+            ("net:D:", 7),
+            ("{cs}:", 6),
+            ("cpu/edge/:", 11),
             ("cpu/event=/", 11),
             ("cpu/event=1", 12),
             ("cpu/event=0x1ffffffffffffffff/", 30),
@@ -557,7 +566,7 @@ mod tests {
             ("./httpd:", 9),
             ("./httpd:a%back", 15),
             ("mem:here", 9),
-            ("cycles:pppp:u", 12),
+            ("cycles:pppp:u", 8),
             ("cycles u", 7),
             ("4:x", 4),
         ] {
