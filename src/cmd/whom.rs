@@ -33,7 +33,7 @@ pub struct WhomArgs {
     #[arg(short = 'D', long, value_name = "MS", allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..=3_600_000))]
     pub delay: Option<i64>,
-    /// Take `enable`, `disable`, `ping` and `stop` from fd:CTL[,ACK] or fifo:CTL[,ACK]
+    /// Take `enable`, `disable`, `ping` and `stop` from fd:CTL,ACK or fifo:CTL,ACK; without ACK there are no answers
     #[arg(long, value_name = "WHERE")]
     pub control: Option<String>,
 }
