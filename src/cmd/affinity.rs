@@ -15,12 +15,17 @@ pub struct AffinityArgs {
     /// CPUs for the recorder itself: 0-1
     #[arg(long, value_name = "CPUS")]
     housekeeping_cpus: Option<String>,
-    /// CPUs that the recorder never runs on nor wakes: 2-7
+    /// CPUs that the recorder never runs on, and between its beginning and its end does not interrupt: 2-7
     #[arg(long, value_name = "CPUS")]
     isolated: Option<String>,
 }
 
 impl AffinityArgs {
+    /// Whether some CPUs are not to be interrupted.
+    pub fn isolates(&self) -> bool {
+        self.isolated.is_some()
+    }
+
     /// Moves this process, and with it all threads it starts from now on. Returns the CPUs it had, for its command, if
     /// there are fewer now.
     pub fn apply(&self) -> Result<Option<String>, Failure> {

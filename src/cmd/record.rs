@@ -98,6 +98,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             events: groups,
             waits: false,
             budget: args.budget,
+            reads_counters: !args.affinity.isolates(),
         },
         args: &args,
         interrupted: &interrupted,

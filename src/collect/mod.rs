@@ -178,6 +178,8 @@ pub struct Wanted {
     pub waits: bool,
     /// The share of a CPU that the recorder may use.
     pub budget: Option<f64>,
+    /// Whether counters are read on the way: the kernel interrupts the CPU that a counter is on to read it.
+    pub reads_counters: bool,
 }
 
 /// Between two looks at what the recorder itself uses.
@@ -190,6 +192,7 @@ pub struct Recorder {
     target: Target,
     cpus: Vec<u32>,
     budget: Option<f64>,
+    reads_counters: bool,
     /// When the budget was looked at, and the CPU time used until then.
     spent: (Instant, Nanos),
     /// Whether events count now.
@@ -256,6 +259,7 @@ impl Recorder {
             target: target.clone(),
             cpus,
             budget: wanted.budget,
+            reads_counters: wanted.reads_counters,
             spent: (now, cpu_time()),
             running: on_exec,
             alive: HashMap::new(),
@@ -369,7 +373,7 @@ impl Recorder {
         self.tally.recorder_wakeups += 1;
         let taken = self.events.drain(&mut self.batch);
         self.keep_to_budget()?;
-        if self.counted.elapsed() >= COUNT_EVERY {
+        if self.reads_counters && self.counted.elapsed() >= COUNT_EVERY {
             self.counted = Instant::now();
             let counters = self.counters();
             self.batch.metas.push(counters);
