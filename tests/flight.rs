@@ -8,7 +8,7 @@ use bypassprof_probe::{self as probe, Flow, PollLoop, points};
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -56,7 +56,10 @@ fn reached_by_uprobe(n: u32) -> u32 {
 }
 
 /// The program, killed at the end.
-pub struct Program(Child, Lines<BufReader<ChildStdout>>);
+pub struct Program(
+    Child,
+    #[expect(dead_code, reason = "it must stay open")] Lines<BufReader<ChildStdout>>,
+);
 
 impl Program {
     pub fn start(session: &Path, flight: &str) -> Program {
@@ -184,29 +187,36 @@ fn snapshot_now() {
 /// A command that waits, and what it says.
 struct Waiting {
     child: Child,
-    lines: BufReader<ChildStderr>,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Waiting {
     fn start(place: &Place, args: &[&str]) -> Waiting {
         let mut command = place.bypassprof(args);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        let mut waiting = Waiting { child, lines };
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|l| drop(said.send(l)));
+        });
+        let mut waiting = Waiting {
+            child,
+            lines: heard,
+        };
         waiting.expect("waiting");
         waiting
     }
 
     /// The next line with these words.
     fn expect(&mut self, words: &str) -> String {
-        let mut line = String::new();
+        let mut all = Vec::new();
         loop {
-            line.clear();
-            let read = self.lines.read_line(&mut line).unwrap();
-            assert!(read > 0, "it ended before it said {words:?}");
+            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = line.unwrap_or_else(|e| panic!("{words:?} was not said ({e}): {all:#?}"));
             if line.contains(words) {
                 return line;
             }
+            all.push(line);
         }
     }
 
@@ -233,7 +243,7 @@ fn every_trigger() {
     let root = rustix::process::geteuid().is_root();
     let mut causes = "trigger,drops,latency=30ms,stall=300ms,signal".to_owned();
     if root {
-        causes.push_str(",call=reached_by_uprobe");
+        causes.push_str(",call=main::flight::reached_by_uprobe");
     } else {
         println!("left out: only root can place uprobes");
     }
@@ -245,12 +255,10 @@ fn every_trigger() {
         &place,
         &[&args[..], &["--keep", "2", "-o", "s.mcap"]].concat(),
     );
-    let mut saved = 0;
-    let mut found = |waiting: &mut Waiting, why: &str| {
+    let found = |waiting: &mut Waiting, why: &str| {
         waiting.expect(why);
-        saved += 1;
-        waiting.expect(&format!("s-{saved}.mcap"));
-        place.path(&format!("s-{saved}.mcap"))
+        let line = waiting.expect(" in s-");
+        place.path(line.rsplit(' ').next().unwrap())
     };
     program.tell("ask");
     let file = found(&mut waiting, "the program asked for it");
@@ -262,7 +270,7 @@ fn every_trigger() {
         1
     );
     program.tell("slow");
-    found(&mut waiting, "a request");
+    found(&mut waiting, "a request took");
     waiting.signal(rustix::process::Signal::USR1);
     found(&mut waiting, "SIGUSR1");
     if root {

@@ -3,6 +3,9 @@
 mod attacks;
 mod compare;
 mod counters;
+mod dpdk;
+mod events;
+mod exchange;
 mod filters;
 mod flight;
 mod foreign;
@@ -11,13 +14,17 @@ mod heldout;
 mod latency;
 mod ledger;
 mod names;
+mod page;
 mod paper;
 mod python;
 mod record;
+mod recover;
 mod refusals;
 mod report;
 mod rings;
+mod stat;
 mod support;
+mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]
 mod traffic;

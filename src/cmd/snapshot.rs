@@ -1,15 +1,15 @@
 //! `bypassprof snapshot`: the newest events of a running process, now or when something happens.
 //!
-//! Joins `collect` (rings, what happens), `trace` (the file) and `resolve` (where a function is). The process is not
-//! stopped and nothing of it is changed.
+//! Joins `collect` (rings, what happens) and `trace` (the file). The process is not stopped and nothing of it is changed.
 
 use super::output::{self, Output};
-use super::{Failure, record};
+use super::{Failure, child};
+use crate::collect::events::uprobe;
 use crate::collect::snapshot::{FindError, Live, Taken};
 use crate::collect::trigger::{Function, Trigger, When};
-use crate::resolve;
 use crate::trace::Writer;
 use crate::trace::record::{Notice, Pid};
+use crate::units::FileOffset;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,11 +157,12 @@ fn function(pid: Pid, name: &str) -> Result<Function, Failure> {
         }
     }
     let find = |path: PathBuf| {
-        let at = rights.within(|| resolve::function(&path, name))?;
+        let text = path.to_str()?;
+        let at = rights.within(|| uprobe::place(text, name, 0)).ok()?;
         Some(Function {
             name: name.to_owned(),
             path,
-            at,
+            at: FileOffset(at),
         })
     };
     paths.into_iter().find_map(find).ok_or_else(|| {
@@ -189,7 +190,7 @@ impl<'a> Watch<'a> {
         let usr1 = by_signal.then_some((libc::SIGUSR1, &signalled));
         let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].map(|s| (s, &interrupted));
         for (signal, count) in ends.into_iter().chain(usr1) {
-            record::count_signal(signal, Arc::clone(count))
+            child::count_signal(signal, Arc::clone(count))
                 .map_err(|e| Failure::failed(format!("cannot catch signals: {e}")))?;
         }
         let trigger = Trigger::new(live, when).map_err(|e| {
@@ -221,9 +222,11 @@ impl<'a> Watch<'a> {
                 break;
             }
             let found = self.trigger.look(self.live);
-            let by_signal = self.signalled.load(Ordering::Relaxed) != signals;
-            signals = self.signalled.load(Ordering::Relaxed);
-            if let Some(why) = found.or_else(|| by_signal.then(|| "SIGUSR1".to_owned())) {
+            let count = self.signalled.load(Ordering::Relaxed);
+            let by_signal = std::mem::replace(&mut signals, count) != count;
+            let by_signal = by_signal.then(|| "SIGUSR1".to_owned());
+            let why: Vec<String> = found.into_iter().chain(by_signal).collect();
+            if !why.is_empty() {
                 if self
                     .last
                     .is_some_and(|last| last.elapsed() < self.args.every)
@@ -231,7 +234,7 @@ impl<'a> Watch<'a> {
                     self.passed_over += 1;
                 } else {
                     self.wait(self.args.after);
-                    self.save(&why)?;
+                    self.save(&why.join("; "))?;
                     self.last = Some(Instant::now());
                 }
                 if self.args.count.is_some_and(|count| self.saved >= count) {

@@ -5,16 +5,16 @@
 //! this machine; later [`Names`] reads those names back and opens a file only when its build id is the recorded one.
 //! It refuses to know what a sample weighs or which thread it belongs to.
 
-mod find;
 mod kernel;
 mod names;
+mod program;
 mod sampled;
 mod space;
 mod symbol;
 
-pub use find::function;
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
+pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
 pub use symbol::{LocalSymbols, SymbolError};

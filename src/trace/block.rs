@@ -10,9 +10,12 @@ use super::record::{Sample, StackEnd, Switch, SwitchKind};
 use crate::units::Nanos;
 use bypassprof_wire::{Slot, points};
 
-const KIND_SLOTS: u8 = 1;
-const KIND_SAMPLES: u8 = 2;
-const KIND_SWITCHES: u8 = 3;
+/// First byte of a block of slots.
+pub(super) const KIND_SLOTS: u8 = 1;
+/// First byte of a block of samples.
+pub(super) const KIND_SAMPLES: u8 = 2;
+/// First byte of a block of switches.
+pub(super) const KIND_SWITCHES: u8 = 3;
 /// Deepest stack that a sample may carry.
 pub const MAX_FRAMES: usize = 1024;
 /// Most group values that a sample may carry.

@@ -7,20 +7,28 @@ use super::format::MAX_CHUNK_BYTES;
 
 /// First record of a file.
 pub const OP_HEADER: u8 = 0x01;
-/// Last record.
-pub const OP_FOOTER: u8 = 0x02;
 /// A channel's number and topic.
 pub const OP_CHANNEL: u8 = 0x04;
+/// What a channel's payloads are called.
+pub const OP_SCHEMA: u8 = 0x03;
 /// A payload of a channel.
 pub const OP_MESSAGE: u8 = 0x05;
 /// Messages, compressed together.
 pub const OP_CHUNK: u8 = 0x06;
+/// Where the messages of one channel lie in the chunk before.
+pub const OP_MESSAGE_INDEX: u8 = 0x07;
+/// A file inside the file; we write none.
+pub const OP_ATTACHMENT: u8 = 0x09;
+/// Pairs of words; we write none.
+pub const OP_METADATA: u8 = 0x0c;
 /// Nothing but an index follows.
 pub const OP_DATA_END: u8 = 0x0f;
 /// How a file begins.
 pub const MAGIC: &[u8] = b"\x89MCAP0\r\n";
 /// Opcode and length in front of every record.
 pub const FRAME: u64 = 9;
+/// What stands in a chunk before its compressed records, when they are compressed with zstd.
+pub const CHUNK_HEADER: u64 = 8 + 8 + 8 + 4 + 8 + 8;
 
 /// What a chunk could not be used for.
 pub type Bad = String;
@@ -38,6 +46,11 @@ impl Unpacker {
     pub fn body(&mut self, len: usize) -> &mut [u8] {
         self.body.resize(len, 0);
         &mut self.body
+    }
+
+    /// The body of the last chunk as it lies in the file.
+    pub fn packed(&self) -> &[u8] {
+        &self.body
     }
 
     /// The plain records of the last chunk.
@@ -71,6 +84,9 @@ fn unpack(
         Some((size, crc, compression, fields.take(len)?))
     })();
     let (size, crc, compression, data) = header.ok_or("a chunk's header is damaged")?;
+    if !fields.0.is_empty() {
+        return Err("a chunk is shorter than its record".to_string());
+    }
     if size > MAX_CHUNK_BYTES {
         return Err("a chunk says it holds more than any we write".to_string());
     }
@@ -114,7 +130,8 @@ impl<'a> Fields<'a> {
     pub fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
-    fn u32(&mut self) -> Option<u32> {
+    /// 32 bits.
+    pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
     fn u64(&mut self) -> Option<u64> {
@@ -158,14 +175,38 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Channel and payload of a message record.
-pub fn message(body: &[u8]) -> Result<(u16, &[u8]), Bad> {
+/// One message: its channel, when it was written, what it says.
+pub struct Message<'a> {
+    /// Number of the channel.
+    pub channel: u16,
+    /// Log time.
+    pub time: u64,
+    /// Payload.
+    pub data: &'a [u8],
+}
+
+/// Takes a message record apart.
+pub fn message(body: &[u8]) -> Result<Message<'_>, Bad> {
     let mut fields = Fields(body);
     let header = (|| {
         let channel = fields.u16()?;
-        fields.take(4 + 8 + 8)?;
-        Some(channel)
+        fields.u32()?;
+        let time = fields.u64()?;
+        fields.u64()?;
+        Some((channel, time))
     })();
-    let channel = header.ok_or("a message is cut short")?;
-    Ok((channel, fields.0))
+    let (channel, time) = header.ok_or("a message is cut short")?;
+    let data = fields.0;
+    Ok(Message {
+        channel,
+        time,
+        data,
+    })
+}
+
+/// Whether a message index has the length that it says.
+pub fn is_message_index(head: &[u8], len: u64) -> bool {
+    let mut fields = Fields(head);
+    let entries = fields.u16().and_then(|_| fields.u32());
+    entries.is_some_and(|bytes| u64::from(bytes) + 6 == len && bytes % 16 == 0)
 }

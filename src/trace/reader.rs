@@ -1,19 +1,19 @@
 //! Reads a recording back from untrusted bytes: one walk over the file when it is opened, then passes over
 //! its records or the slots of one ring, a chunk in memory at a time.
 //!
-//! In: a file; out: [`Summary`], records, and what is [`Damage`]d. A torn file is read as far as its last whole chunk.
-//! It walks the container's frames itself, so that no length in the file decides how much is allocated.
+//! In: a file; out: [`Summary`], records, and what is [`Damage`]d. What is torn is passed over to the next whole chunk.
+//! The container's frames are walked by `walk`, so that no length in the file decides how much is allocated.
 
 use super::block::{self, BlockError};
-use super::container::{
-    self, Bad, FRAME, Fields, MAGIC, OP_CHANNEL, OP_CHUNK, OP_DATA_END, OP_FOOTER, OP_HEADER,
-    OP_MESSAGE, Records, Unpacker,
-};
-use super::format::{self, MAX_CHUNK_BYTES};
+use super::container::{self, Bad, FRAME, Fields, OP_CHANNEL, OP_MESSAGE, Records, Unpacker};
+use super::format;
 use super::record::*;
-use super::summary::{Damage, Summary};
+use super::summary::Summary;
+use super::walk::{Found, Head, Stop, Walk};
+use crate::units::Nanos;
 use bypassprof_wire::Slot;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -91,6 +91,19 @@ pub enum Record {
     Slots(u32, SlotBlock),
 }
 
+/// One message of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A record of low rate: JSON, of a kind that this version need not know.
+    Meta(Vec<u8>),
+    /// A block of samples.
+    Samples(Vec<Sample>),
+    /// A block of switches.
+    Switches(Vec<Switch>),
+    /// A block of slots of the ring with this number.
+    Slots(u32, SlotBlock),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Meta,
@@ -98,6 +111,19 @@ enum Kind {
     Switches,
     Slots,
     Other,
+}
+
+impl Kind {
+    /// What a payload says it is.
+    fn of_payload(data: &[u8]) -> Option<Kind> {
+        match data.first()? {
+            b'{' => Some(Kind::Meta),
+            &block::KIND_SLOTS => Some(Kind::Slots),
+            &block::KIND_SAMPLES => Some(Kind::Samples),
+            &block::KIND_SWITCHES => Some(Kind::Switches),
+            _ => None,
+        }
+    }
 }
 
 /// A whole chunk, and what is in it.
@@ -110,6 +136,35 @@ struct ChunkInfo {
     switches: bool,
     /// Rings with slots here; `None`: too many to list.
     rings: Option<Vec<u32>>,
+    /// First and last log time.
+    times: (u64, u64),
+}
+
+/// What the chunks before said.
+#[derive(Default)]
+struct SoFar {
+    meta_bytes: u64,
+    time: u64,
+    /// By ring: position after its last slot, and how many damaged places lie before that.
+    next: HashMap<u32, (u64, usize)>,
+}
+
+impl SoFar {
+    /// Slots that are missing before a block are lost with a damaged place in between, if there is one.
+    fn follow(
+        &mut self,
+        block: &block::SlotHeader,
+        damages: usize,
+        missing: &mut BTreeMap<u32, u64>,
+    ) {
+        let after = block.first.saturating_add(block.count as u64);
+        if let Some((next, seen)) = self.next.insert(block.ring, (after, damages))
+            && damages > seen
+            && block.first > next
+        {
+            *missing.entry(block.ring).or_default() += block.first - next;
+        }
+    }
 }
 
 /// An open recording.
@@ -129,6 +184,22 @@ impl Reader {
 
     /// The same; `watch` is told how many bytes of how many are done.
     pub fn open_watched(path: &Path, watch: impl FnMut(u64, u64)) -> Result<Reader, ReadError> {
+        Self::opened(path, Head::Needed, watch)
+    }
+
+    /// Opens what is left of a recording, even if its beginning is damaged: whole chunks are looked for.
+    pub fn salvage(path: &Path) -> Result<Reader, ReadError> {
+        let reader = Self::opened(path, Head::Wanted, |_, _| ())?;
+        match (reader.chunks.is_empty(), reader.summary.damage.first()) {
+            (true, Some(damage)) => Err(ReadError::NotRecording {
+                path: path.to_path_buf(),
+                why: format!("no whole chunk of one is in it: {}", damage.why),
+            }),
+            _ => Ok(reader),
+        }
+    }
+
+    fn opened(path: &Path, head: Head, watch: impl FnMut(u64, u64)) -> Result<Reader, ReadError> {
         let io = |source| ReadError::Io {
             path: path.to_path_buf(),
             source,
@@ -138,22 +209,11 @@ impl Reader {
         options.read(true).custom_flags(libc::O_NONBLOCK);
         let file = options.open(path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
-        let not = |why: &str| ReadError::NotRecording {
-            path: path.to_path_buf(),
-            why: why.to_string(),
-        };
         if !meta.is_file() {
-            return Err(not("it is not a regular file"));
-        }
-        let size = meta.len();
-        let mut magic = [0; MAGIC.len()];
-        let whole = size >= MAGIC.len() as u64;
-        if !whole {
-            return Err(not("it is too short to be one"));
-        }
-        file.read_exact_at(&mut magic, 0).map_err(io)?;
-        if magic != MAGIC {
-            return Err(not("it does not begin like an MCAP file"));
+            return Err(ReadError::NotRecording {
+                path: path.to_path_buf(),
+                why: "it is not a regular file".to_string(),
+            });
         }
         let mut reader = Reader {
             path: path.to_path_buf(),
@@ -162,7 +222,7 @@ impl Reader {
             channels: BTreeMap::new(),
             chunks: Vec::new(),
         };
-        reader.walk(size, watch)?;
+        reader.walk(meta.len(), head, watch)?;
         Ok(reader)
     }
 
@@ -183,123 +243,75 @@ impl Reader {
         }
     }
 
-    fn walk(&mut self, size: u64, mut watch: impl FnMut(u64, u64)) -> Result<(), ReadError> {
-        let mut at = MAGIC.len() as u64;
-        let mut damage = None;
-        let mut meta_bytes = 0;
-        let mut finished = false;
-        let mut first = true;
-        let mut chunk = Unpacker::default();
-        while at < size {
-            let torn = |why: &str| {
-                Some(Damage {
-                    offset: at,
-                    bytes: size - at,
-                    why: why.to_string(),
-                })
-            };
-            if size - at < FRAME {
-                damage = torn("the file ends inside a record");
-                break;
-            }
-            let mut frame = [0; FRAME as usize];
-            self.file
-                .read_exact_at(&mut frame, at)
-                .map_err(|e| self.io(e))?;
-            let op = frame[0];
-            let len = u64::from_le_bytes([
-                frame[1], frame[2], frame[3], frame[4], frame[5], frame[6], frame[7], frame[8],
-            ]);
-            if len > size - at - FRAME {
-                damage = torn("the file ends inside a record");
-                break;
-            }
-            if first {
-                self.check_header(op, at + FRAME, len)?;
-                first = false;
-            } else if op == OP_CHUNK {
-                match self.load(at + FRAME, len, &mut chunk)? {
-                    Ok(()) => match self.index(at, len, chunk.plain(), &mut meta_bytes) {
-                        Ok(()) => {}
-                        Err(why) => damage = torn(&why),
-                    },
-                    Err(why) => damage = torn(&why),
-                }
-                if damage.is_some() {
-                    break;
-                }
-            } else if op == OP_CHANNEL {
-                // A channel may stand outside of chunks too.
-                if let Err(why) = self.channel_at(at + FRAME, len)? {
-                    damage = torn(&why);
-                    break;
-                }
-            } else if op == OP_DATA_END || op == OP_FOOTER {
-                finished = true;
-                break;
-            } else if op == 0 {
-                damage = torn("there is no record where one should begin");
-                break;
-            }
-            at += FRAME + len;
-            watch(at, size);
-        }
-        if first {
-            return Err(ReadError::NotRecording {
-                path: self.path.clone(),
-                why: "it ends before its header".to_string(),
-            });
-        }
-        if damage.is_none() && (!finished || self.summary.end.is_none()) {
-            damage = Some(Damage {
-                offset: at,
-                bytes: size - at,
+    fn walk(
+        &mut self,
+        size: u64,
+        head: Head,
+        mut watch: impl FnMut(u64, u64),
+    ) -> Result<(), ReadError> {
+        let file = self.file.try_clone().map_err(|e| self.io(e))?;
+        let mut so_far = SoFar::default();
+        let walked = Walk::new(&file, size).run(
+            head,
+            |at| watch(at, size),
+            |found| match found {
+                Found::Channel(body) => self.add_channel(body),
+                Found::Chunk {
+                    at,
+                    len,
+                    plain,
+                    damages,
+                } => self.index(at, len, plain, damages, &mut so_far),
+            },
+        );
+        let path = || self.path.clone();
+        let mut walked = walked.map_err(|stop| match stop {
+            Stop::Io(source) => self.io(source),
+            Stop::Not(why) => ReadError::NotRecording { path: path(), why },
+            Stop::Version(major, minor) => ReadError::Version {
+                path: path(),
+                major,
+                minor,
+            },
+            Stop::Changed(offset) => ReadError::Changed {
+                path: path(),
+                offset,
+            },
+        })?;
+        let to_the_end = |d: &Damage| d.bytes > 0 && d.offset + d.bytes == size;
+        let stopped = if walked.finished {
+            self.summary.end.is_none()
+                && walked.damage.is_empty()
+                && self.summary.salvaged.is_empty()
+        } else {
+            !walked.damage.last().is_some_and(to_the_end)
+        };
+        if stopped {
+            walked.damage.push(Damage {
+                offset: size,
                 why: "the recorder was stopped before it could finish the file".to_string(),
+                ..Damage::default()
             });
         }
-        self.summary.damage = damage;
+        for damage in &mut walked.damage {
+            self.when(damage);
+        }
+        self.summary.damage = walked.damage;
         Ok(())
     }
 
-    fn check_header(&self, op: u8, at: u64, len: u64) -> Result<(), ReadError> {
-        let not = |why: String| ReadError::NotRecording {
-            path: self.path.clone(),
-            why,
+    /// Between which times the records of a damaged place were written.
+    fn when(&self, damage: &mut Damage) {
+        if damage.bytes == 0 && damage.offset == 0 {
+            return;
+        }
+        let after = self.chunks.partition_point(|c| c.offset < damage.offset);
+        let time = |chunk: Option<&ChunkInfo>, which: fn(&ChunkInfo) -> u64| {
+            chunk.map(|c| Nanos::from_ns(which(c)))
         };
-        if op != OP_HEADER || len > 4096 {
-            return Err(not("its first record is not a header".to_string()));
-        }
-        let mut body = vec![0; len as usize];
-        self.file
-            .read_exact_at(&mut body, at)
-            .map_err(|e| self.io(e))?;
-        let profile = Fields(&body)
-            .text()
-            .ok_or_else(|| not("its header is damaged".to_string()))?;
-        match format::version_of(profile) {
-            None => Err(not(format!(
-                "it is an MCAP file with the profile {profile:?}, made by another program"
-            ))),
-            Some((major, minor)) if major != format::MAJOR => Err(ReadError::Version {
-                path: self.path.clone(),
-                major,
-                minor,
-            }),
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn channel_at(&mut self, at: u64, len: u64) -> Result<Result<(), Bad>, ReadError> {
-        if len > MAX_CHUNK_BYTES {
-            return Ok(Err(
-                "a channel record is larger than any we write".to_string()
-            ));
-        }
-        let mut body = vec![0; len as usize];
-        self.file
-            .read_exact_at(&mut body, at)
-            .map_err(|e| self.io(e))?;
-        Ok(self.add_channel(&body))
+        let before = after.checked_sub(1).and_then(|at| self.chunks.get(at));
+        damage.from = time(before, |c| c.times.1);
+        damage.to = time(self.chunks.get(after), |c| c.times.0);
     }
 
     fn add_channel(&mut self, body: &[u8]) -> Result<(), Bad> {
@@ -307,6 +319,11 @@ impl Reader {
         let (Some(id), Some(_), Some(topic)) = (fields.u16(), fields.u16(), fields.text()) else {
             return Err("a channel record is damaged".to_string());
         };
+        // Encoding and pairs of words follow, and nothing else.
+        let pairs = fields.text().and_then(|_| fields.u32());
+        if topic.is_empty() || pairs.map(|len| len as usize) != Some(fields.0.len()) {
+            return Err("a channel record is damaged".to_string());
+        }
         let kind = match topic {
             format::META => Kind::Meta,
             format::SAMPLES => Kind::Samples,
@@ -320,9 +337,6 @@ impl Reader {
 
     /// Reads the chunk at `at` and takes it apart into plain records. The inner error is damage of the chunk.
     fn load(&self, at: u64, len: u64, chunk: &mut Unpacker) -> Result<Result<(), Bad>, ReadError> {
-        if len > MAX_CHUNK_BYTES {
-            return Ok(Err("a chunk is larger than any we write".to_string()));
-        }
         match self.file.read_exact_at(chunk.body(len as usize), at) {
             Ok(()) => Ok(chunk.unpack()),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::Changed {
@@ -333,11 +347,19 @@ impl Reader {
         }
     }
 
-    fn index(&mut self, at: u64, len: u64, plain: &[u8], meta_bytes: &mut u64) -> Result<(), Bad> {
+    fn index(
+        &mut self,
+        at: u64,
+        len: u64,
+        plain: &[u8],
+        damages: usize,
+        so_far: &mut SoFar,
+    ) -> Result<(), Bad> {
         let mut rings = BTreeSet::new();
         let mut info = ChunkInfo {
-            offset: at + FRAME,
+            offset: at,
             len,
+            times: (u64::MAX, 0),
             meta: false,
             samples: false,
             switches: false,
@@ -347,6 +369,7 @@ impl Reader {
         let mut metas = Vec::new();
         let mut counts = (0u64, 0u64);
         let mut slots: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut blocks = Vec::new();
         for record in Records(plain) {
             let (op, body) = record?;
             if op == OP_CHANNEL {
@@ -355,13 +378,26 @@ impl Reader {
             if op != OP_MESSAGE {
                 continue;
             }
-            let (channel, data) = container::message(body)?;
+            let message = container::message(body)?;
+            let data = message.data;
+            if message.time > 0 {
+                info.times.0 = info.times.0.min(message.time);
+                info.times.1 = info.times.1.max(message.time);
+            }
             let bad = |e: BlockError| e.to_string();
-            match self.channels.get(&channel) {
-                Some(Kind::Meta) => {
+            // What told of the channel may have been lost: its payloads tell of themselves.
+            let kind = match self.channels.entry(message.channel) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(lost) => {
+                    let guess = Kind::of_payload(data);
+                    *lost.insert(guess.ok_or("a message's channel is lost")?)
+                }
+            };
+            match kind {
+                Kind::Meta => {
                     info.meta = true;
-                    *meta_bytes += data.len() as u64;
-                    if *meta_bytes > format::MAX_META_BYTES {
+                    so_far.meta_bytes += data.len() as u64;
+                    if so_far.meta_bytes > format::MAX_META_BYTES {
                         return Err("there is more metadata than any recording has".to_string());
                     }
                     // A kind of record that a later minor version added is passed over.
@@ -371,24 +407,31 @@ impl Reader {
                         Err(e) => return Err(format!("a metadata record is not JSON: {e}")),
                     }
                 }
-                Some(Kind::Samples) => {
+                Kind::Samples => {
                     info.samples = true;
                     counts.0 += block::peek_count(data).map_err(bad)? as u64;
                 }
-                Some(Kind::Switches) => {
+                Kind::Switches => {
                     info.switches = true;
                     counts.1 += block::peek_count(data).map_err(bad)? as u64;
                 }
-                Some(Kind::Slots) => {
+                Kind::Slots => {
                     let header = block::peek_slots(data).map_err(bad)?;
                     rings.insert(header.ring);
                     *slots.entry(header.ring).or_default() += header.count as u64;
+                    blocks.push(header);
                 }
-                Some(Kind::Other) => {}
-                None => return Err("a message belongs to no channel".to_string()),
+                Kind::Other => {}
             }
         }
         const LISTED: usize = 256;
+        for block in blocks {
+            so_far.follow(&block, damages, &mut self.summary.slots_missing);
+        }
+        if info.times.0 > info.times.1 {
+            info.times = (so_far.time, so_far.time);
+        }
+        so_far.time = info.times.1;
         info.rings = (rings.len() <= LISTED).then(|| rings.into_iter().collect());
         metas.into_iter().for_each(|m| self.summary.add(m));
         self.summary.sample_count += counts.0;
@@ -437,6 +480,36 @@ impl Reader {
                         out.push_back(Record::Slots(header.ring, SlotBlock { first, slots }));
                     }
                     Kind::Meta | Kind::Other => {}
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Everything there is, message by message, as it was written: what a copy is made of.
+    pub fn messages(&self) -> impl Iterator<Item = Result<Message, ReadError>> + '_ {
+        self.pass(
+            |_| true,
+            |kind, data, out| {
+                match kind {
+                    Kind::Meta => out.push_back(Message::Meta(data.to_vec())),
+                    Kind::Samples => {
+                        let mut samples = Vec::new();
+                        block::decode_samples(data, &mut samples)?;
+                        out.push_back(Message::Samples(samples));
+                    }
+                    Kind::Switches => {
+                        let mut switches = Vec::new();
+                        block::decode_switches(data, &mut switches)?;
+                        out.push_back(Message::Switches(switches));
+                    }
+                    Kind::Slots => {
+                        let mut slots = Vec::new();
+                        let header = block::decode_slots(data, &mut slots)?;
+                        let first = header.first;
+                        out.push_back(Message::Slots(header.ring, SlotBlock { first, slots }));
+                    }
+                    Kind::Other => {}
                 }
                 Ok(())
             },
@@ -512,7 +585,7 @@ impl Reader {
 
     /// What a message is, and its payload.
     fn kind_of<'b>(&self, body: &'b [u8]) -> Option<(Kind, &'b [u8])> {
-        let (channel, data) = container::message(body).ok()?;
-        Some((*self.channels.get(&channel)?, data))
+        let message = container::message(body).ok()?;
+        Some((*self.channels.get(&message.channel)?, message.data))
     }
 }

@@ -5,28 +5,6 @@
 use super::record::*;
 use crate::units::ClockPair;
 use std::collections::BTreeMap;
-use std::fmt;
-
-/// Where a recording is torn or was written wrongly; what was read before is good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// First byte that could not be used.
-    pub offset: u64,
-    /// Bytes from there to the end of the file.
-    pub bytes: u64,
-    /// What is wrong.
-    pub why: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.why)?;
-        match self.bytes {
-            0 => Ok(()),
-            bytes => write!(f, " ({bytes} bytes from byte {} on are lost)", self.offset),
-        }
-    }
-}
 
 /// Everything of low rate in a recording, and counts of the rest.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +21,10 @@ pub struct Summary {
     pub rings: BTreeMap<u32, Ring>,
     /// The last totals of each ring.
     pub totals: BTreeMap<u32, RingTotals>,
+    /// The last counts of each queue of a device, by process and number.
+    pub queues: BTreeMap<(Pid, u32), Queue>,
+    /// What devices said of themselves, over time.
+    pub devices: Vec<Device>,
     /// Paired readings of both clocks.
     pub clocks: Vec<ClockPair>,
     /// The last counter values.
@@ -55,8 +37,12 @@ pub struct Summary {
     pub notices: Vec<Notice>,
     /// How it ended; `None` if the recorder did not get to say.
     pub end: Option<End>,
-    /// What is torn.
-    pub damage: Option<Damage>,
+    /// What is torn, in the order of the file.
+    pub damage: Vec<Damage>,
+    /// What was torn in the files that this one was salvaged from.
+    pub salvaged: Vec<Salvaged>,
+    /// Slots that are missing where the file is torn, by ring; of the end of a file that is cut short nothing is known.
+    pub slots_missing: BTreeMap<u32, u64>,
     /// Samples in the file.
     pub sample_count: u64,
     /// Switches in the file.
@@ -74,13 +60,28 @@ impl Summary {
             Meta::Mapping(m) => self.mappings.push(m),
             Meta::Ring(m) => drop(self.rings.insert(m.ring, m)),
             Meta::RingTotals(m) => drop(self.totals.insert(m.ring, m)),
+            Meta::Queue(m) => drop(self.queues.insert((m.pid, m.number), m)),
+            Meta::Device(m) => self.devices.push(m),
             Meta::Clock(m) => self.clocks.push(m),
             Meta::Counters(m) => self.counters = Some(m),
             Meta::Lost(m) => self.lost.push(m),
             Meta::Symbols(m) => self.symbols.push(m),
             Meta::Notice(m) => self.notices.push(m),
             Meta::End(m) => self.end = Some(m),
+            Meta::Salvaged(m) => self.salvaged.push(m),
         }
+    }
+
+    /// What is torn, in one line; `None` if nothing is.
+    pub fn damage_line(&self) -> Option<String> {
+        let earlier = self.salvaged.iter().flat_map(|s| &s.damage);
+        let all: Vec<_> = earlier.chain(&self.damage).collect();
+        let first = all.first()?;
+        let bytes = all.iter().fold(0u64, |sum, d| sum.saturating_add(d.bytes));
+        Some(match all.len() {
+            1 => first.to_string(),
+            n => format!("{first}, and {} more places: {bytes} bytes are lost", n - 1),
+        })
     }
 
     /// Samples that the kernel could not deliver.

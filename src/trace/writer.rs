@@ -153,6 +153,13 @@ impl Writer {
         self.message(self.meta, self.now)
     }
 
+    /// Writes a record of low rate that is JSON already, of whatever kind.
+    pub fn encoded_meta(&mut self, json: &[u8]) -> Result<(), WriteError> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(json);
+        self.message(self.meta, self.now)
+    }
+
     /// Writes samples.
     pub fn samples(&mut self, samples: &[Sample]) -> Result<(), WriteError> {
         // Blocks of a few thousand keep what a reader holds at a time small.
@@ -256,11 +263,13 @@ fn time_of(meta: &Meta) -> u64 {
         Meta::Exit(m) => m.time,
         Meta::Mapping(m) => m.time,
         Meta::RingTotals(m) => m.time,
+        Meta::Queue(m) => m.time,
+        Meta::Device(m) => m.time,
         Meta::Clock(m) => m.time,
         Meta::Counters(m) => m.time,
         Meta::Lost(m) => m.time,
         Meta::End(m) => m.time,
-        Meta::Ring(_) | Meta::Symbols(_) | Meta::Notice(_) => return 0,
+        Meta::Ring(_) | Meta::Symbols(_) | Meta::Notice(_) | Meta::Salvaged(_) => return 0,
     }
     .ns()
 }
