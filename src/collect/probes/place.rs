@@ -171,6 +171,18 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    /// Whoever makes directories with all the names that can be guessed does not keep a recorder from making its own.
+    #[test]
+    fn name_taken() {
+        let me = std::process::id();
+        let start = tasks::start_time(me).unwrap();
+        let guessed = PathBuf::from(format!("{SESSION}{me}-{start}"));
+        fs::create_dir_all(&guessed).unwrap();
+        let places = [Place::create().unwrap(), Place::create().unwrap()];
+        assert_ne!(places[0].path(), places[1].path());
+        fs::remove_dir(&guessed).unwrap();
+    }
+
     /// A directory is private while it is there and gone afterwards, with what is in it; a dead recorder's goes too.
     #[test]
     fn made_and_removed() {

@@ -138,3 +138,87 @@ fn size(text: &str) -> Option<u64> {
     };
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bypassprof_wire::layout::{
+        CONTROL_BYTES, CONTROL_MAGIC, Census, ControlFile, Identity, Switch, VERSION_WORD,
+    };
+    use bypassprof_wire::names::{FileKind, ProcessKey};
+    use std::fs::{DirBuilder, File};
+    use std::mem::offset_of;
+    use std::os::unix::fs::{DirBuilderExt, FileExt};
+
+    type Words = ControlFile<u64>;
+
+    /// A recorder's directory with one program's control file: `left`, `examined`.
+    fn directory(parent: &Path, number: u32, pid: u32, left: u64, examined: u64) -> PathBuf {
+        let path = parent.join(format!("session-{}-1-{number}", u32::MAX / 2));
+        DirBuilder::new().mode(0o700).create(&path).unwrap();
+        let start_time = tasks::start_time(pid).unwrap_or(7);
+        let name = FileKind::Control(ProcessKey { pid, start_time }).name();
+        let file = File::create(path.join(name.as_str())).unwrap();
+        file.set_len(CONTROL_BYTES as u64).unwrap();
+        let (census, switch) = (offset_of!(Words, census), offset_of!(Words, switch));
+        // One ring, live.
+        let words = [
+            (0, CONTROL_MAGIC),
+            (8, VERSION_WORD),
+            (offset_of!(Identity<u64>, pid), u64::from(pid)),
+            (offset_of!(Identity<u64>, start_time), start_time),
+            (census, 1),
+            (census + offset_of!(Census<u64>, left), left),
+            (switch + offset_of!(Switch<u64>, examined), examined),
+            (offset_of!(Words, rings), (1 << 48) | (2 << 32) | 1),
+        ];
+        for (at, word) in words {
+            file.write_all_at(&word.to_ne_bytes(), at as u64).unwrap();
+        }
+        // What makes it weigh something, a megabyte; and the later ones are the newer ones.
+        fs::write(path.join("weight"), vec![1; 1 << 20]).unwrap();
+        let at = SystemTime::now() - Duration::from_secs(1000 - u64::from(number));
+        for entry in fs::read_dir(&path).unwrap() {
+            let file = File::options().write(true).open(entry.unwrap().path());
+            file.unwrap().set_modified(at).unwrap();
+        }
+        File::open(&path).unwrap().set_modified(at).unwrap();
+        path
+    }
+
+    /// What ended well goes at once, what runs and what no one has read stays, and what is told to be too much goes from
+    /// the oldest on, what was read first.
+    #[test]
+    fn worth_keeping() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = u32::MAX / 2;
+        let uid = rustix::process::geteuid().as_raw();
+        let make = |number, pid, left, examined| directory(dir.path(), number, pid, left, examined);
+        let ended = make(1, dead, 1, 0);
+        let unread = [make(2, dead, 0, 0), make(4, dead, 0, 0)];
+        let read = make(3, dead, 0, 1);
+        let running = make(5, std::process::id(), 0, 0);
+        let there = || {
+            let all = [&ended, &unread[0], &unread[1], &read, &running];
+            all.map(|path| path.exists())
+        };
+        reap_in(dir.path(), "session-", uid + 1, Some(0));
+        assert_eq!(there(), [true; 5], "not ours");
+        reap_in(dir.path(), "session-", uid, None);
+        assert_eq!(there(), [false, true, true, true, true]);
+        reap_in(dir.path(), "session-", uid, Some(3 << 20));
+        assert_eq!(there(), [false, true, true, false, true], "what was read");
+        reap_in(dir.path(), "session-", uid, Some(5 << 19));
+        assert_eq!(there(), [false, false, true, false, true], "the oldest");
+        reap_in(dir.path(), "session-", uid, Some(0));
+        assert_eq!(
+            there(),
+            [false, false, false, false, true],
+            "all but what runs"
+        );
+        assert_eq!(
+            (size("64M"), size("7"), size("x"), size("")),
+            (Some(64 << 20), Some(7), None, None)
+        );
+    }
+}
