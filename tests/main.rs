@@ -2,6 +2,9 @@
 
 mod compare;
 mod counters;
+mod dpdk;
+mod events;
+mod exchange;
 mod filters;
 mod foreign;
 mod golden;
@@ -9,6 +12,7 @@ mod heldout;
 mod latency;
 mod ledger;
 mod names;
+mod page;
 mod paper;
 mod python;
 mod record;
@@ -16,7 +20,9 @@ mod recover;
 mod refusals;
 mod report;
 mod rings;
+mod stat;
 mod support;
+mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]
 mod traffic;

@@ -9,6 +9,7 @@
 pub mod classify;
 pub mod compare;
 pub mod counted;
+pub mod counts;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
@@ -20,9 +21,12 @@ pub mod packs;
 pub mod phases;
 pub mod pollstate;
 pub mod profile;
+pub mod queues;
 pub mod recovery;
+pub mod series;
 pub mod spans;
 pub mod stacks;
+pub mod tape;
 pub mod timeline;
 pub mod trust;
 

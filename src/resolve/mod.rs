@@ -7,12 +7,14 @@
 
 mod kernel;
 mod names;
+mod program;
 mod sampled;
 mod space;
 mod symbol;
 
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
+pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
 pub use symbol::{LocalSymbols, SymbolError};

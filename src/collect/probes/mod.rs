@@ -6,18 +6,20 @@
 
 pub mod look;
 mod place;
+mod queues;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
 use super::clock;
 use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
-use crate::trace::{WriteError, Writer};
+use crate::trace::{RingSink, WriteError};
 use crate::units::Nanos;
 use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::{FileKind, ProcessKey};
 pub use place::Place;
+use queues::Queues;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tasks::Inside;
@@ -51,7 +53,7 @@ pub struct Probes {
     next_ring: u32,
     started: Instant,
     scanned: Option<Instant>,
-    totalled: Instant,
+    totalled: Option<Instant>,
     unreached: u64,
     tally: ProbeTally,
     drained: Drained,
@@ -66,6 +68,12 @@ pub struct ProbeTally {
     pub slots: u64,
     /// Slots that programs dropped.
     pub dropped: u64,
+    /// Whether a program counted queues of devices.
+    pub counts_queues: bool,
+    /// Most bursts that one program could not count.
+    pub bursts_uncounted: u64,
+    /// Most ports that one program could not count.
+    pub ports_refused: u64,
 }
 
 /// A program with probes.
@@ -81,6 +89,8 @@ struct Program {
     rings: HashMap<u32, OpenRing>,
     /// Rings that were there before this recording: what is in them is not ours.
     old: HashSet<u32>,
+    /// What it counts on queues of devices.
+    queues: Queues,
     unreached: u64,
 }
 
@@ -127,7 +137,7 @@ impl Probes {
             next_ring: 0,
             started: Instant::now(),
             scanned: None,
-            totalled: Instant::now(),
+            totalled: None,
             unreached: 0,
             tally: ProbeTally::default(),
             drained: Drained::with_capacity(PIECE),
@@ -170,8 +180,8 @@ impl Probes {
     }
 
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
-    pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
-        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
+    pub fn turn(&mut self, writer: &mut dyn RingSink) -> Result<f64, WriteError> {
+        let totals = self.totalled.is_none_or(|t| t.elapsed() >= TOTALS_EVERY);
         let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
         let expecting = self.is_expecting();
         if totals || expecting {
@@ -204,7 +214,7 @@ impl Probes {
             self.leave(key, writer)?;
         }
         if totals {
-            self.totalled = Instant::now();
+            self.totalled = Some(Instant::now());
         }
         Ok(fullest)
     }
@@ -227,7 +237,11 @@ impl Probes {
     }
 
     /// Ends with a program that is gone: what it left is taken and its files go.
-    fn leave(&mut self, key: (usize, ProcessKey), writer: &mut Writer) -> Result<(), WriteError> {
+    fn leave(
+        &mut self,
+        key: (usize, ProcessKey),
+        writer: &mut dyn RingSink,
+    ) -> Result<(), WriteError> {
         let Some(mut program) = self.programs.remove(&key) else {
             return Ok(());
         };
@@ -248,12 +262,13 @@ impl Probes {
         for &index in program.rings.keys() {
             place.remove(FileKind::Ring(key.1, index));
         }
+        place.remove(FileKind::Queues(key.1));
         place.remove(FileKind::Control(key.1));
         Ok(())
     }
 
     /// Takes what is left, switches off, and leaves. Returns what was drained and how many rings were not reached.
-    pub fn finish(mut self, writer: &mut Writer) -> Result<(ProbeTally, u64), WriteError> {
+    pub fn finish(mut self, writer: &mut dyn RingSink) -> Result<(ProbeTally, u64), WriteError> {
         self.scan();
         let keys: Vec<_> = self.programs.keys().copied().collect();
         for program in self.programs.values() {
@@ -328,6 +343,10 @@ impl Program {
             listening,
             rings: HashMap::new(),
             old,
+            queues: match followed {
+                Some(_) => Queues::from_now(place.dir(), key),
+                None => Queues::default(),
+            },
             unreached: 0,
         })
     }
@@ -348,7 +367,7 @@ struct Drain<'a> {
     totals: bool,
     /// Rings that were given back in this turn.
     released: usize,
-    writer: &'a mut Writer,
+    writer: &'a mut dyn RingSink,
 }
 
 /// Why a ring's turn ended early.
@@ -375,6 +394,14 @@ impl Drain<'_> {
     fn program(&mut self, program: &mut Program) -> Result<f64, WriteError> {
         if self.totals {
             program.unreached = program.control.unreached();
+            let dir = self.place.dir();
+            let (pid, inside) = (program.pid, program.inside);
+            let queues = &mut program.queues;
+            queues.tell(dir, self.key, pid, &inside, self.writer)?;
+            let (uncounted, refused) = queues.missed();
+            self.tally.counts_queues |= queues.is_there();
+            self.tally.bursts_uncounted = self.tally.bursts_uncounted.max(uncounted);
+            self.tally.ports_refused = self.tally.ports_refused.max(refused);
         }
         let mut fullest = 0.0f64;
         self.released = 0;
