@@ -50,7 +50,8 @@ fn output_that_is_not_ours() {
     let victim = place.path("victim");
     fs::write(&victim, b"").unwrap();
     let out = place.path("out.mcap");
-    let mut traps: Vec<(&str, Box<dyn Fn()>)> = vec![
+    type Trap<'a> = (&'static str, Box<dyn Fn() + 'a>);
+    let mut traps: Vec<Trap<'_>> = vec![
         (
             "symbolic link",
             Box::new(|| symlink(&victim, &out).unwrap()),

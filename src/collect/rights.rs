@@ -109,6 +109,7 @@ mod tests {
         assert!(!open(0o640), "root's group was kept");
         assert!(fs::File::open(file.path()).is_ok());
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(dir.path().join("x"), b"").unwrap();
         fs::set_permissions(dir.path().join("x"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(nobody.within(|| fs::File::open(dir.path().join("x")).is_err()));

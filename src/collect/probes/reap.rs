@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(there(), [true; 5], "not ours");
         reap_in(dir.path(), "session-", uid, None);
         assert_eq!(there(), [false, true, true, true, true]);
-        reap_in(dir.path(), "session-", uid, Some(3 << 20));
+        reap_in(dir.path(), "session-", uid, Some(7 << 19));
         assert_eq!(there(), [false, true, true, false, true], "what was read");
         reap_in(dir.path(), "session-", uid, Some(5 << 19));
         assert_eq!(there(), [false, false, true, false, true], "the oldest");

@@ -128,10 +128,8 @@ impl Follow {
             let (flow, at) = (event.flow.raw(), event.tsc.raw());
             match event.point {
                 points::TCP_IN if event.args[1] & 0x00ff_ffff == 0 => {}
-                points::TCP_IN | points::APP_START => {
-                    if self.requests.len() < MOST_REQUESTS {
-                        self.requests.entry(flow).or_insert(at);
-                    }
+                points::TCP_IN | points::APP_START if self.requests.len() < MOST_REQUESTS => {
+                    self.requests.entry(flow).or_insert(at);
                 }
                 points::APP_END => {
                     self.has_application = true;

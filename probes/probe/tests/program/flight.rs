@@ -340,7 +340,8 @@ fn directory_of_someone_else() {
         return;
     };
     let victim = session_dir();
-    let make: [(&str, &dyn Fn(&Path)); 4] = [
+    type Make<'a> = (&'static str, &'a dyn Fn(&Path));
+    let make: [Make<'_>; 4] = [
         ("another user's directory", &|path| {
             fs::create_dir(path).unwrap()
         }),

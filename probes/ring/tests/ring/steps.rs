@@ -137,10 +137,8 @@ fn step_through(mode: Mode) -> Option<usize> {
             newest = now;
         }
         // SAFETY: the child is ours, stopped, and traced by this very thread.
-        assert_eq!(
-            unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0) },
-            0
-        );
+        let stepped = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0) };
+        assert_eq!(stepped, 0);
     }
     if flight {
         assert_eq!(newest, Some(BEFORE + STEPPED - 1));
