@@ -10,6 +10,7 @@ mod latency;
 mod ledger;
 mod names;
 mod paper;
+mod postmortem;
 mod python;
 mod record;
 mod recover;

@@ -622,7 +622,13 @@ impl Facts {
                     facts.recorder_cpu_ns = Some(end.recorder_cpu_ns);
                     facts.rings_unreached = end.rings_unreached;
                 }
-                Meta::Mapping(_) | Meta::Counters(_) | Meta::Symbols(_) | Meta::Salvaged(_) => {}
+                Meta::Mapping(_)
+                | Meta::Counters(_)
+                | Meta::Symbols(_)
+                | Meta::Salvaged(_)
+                | Meta::Crash(_)
+                | Meta::LastStack(_)
+                | Meta::PostMortem(_) => {}
             }
         }
         facts.clock = ClockMap::fit(&pairs);

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod packs;
 pub mod phases;
 pub mod pollstate;
+pub mod postmortem;
 pub mod profile;
 pub mod recovery;
 pub mod spans;

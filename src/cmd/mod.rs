@@ -3,6 +3,7 @@
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
 pub mod compare;
+pub mod crash;
 pub mod explain;
 pub mod filter;
 pub mod flamegraph;
@@ -11,6 +12,7 @@ pub mod import;
 pub mod ledger;
 mod load;
 pub mod packs;
+pub mod postmortem;
 pub mod record;
 pub mod recover;
 pub mod report;
@@ -46,6 +48,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// What a process was doing when it ended, from what is left of it
+    Postmortem(postmortem::Args),
     /// Everything that is whole in a damaged recording, as a new one
     Recover(recover::Args),
     /// The rules that say whose cycles a function's are
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Postmortem(args) => postmortem::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

@@ -3,7 +3,7 @@
 //! Joins `collect` (what happens), `trace` (the file) and `resolve` (names of what was sampled). The command's exit
 //! status becomes ours.
 
-use super::{Failure, gate};
+use super::{Failure, crash, gate};
 use crate::collect::probes::{Place, Probes};
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
@@ -37,6 +37,9 @@ pub struct Args {
     #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pid: Vec<Pid>,
+    /// If the command dies by a signal, tell what it was doing then, and keep that in the recording
+    #[arg(long, conflicts_with = "pid")]
+    on_crash: bool,
     /// Command to run and record
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -51,7 +54,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Names what was sampled, from the files of this machine.
-struct LocalNames {
+#[derive(Default)]
+pub(super) struct LocalNames {
     sampled: SampledAddresses,
 }
 
@@ -173,9 +177,7 @@ fn start(
         output = Some(opened);
         Writer::to_file(path, file)
     };
-    let names = Box::new(LocalNames {
-        sampled: SampledAddresses::default(),
-    });
+    let names = Box::new(LocalNames::default());
     match (
         Recorder::start(target, args.frequency, writer, names, probes),
         output,
@@ -221,6 +223,9 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
         Err(_) => Vec::new(),
     };
+    if args.on_crash {
+        crash::allow_core();
+    }
     let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
     let probes = session
         .map(|place| Probes::of_session(place, held.child.id()))
@@ -246,12 +251,16 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
             return Err(cannot_run(e));
         }
     };
+    let mut watch = args.on_crash.then(|| crash::Watch::of(child.id()));
     let started = Instant::now();
     let mut ending = Ending::default();
     let mut failed = None;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(Failure::failed)? {
             break status;
+        }
+        if let Some(watch) = &mut watch {
+            watch.look();
         }
         let over = args.duration.is_some_and(|d| started.elapsed() >= d);
         ending.step(&child, interrupted.load(Ordering::Relaxed), over);
@@ -274,7 +283,7 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         signal: status.signal(),
     };
     match (recorder, failed) {
-        (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
+        (Some(recorder), None) => finish(recorder, &output, outcome, args, watch.as_ref())?,
         (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
     }
     if ending.by_duration {
@@ -289,9 +298,21 @@ fn finish(
     output: &Output,
     outcome: Outcome,
     args: &Args,
+    watch: Option<&crash::Watch>,
 ) -> Result<(), Failure> {
-    match recorder.finish(outcome) {
-        Ok(tally) => summarize(&tally, args),
+    let mut told = None;
+    let before_end = |writer: &mut Writer| {
+        if let Some(watch) = watch.filter(|_| outcome.signal.is_some()) {
+            told = Some(watch.tell(outcome, writer));
+        }
+    };
+    match recorder.finish(outcome, before_end) {
+        Ok(tally) => {
+            summarize(&tally, args);
+            if let Some(told) = told {
+                crash::say(told, &args.output);
+            }
+        }
         Err(e) => {
             output.discard();
             return Err(collect_failure(&e));
@@ -366,7 +387,7 @@ fn record_running(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         let left = args.duration.map(|d| d.saturating_sub(started.elapsed()));
         std::thread::sleep(left.map_or(wait, |l| l.min(wait)));
     }
-    finish(recorder, &output, Outcome::default(), args)?;
+    finish(recorder, &output, Outcome::default(), args, None)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ pub mod json;
 pub mod latency;
 pub mod ledger;
 pub mod packs;
+pub mod postmortem;
 pub mod recover;
 pub mod spans;
 pub mod style;

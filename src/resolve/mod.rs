@@ -10,9 +10,11 @@ mod names;
 mod sampled;
 mod space;
 mod symbol;
+mod unwind;
 
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
 pub use symbol::{LocalSymbols, SymbolError};
+pub use unwind::StackWalker;

@@ -30,5 +30,24 @@ pub trait Symbolizer {
     fn finish(&mut self) -> Vec<Symbols>;
 }
 
+/// Registers that a stack is walked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Instruction.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Return address of the innermost function, where the processor has a register for it.
+    pub lr: u64,
+}
+
+/// What is left of the memory of a process that runs no more.
+pub trait Memory {
+    /// Reads all of `bytes` from an address; false if a part of it is not there.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
+}
+
 #[cfg(test)]
 mod tests;
