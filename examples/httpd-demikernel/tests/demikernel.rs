@@ -49,6 +49,20 @@ fn connections_come_and_go() {
     server.end();
 }
 
+/// Clients that read late, through little room, or after they have ended their own side, get every byte. The window closes
+/// on them more than once, down to one that no push of the usual length fits into.
+#[test]
+fn late_readers_get_all() {
+    const BODY: usize = 200_000;
+    let Some(site) = Site::new() else { return };
+    let server = site.serve(PROGRAM, &["--body", "200000"], None);
+    site.connect(|| httpscenes::half_closed_and_late(BODY, 5));
+    for buffer in [1, 4096, 30_000] {
+        site.connect(|| httpscenes::slow_reader(buffer, BODY));
+    }
+    server.end();
+}
+
 /// One connection more than was asked for is reset, and the others go on; there is room again when one has ended.
 #[test]
 fn one_connection_too_many_is_reset() {

@@ -9,14 +9,15 @@ use forge::{Forge, Random, flags};
 use netlab::{Interface, Lab, Namespace};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use stack_netio::{Device, Packet, PacketOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SERVER: [u8; 4] = [10, 123, 0, 2];
 const CLIENT: [u8; 4] = [10, 123, 0, 1];
 const PORT: u16 = 8080;
+const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 123, 0, 2), PORT);
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const LAST_GET: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 /// The reply to [`GET`].
@@ -154,8 +155,10 @@ impl Arena {
 }
 
 fn connect() -> TcpStream {
-    let address = SocketAddrV4::new(Ipv4Addr::from(SERVER), PORT);
-    let stream = TcpStream::connect(address).unwrap();
+    prepared(TcpStream::connect(ADDRESS).unwrap())
+}
+
+fn prepared(stream: TcpStream) -> TcpStream {
     // Long enough for a server that is slow; none may be silent.
     let patience = Some(Duration::from_secs(30));
     stream.set_read_timeout(patience).unwrap();
@@ -174,6 +177,21 @@ fn bears(stack: &str) -> usize {
     if stack == "demikernel" { 200 } else { 300 }
 }
 
+/// One of many connections in a row: a stack that bears few may ask to come back once those before it are over.
+fn connect_in_a_row(stack: &str) -> TcpStream {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(ADDRESS) {
+            Ok(stream) => return prepared(stream),
+            Err(e) => {
+                let few = stack == "demikernel" && e.kind() == ErrorKind::ConnectionRefused;
+                assert!(few && begun.elapsed() < Duration::from_secs(30), "{e}");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
 /// What the server says to `text` until it ends the connection, by FIN or by RST.
 fn dialogue(text: &[u8]) -> Vec<u8> {
     let mut stream = connect();
@@ -182,7 +200,7 @@ fn dialogue(text: &[u8]) -> Vec<u8> {
     let _ = stream.shutdown(Shutdown::Write);
     let mut out = Vec::new();
     match stream.read_to_end(&mut out) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => panic!("the server is silent"),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => panic!("the server is silent"),
         _ => out,
     }
 }
@@ -252,7 +270,7 @@ fn storms_end_no_other_connection(stack: &'static str) {
     assert!(answers > 0 || asks_first(stack), "nothing came through");
     arena.work(|| {
         for n in 0..1000 {
-            let mut stream = connect();
+            let mut stream = connect_in_a_row(stack);
             if n % 4 != 0 {
                 stream.write_all(&GET.repeat(n % 7)).unwrap();
             }
@@ -346,20 +364,11 @@ macro_rules! attack {
 }
 
 attack! {
-    fstack ix linux lwip mtcp smoltcp tas; {
+    demikernel fstack ix linux lwip mtcp smoltcp tas; {
         drops_garbage_frames: garbage_frames_are_dropped
         serves_through_a_syn_flood: a_syn_flood_keeps_nobody_out
         ends_no_connection_in_a_storm: storms_end_no_other_connection
         refuses_absurd_http: absurd_http_is_refused
-        serves_single_bytes: single_bytes_are_served
-    }
-}
-
-// What Demikernel survives; docs/reference/third-party-stacks.md says what it does not, and why.
-attack! {
-    demikernel; {
-        drops_garbage_frames: garbage_frames_are_dropped
-        serves_through_a_syn_flood: a_syn_flood_keeps_nobody_out
         serves_single_bytes: single_bytes_are_served
     }
 }

@@ -191,6 +191,39 @@ pub fn half_closed() {
     assert_eq!(replies_until_end(stream), 1);
 }
 
+/// A client that ends its own side after asking `times` and reads late gets all bytes of all bodies of this length.
+pub fn half_closed_and_late(body: usize, times: usize) {
+    let mut stream = dial();
+    stream.write_all(&GET.repeat(times)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let letters = bytes.iter().rev().take_while(|&&byte| byte == b'a').count();
+    assert_eq!((bytes.len() % times, letters), (0, body));
+    assert!(bytes.len() > times * body);
+}
+
+/// A client with a receive buffer of this size, which reads little at a time with pauses, then the rest, gets a body whole.
+pub fn slow_reader(buffer: usize, body: usize) {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::sockopt::set_socket_recv_buffer_size(&socket, buffer).unwrap();
+    let to: SocketAddrV4 = ADDRESS.parse().unwrap();
+    net::connect(&socket, &to).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(LAST).unwrap();
+    let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
+    for _ in 0..15 {
+        let n = stream.read(&mut piece).unwrap();
+        bytes.extend_from_slice(&piece[..n]);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    stream.read_to_end(&mut bytes).unwrap();
+    let letters = bytes.iter().rev().take_while(|&&byte| byte == b'a').count();
+    assert_eq!(letters, body);
+}
+
 /// A request in pieces of one byte is one request.
 pub fn byte_by_byte() {
     let mut stream = dial();

@@ -1,9 +1,17 @@
-//! Fields of a received segment that a stack is shown otherwise than they came, because it could not take them.
+//! Fields of a segment that cross the border otherwise than they came, because one side could not take them.
 //!
-//! In: a frame that holds a [`Segment`](crate::Segment); out: the same with another number in it. Its checksum is wrong
-//! afterwards: only for stacks that do not verify it.
+//! In: a frame that holds a [`Segment`]; out: the same with other numbers in it. Its checksum is wrong
+//! afterwards: only for stacks that do not verify it, or before it is made.
 
-use crate::segment::{ETHERNET, parts};
+use crate::segment::{ETHERNET, Segment, parts};
+
+/// The numbers, flags and window of this segment.
+pub fn headers(frame: &mut [u8], segment: &Segment) {
+    put(frame, 4, &segment.seq.to_be_bytes());
+    put(frame, 13, &[segment.flags]);
+    acknowledge(frame, segment.ack);
+    window(frame, segment.window);
+}
 
 /// Another acknowledgement number.
 pub fn acknowledge(frame: &mut [u8], ack: u32) {
@@ -29,6 +37,21 @@ mod tests {
     use super::*;
     use crate::Segment;
     use crate::segment::tests::frame;
+
+    /// All that may be shown otherwise is read again.
+    #[test]
+    fn headers_are_read() {
+        let mut bytes = frame(1, 2, 0x11, &[1, 1, 1, 1], b"x");
+        let shown = Segment {
+            seq: 9,
+            ack: 8,
+            flags: 0x10,
+            window: 7,
+            ..Segment::of(&bytes).unwrap()
+        };
+        headers(&mut bytes, &shown);
+        assert_eq!(Segment::of(&bytes), Some(shown));
+    }
 
     /// What is shown is read, and nothing else has changed.
     #[test]

@@ -18,6 +18,9 @@ pub struct Entry {
     pub qd: QDesc,
     pub peer: SocketAddrV4,
     pub flow: Flow,
+    /// All bytes popped since it was accepted, and how many there will be, once the peer has ended.
+    pub popped: u32,
+    pub length: Option<u32>,
     /// Popped bytes, oldest first, each with how many of them were read.
     pub unread: VecDeque<(Popped, usize)>,
     pub popping: bool,
@@ -29,8 +32,8 @@ pub struct Entry {
     pub is_new: bool,
     /// Nothing more is to be read: the peer ended, or we did.
     pub ended: bool,
-    /// The end of the peer's stream was popped.
-    pub peer_ended: bool,
+    /// It was done before all that came was read.
+    pub left_unread: bool,
     /// Nothing can be sent any more: an operation failed.
     pub broken: bool,
     /// The application is done with it.
@@ -52,6 +55,8 @@ impl Entry {
             qd,
             peer,
             flow,
+            popped: 0,
+            length: None,
             unread: VecDeque::new(),
             popping: false,
             pushes: 0,
@@ -59,7 +64,7 @@ impl Entry {
             total: 0,
             is_new: true,
             ended: false,
-            peer_ended: false,
+            left_unread: false,
             broken: false,
             done: false,
             ending: false,

@@ -1,14 +1,15 @@
 //! Our packet I/O as Demikernel's physical layer: four frames received at a time, each frame sent at once.
 //!
 //! In: the stack's calls; out: buffers of its own kind. It lets through what the stack is for, ARP, ICMP and whole TCP
-//! segments for its port, since other packets end in `unreachable!` there, and shows it three things otherwise than they
-//! came: a reset as the end of the peer's stream, the end of a peer that the application gives up, and each new peer's
-//! Ethernet address before it asks for it.
+//! segments for its port, since other packets end in `unreachable!` there; what [`peers`](crate::peers) says of segments is
+//! done here, and each new peer's Ethernet address is told before the stack asks for it.
 //!
 //! Checksums: the stack is told that the device has them verified and made (`tcp_checksum_offload`), and this does:
 //! its own verification drops a good packet in about 16,000, each of which costs a retransmission.
 
-use crate::peers::{HEADERS, Peers, Syn, Way};
+use crate::frames::{self, Way};
+use crate::peer::Verdict;
+use crate::peers::{Due, Peers, Syn};
 use arrayvec::ArrayVec;
 use bypassprof_probe::{self as probe, Flow, points};
 use demikernel::inetstack::protocols::MAX_HEADER_SIZE;
@@ -18,7 +19,7 @@ use demikernel::runtime::memory::{DemiBuffer, MemoryRuntime};
 use demikernel::runtime::network::consts::RECEIVE_BATCH_SIZE;
 use demikernel::{demi_sgarray_t, demi_sgaseg_t};
 use stack_border::fit::{self, Fit, Layer};
-use stack_border::{Port, Segment, Trigger, checksum, flags};
+use stack_border::{Port, Segment, Trigger, checksum, flags, shown};
 use stack_netio::Device;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -32,11 +33,9 @@ pub struct Border<D> {
     /// Where the application's peers are.
     pub peers: Peers,
     listen: SocketAddrV4,
-    /// Most connections.
-    limit: usize,
     frame: Vec<u8>,
     /// Frames that the stack is shown though nobody sent them.
-    farewells: VecDeque<DemiBuffer>,
+    pretended: VecDeque<DemiBuffer>,
     /// A connection was refused for want of room, which is said once.
     refused: bool,
     /// When a wait found its first frame, by the clock; 0: not in this one.
@@ -45,15 +44,14 @@ pub struct Border<D> {
 }
 
 impl<D: Device> Border<D> {
-    /// A border before its first frame, for a stack that listens there for so many connections.
-    pub fn new(port: Port<D>, listen: SocketAddrV4, limit: usize) -> Border<D> {
+    /// A border before its first frame, for a stack that listens there.
+    pub fn new(port: Port<D>, listen: SocketAddrV4, peers: Peers) -> Border<D> {
         Border {
             port,
-            peers: Peers::default(),
+            peers,
             listen,
-            limit,
             frame: Vec::new(),
-            farewells: VecDeque::new(),
+            pretended: VecDeque::new(),
             refused: false,
             found: 0,
             clock: quanta::Clock::new(),
@@ -68,17 +66,17 @@ impl<D: Device> Border<D> {
         }
     }
 
-    /// Lets the stack believe that this peer ended, from `seq` on if that is known.
-    pub fn hang_up(&mut self, peer: SocketAddrV4, seq: Option<u32>) {
-        let farewell = self.peers.farewell(self.way(peer), seq);
-        self.pretend(farewell.as_ref().map(|frame| &frame[..]));
-        self.say_last_word(peer);
+    /// The peer is given up, whose connection is being closed.
+    pub fn hang_up(&mut self, peer: SocketAddrV4) {
+        self.peers.give_up(peer);
+        self.part(peer, true);
     }
 
-    /// Ends what the stack leaves behind when both sides have ended.
-    fn say_last_word(&mut self, peer: SocketAddrV4) {
-        let word = self.peers.last_word(self.way(peer));
-        self.pretend(word.as_ref().map(|frame| &frame[..]));
+    /// Tells the stack's close what it waits for, if that will not come by itself.
+    fn part(&mut self, peer: SocketAddrV4, begun: bool) {
+        for frame in self.peers.part(self.way(peer), begun).iter().flatten() {
+            self.pretend(frame);
+        }
     }
 
     fn way(&self, peer: SocketAddrV4) -> Way {
@@ -89,18 +87,29 @@ impl<D: Device> Border<D> {
         }
     }
 
-    fn pretend(&mut self, frame: Option<&[u8]>) {
-        if let Some(Ok(buffer)) = frame.map(DemiBuffer::from_slice) {
-            self.farewells.push_back(buffer);
+    fn pretend(&mut self, frame: &[u8]) {
+        if let Ok(buffer) = DemiBuffer::from_slice(frame) {
+            self.pretended.push_back(buffer);
         }
     }
 
-    /// Time goes on: ends handshakes that are not completed.
+    /// Time goes on: ends handshakes that are not completed, keeps silent connections awake, repeats what is not answered.
     pub fn tick(&mut self) {
-        for peer in self.peers.tick() {
-            let completion = self.peers.completion(self.way(peer));
-            self.pretend(completion.as_ref().map(|frame| &frame[..]));
-            if let Some(segment) = completion.as_ref().and_then(|frame| Segment::of(frame)) {
+        for due in self.peers.tick() {
+            let (Due::Complete(peer) | Due::Waken(peer)) = due else {
+                if let Due::Repeat(peer) = due {
+                    let fin = self.peers.fin(peer).to_vec();
+                    self.transmit(&fin);
+                }
+                continue;
+            };
+            let Some(frame) = self.peers.nothing(self.way(peer)) else {
+                continue;
+            };
+            self.pretend(&frame);
+            if due == Due::Complete(peer)
+                && let Some(segment) = Segment::of(&frame)
+            {
                 probe::emit(points::DROP, segment.flow(), Layer::Tcp.kept());
             }
         }
@@ -115,8 +124,13 @@ impl<D: Device> Border<D> {
                 probe::emit(points::DROP, flow, (Layer::Tcp as u32) << 24);
                 return None;
             }
-            Ok(Fit::Segment(segment)) if self.shows(&segment) => None,
-            Ok(Fit::Segment(_)) => Some(Layer::Tcp),
+            Ok(Fit::Segment(mut segment)) => match self.shows(&mut segment) {
+                true => {
+                    shown::headers(&mut self.frame, &segment);
+                    None
+                }
+                false => Some(Layer::Tcp),
+            },
             // Its ICMP reads no IPv4 options.
             Ok(Fit::Echo) if self.frame[14] != 0x45 => Some(Layer::Ip),
             Ok(Fit::Arp | Fit::Echo) => None,
@@ -129,86 +143,89 @@ impl<D: Device> Border<D> {
         DemiBuffer::from_slice(&self.frame).ok()
     }
 
-    /// Whether the stack is to see this segment.
-    fn shows(&mut self, segment: &Segment) -> bool {
+    /// Whether the stack is to see this segment, and how.
+    fn shows(&mut self, segment: &mut Segment) -> bool {
         if segment.to != self.listen {
             return false;
         }
         if segment.has(flags::RST) {
-            if self.peers.is_reset(segment) {
-                self.hang_up(segment.from, Some(segment.seq));
-            }
+            self.peers.reset(segment);
+            self.part(segment.from, false);
             return false;
         }
         if segment.has(flags::SYN) {
             // With a FIN or an ACK it begins no connection.
-            if segment.flags & (flags::ACK | flags::FIN) != 0 {
-                return false;
-            }
-            return match self.peers.open(segment, self.limit) {
-                Syn::Shown => {
-                    self.introduce(segment);
-                    true
-                }
-                Syn::Kept => false,
-                Syn::Refused => {
-                    self.refuse(segment);
-                    false
-                }
-            };
+            return segment.flags & (flags::ACK | flags::FIN) == 0 && self.opens(segment);
         }
-        if !self.peers.has(segment.from) {
+        let came = *segment;
+        let verdict = self.peers.arrives(segment);
+        let answer = match verdict {
+            Some(Verdict::Shown | Verdict::Kept) => None,
+            Some(Verdict::Acknowledged) => {
+                let numbers = self.peers.acknowledgement(came.from);
+                numbers.and_then(|n| frames::answer(&self.frame, &came, n, flags::ACK))
+            }
             // The stack's own reset would wait for an Ethernet address that it never asks for.
-            if let Some(answer) = refusal(&self.frame, segment) {
-                self.transmit(&answer);
+            Some(Verdict::Refused) | None => frames::refusal(&self.frame, &came),
+        };
+        if let Some(answer) = answer {
+            self.send(&answer, None);
+        }
+        self.part(came.from, false);
+        verdict == Some(Verdict::Shown)
+    }
+
+    /// Whether the stack is to see this SYN.
+    fn opens(&mut self, segment: &mut Segment) -> bool {
+        match self.peers.open(segment) {
+            Syn::Shown => {
+                self.introduce(segment);
+                true
             }
-            return false;
+            Syn::Kept => false,
+            Syn::Again(answer) => {
+                let answer = answer.to_vec();
+                self.transmit(&answer);
+                false
+            }
+            Syn::Refused => {
+                self.refuse(segment);
+                false
+            }
         }
-        let shown = self.peers.note(segment);
-        if shown {
-            self.say_last_word(segment.from);
-        }
-        shown
     }
 
     /// Answers the stack's question for the peer's Ethernet address, which the frame has, before it is asked: two
     /// connections of one address that wait for an answer which does not come end the stack.
     fn introduce(&mut self, segment: &Segment) {
-        let [ours, theirs] = [self.port.mac(), source_of(&self.frame)];
-        let mut reply = Vec::with_capacity(ARP);
-        reply.extend([ours, theirs].concat());
-        // RFC 826: Ethernet, IPv4, lengths, reply; sender, target.
-        reply.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
-        reply.extend(theirs);
-        reply.extend(segment.from.ip().octets());
-        reply.extend(ours);
-        reply.extend(segment.to.ip().octets());
-        self.pretend(Some(&reply));
+        let ours = self.port.mac();
+        if let Some(reply) = frames::introduction(&self.frame, segment, ours) {
+            self.pretend(&reply);
+        }
     }
 
     /// Resets a connection for which there is no room (RFC 9293, 3.10.7.1). The stack's own reset acknowledges a wrong
     /// number, which clients ignore and try again until they give up.
     fn refuse(&mut self, segment: &Segment) {
-        let most = self.limit as u32;
+        let most = self.peers.limit();
         if !std::mem::replace(&mut self.refused, true) {
             eprintln!(
                 "demikernel: {most} connections are open or opening, as many as --demikernel-connections allows; \
                  further ones are reset"
             );
         }
-        probe::emit_with(points::FULL, segment.flow(), most, [3, 0, 0]);
-        let Some(answer) = refusal(&self.frame, segment) else {
-            return;
-        };
-        self.transmit(&answer);
+        probe::emit_with(points::FULL, segment.flow(), most as u32, [3, 0, 0]);
+        if let Some(answer) = frames::refusal(&self.frame, segment) {
+            self.send(&answer, None);
+        }
     }
 
     fn receive(&mut self) -> ArrayVec<DemiBuffer, RECEIVE_BATCH_SIZE> {
         let mut batch = ArrayVec::new();
         while !batch.is_full()
-            && let Some(farewell) = self.farewells.pop_front()
+            && let Some(frame) = self.pretended.pop_front()
         {
-            batch.push(farewell);
+            batch.push(frame);
         }
         let frames = self.port.rx_burst(batch.remaining_capacity());
         for index in 0..frames {
@@ -217,9 +234,9 @@ impl<D: Device> Border<D> {
             }
         }
         while !batch.is_full()
-            && let Some(farewell) = self.farewells.pop_front()
+            && let Some(frame) = self.pretended.pop_front()
         {
-            batch.push(farewell);
+            batch.push(frame);
         }
         if frames > 0 {
             if self.found == 0 {
@@ -230,59 +247,38 @@ impl<D: Device> Border<D> {
         batch
     }
 
+    /// A frame of the stack's leaves as its peer is to see it; whether there was room.
     fn transmit(&mut self, packet: &[u8]) -> bool {
+        let Some(mut segment) = Segment::of(packet) else {
+            return self.send(packet, None);
+        };
+        let peer = segment.to;
         if !self.port.has_room() {
             return false;
         }
-        if let Some(segment) = Segment::of(packet) {
-            self.peers.note_sent(&segment);
-            self.say_last_word(segment.to);
+        let sent = match self.peers.leaves(&mut segment, packet) {
+            true => self.send(packet, Some(&segment)),
+            false => true,
+        };
+        self.part(peer, false);
+        sent
+    }
+
+    /// Hands a frame to the device, with this segment's numbers in it; whether there was room.
+    fn send(&mut self, packet: &[u8], segment: Option<&Segment>) -> bool {
+        if !self.port.has_room() {
+            return false;
         }
         let sent = self.port.send(packet.len(), |frame| {
             frame.copy_from_slice(packet);
-            checksum::make_right(frame);
+            if let Some(segment) = segment {
+                shown::headers(frame, segment);
+                checksum::make_right(frame);
+            }
         });
         self.port.tx_burst(Trigger::AtOnce);
         sent.is_some()
     }
-}
-
-/// Length of an ARP packet in its frame.
-const ARP: usize = 42;
-
-/// The Ethernet address a frame came from; a frame with a segment in it has one.
-fn source_of(frame: &[u8]) -> [u8; 6] {
-    let mut source = [0; 6];
-    if let Some(bytes) = frame.get(6..12) {
-        source.copy_from_slice(bytes);
-    }
-    source
-}
-
-/// The reset that answers a segment of no connection (RFC 9293, 3.10.7.1).
-fn refusal(syn: &[u8], segment: &Segment) -> Option<Vec<u8>> {
-    let mut frame = syn.get(..HEADERS)?.to_vec();
-    // Addresses change sides; what the sender's options were does not matter.
-    frame[..6].copy_from_slice(&syn[6..12]);
-    frame[6..12].copy_from_slice(&syn[..6]);
-    let ip = [0x45, 0, 0, (HEADERS - 14) as u8, 0, 0, 0x40, 0, 64, 6, 0, 0];
-    frame[14..26].copy_from_slice(&ip);
-    frame[26..30].copy_from_slice(&segment.to.ip().octets());
-    frame[30..34].copy_from_slice(&segment.from.ip().octets());
-    checksum::make_header_right(&mut frame);
-    frame[34..36].copy_from_slice(&segment.to.port().to_be_bytes());
-    frame[36..38].copy_from_slice(&segment.from.port().to_be_bytes());
-    let acknowledged = segment.seq.wrapping_add(segment.span());
-    let (seq, ack, bits) = match segment.has(flags::ACK) {
-        true => (segment.ack, 0, flags::RST),
-        false => (0, acknowledged, flags::RST | flags::ACK),
-    };
-    frame[38..42].copy_from_slice(&seq.to_be_bytes());
-    frame[42..46].copy_from_slice(&ack.to_be_bytes());
-    frame[46..].fill(0);
-    (frame[46], frame[47]) = (5 << 4, bits);
-    checksum::make_right(&mut frame);
-    Some(frame)
 }
 
 /// The physical layer itself: a share of the border.

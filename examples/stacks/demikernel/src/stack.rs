@@ -6,6 +6,7 @@
 
 use crate::conn::{Conn, Entry, Popped, Pushing};
 use crate::layer1::{Border, Layer1};
+use crate::peers::{Fate, Peers};
 use crate::tokens::{Op, Tokens, Whose};
 use bypassprof_probe::{self as probe, Flow, Point, PollLoop, Stage, points};
 use demikernel::demikernel::config::Config;
@@ -109,11 +110,8 @@ impl<D: Device + 'static> Stack<D> {
         // An empty round is one whole wait: its start says little about when a packet was looked for.
         port.rounds = PollLoop::unstamped();
         let yaml = settings(&config, port.mac(), port.mtu());
-        let border = Rc::new(RefCell::new(Border::new(
-            port,
-            config.listen,
-            config.connections,
-        )));
+        let peers = Peers::new(config.connections, config.piece);
+        let border = Rc::new(RefCell::new(Border::new(port, config.listen, peers)));
         let runtime = SharedDemiRuntime::default();
         let layer1 = Layer1(border.clone());
         let inetstack = SharedInetStack::new(&yaml, runtime.clone(), layer1);
@@ -205,6 +203,10 @@ impl<D: Device + 'static> Stack<D> {
             }
             self.complete = complete;
         }
+        let news = self.border.borrow_mut().peers.take_news();
+        for whose in news {
+            self.learn(whose, app, now);
+        }
         if !self.ending.is_empty() {
             self.close_ended(now);
         }
@@ -286,11 +288,13 @@ impl<D: Device + 'static> Stack<D> {
                         let bytes = popped.bytes().len() as u32;
                         probe::emit_with(points::DELIVER, entry.flow, bytes, more);
                         entry.unread.push_back((popped, 0));
+                        entry.popped = entry.popped.wrapping_add(bytes);
+                        entry.ended |= entry.length == Some(entry.popped);
                     }
-                    Some(popped) => {
-                        popped.free(&mut self.os);
-                        (entry.ended, entry.peer_ended) = (true, true);
-                    }
+                    // An end comes by the border; this one is pretended, for the close.
+                    Some(popped) => popped.free(&mut self.os),
+                    // A pop waits for two minutes; it begins anew below.
+                    None if result.qr_ret == i64::from(libc::ETIMEDOUT) => {}
                     None => (entry.ended, entry.broken) = (true, true),
                 }
             }
@@ -318,17 +322,27 @@ impl<D: Device + 'static> Stack<D> {
             self.entries.push(None);
             self.entries.len() - 1
         });
-        let own = self.border.borrow_mut().peers.add(peer);
         self.lives += 1;
         let life = self.lives;
-        let mut entry = Entry::new(Whose { index, life }, qd, peer, flow);
-        // One that the border completed in its peer's name is nobody's: it is closed, and its peer's end comes soon.
-        entry.done = !own;
+        let whose = Whose { index, life };
+        let fate = self.border.borrow_mut().peers.add(peer, whose);
+        let mut entry = Entry::new(whose, qd, peer, flow);
+        meet(&mut entry, fate);
         self.entries[index] = Some(entry);
         self.turn(index, app, now);
-        if !own && let Some(Some(entry)) = self.entries.get_mut(index) {
-            entry.patience = now + TICK_NS;
+    }
+
+    /// What the border says of a connection.
+    fn learn(&mut self, whose: Whose, app: &mut impl App, now: u64) {
+        if let Some(Some(entry)) = self.entries.get_mut(whose.index)
+            && entry.whose == whose
+            && let Some(fate) = self.border.borrow().peers.fate(entry.peer)
+        {
+            meet(entry, fate);
+        } else {
+            return;
         }
+        self.turn(whose.index, app, now);
     }
 
     /// The application's turn on a connection, then the operations that follow from it.
@@ -339,7 +353,7 @@ impl<D: Device + 'static> Stack<D> {
         };
         if !entry.done {
             let pushing = Pushing {
-                piece: self.config.piece,
+                piece: self.border.borrow().peers.piece(entry.peer),
                 most: self.config.pushes,
             };
             let mut conn = Conn {
@@ -353,19 +367,24 @@ impl<D: Device + 'static> Stack<D> {
             entry.done |= entry.broken;
         }
         if entry.done {
+            entry.left_unread |= !entry.unread.is_empty() && !entry.ending;
             while let Some((popped, _)) = entry.unread.pop_front() {
                 popped.free(&mut self.os);
             }
-            if entry.closing || entry.ending {
+            if entry.closing {
                 return;
             }
             if entry.pushes == 0 || entry.broken {
-                self.close(index, now);
-            } else {
+                return self.close(index, now);
+            }
+            if !entry.ending {
                 entry.ending = true;
                 self.ending.push(entry.whose);
             }
-        } else if !entry.popping && !entry.ended && entry.unread.is_empty() {
+        }
+        // Whoever is done reads on, and throws away, until the peer has all: an end of ours would not reach one that sends.
+        let wants = entry.done || (!entry.ended && entry.unread.is_empty());
+        if wants && !entry.popping && entry.length != Some(entry.popped) {
             match self.os.pop(entry.qd, None) {
                 Ok(token) => {
                     entry.popping = true;
@@ -404,10 +423,15 @@ impl<D: Device + 'static> Stack<D> {
             return;
         };
         entry.closing = true;
-        entry.patience = now + PATIENCE_NS;
-        if !entry.peer_ended {
-            self.border.borrow_mut().peers.close_first(entry.peer);
-        }
+        let mut border = self.border.borrow_mut();
+        let fate = border.peers.fate(entry.peer);
+        // The stack's close begins with its next round.
+        let gone = fate.is_none_or(|fate| fate.gone);
+        entry.patience = now + if gone { TICK_NS } else { PATIENCE_NS };
+        border
+            .peers
+            .close(entry.peer, entry.popped, entry.left_unread);
+        drop(border);
         match self.os.async_close(entry.qd) {
             Ok(token) => self.tokens.add(token, Op::Close(entry.whose)),
             // There is nothing left to be waited for.
@@ -436,7 +460,7 @@ impl<D: Device + 'static> Stack<D> {
         for entry in self.entries.iter_mut().flatten() {
             if entry.closing && now >= entry.patience {
                 entry.patience = now + PATIENCE_NS;
-                border.hang_up(entry.peer, None);
+                border.hang_up(entry.peer);
             }
             if entry.pushed == 0 || !probe::enabled() {
                 continue;
@@ -462,8 +486,15 @@ impl<D: Device + 'static> Stack<D> {
     }
 }
 
+/// A connection takes what the border says of it.
+fn meet(entry: &mut Entry, fate: Fate) {
+    entry.length = fate.length;
+    entry.ended |= fate.gone || entry.length == Some(entry.popped);
+    entry.broken |= fate.gone;
+}
+
 /// Demikernel's configuration, which it takes as YAML.
-fn settings(config: &DemikernelConfig, mac: [u8; 6], mtu: u16) -> Config {
+pub(crate) fn settings(config: &DemikernelConfig, mac: [u8; 6], mtu: u16) -> Config {
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
     let mss = mtu.saturating_sub(40);
     // An ARP table must be there, or nobody's address is ever known; what is known stays, since each peer tells it anew.
