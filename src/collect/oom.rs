@@ -4,8 +4,9 @@
 //! moved, and its cgroup is not told any more once it is dead: it is looked up again and again while it runs.
 
 use crate::trace::record::Pid;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Between two looks.
@@ -15,8 +16,8 @@ const EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct OomWatch {
     pid: Pid,
-    /// Where it is counted, and what it said first.
-    counter: Option<(PathBuf, u64)>,
+    /// Where it is counted, and what each said first. One that is about to end may be seen in another cgroup already.
+    counters: BTreeMap<PathBuf, u64>,
     looked: Option<Instant>,
 }
 
@@ -25,7 +26,7 @@ impl OomWatch {
     pub fn of(pid: Pid) -> OomWatch {
         OomWatch {
             pid,
-            counter: None,
+            counters: BTreeMap::new(),
             looked: None,
         }
     }
@@ -53,8 +54,9 @@ impl OomWatch {
 
     /// Kills since then; `None` if there is no such counter.
     pub fn kills(&self) -> Option<u64> {
-        let (path, before) = self.counter.as_ref()?;
-        Some(kills(path)?.saturating_sub(*before))
+        let since = |(path, before): (&PathBuf, &u64)| Some(kills(path)?.saturating_sub(*before));
+        // What one counts, those above it may count too.
+        self.counters.iter().filter_map(since).max()
     }
 }
 
@@ -81,7 +83,7 @@ fn counter_of(text: &str) -> Option<PathBuf> {
     found
 }
 
-fn kills(path: &PathBuf) -> Option<u64> {
+fn kills(path: &Path) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("oom_kill "))?;
     line.trim().parse().ok()

@@ -17,7 +17,7 @@ use super::packs::Packs;
 use super::spans::{OnItsWay, Pass, STAGES};
 use crate::resolve::Names;
 use crate::trace::record::{Crash, LastStack, Meta, Missing, Sample};
-use crate::units::{ClockMap, Nanos};
+use crate::units::{ClockMap, ClockPair, Nanos};
 use bypassprof_wire::{Slot, Tsc};
 use std::collections::BTreeMap;
 use threads::Ring;
@@ -145,7 +145,7 @@ impl Reading {
                 _ => {}
             }
         }
-        reading.clock = ClockMap::fit(&pairs);
+        reading.clock = ClockMap::fit(&pairs).filter(|_| are_apart(&pairs));
         reading.thread_names = threads;
         for ring in reading.rings.values_mut() {
             if let Some(name) = reading.thread_names.get(&ring.tid)
@@ -250,6 +250,18 @@ impl Reading {
         told.collect()
     }
 }
+
+/// Whether readings of both clocks are so far apart that they tell how fast the counter counts: two that a program took
+/// one after the other as it started do not.
+fn are_apart(pairs: &[ClockPair]) -> bool {
+    let times = || pairs.iter().map(|p| p.time);
+    let (first, last) = (times().min(), times().max());
+    let span = first.zip(last).map(|(first, last)| last.since(first));
+    span >= Some(LEAST_SPAN)
+}
+
+/// Readings closer than this tell nothing of the counter's rate: each is a few tens of ns off.
+const LEAST_SPAN: Nanos = Nanos::from_ns(900_000);
 
 /// Turns stamps into how long ago they were.
 #[derive(Clone, Copy, Debug)]

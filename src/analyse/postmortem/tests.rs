@@ -137,9 +137,11 @@ fn hit_and_lost() {
     let mut reading = Reading::new(&metas, &Packs::built_in(), 10);
     let slots: Vec<Slot> = way()[..3].iter().map(|w| w.0).collect();
     reading.slots(3, 0, &slots);
-    reading.slots(4, 0, &[head(5000, points::DROP, 4 << 24)]);
+    // What comes before a gap may lack its end, and is left out.
+    let cut = head(5100, points::TCP_OUT, 1);
+    reading.slots(4, 0, &[head(5000, points::DROP, 4 << 24), cut]);
     // Ten positions are missing; the ring itself counted thirty.
-    reading.slots(4, 11, &[head(9000, points::FULL, 64)]);
+    reading.slots(4, 12, &[head(9000, points::FULL, 64)]);
     let told = reading.finish(Some("torn".to_owned()));
     let ended = &told.ended;
     assert_eq!(

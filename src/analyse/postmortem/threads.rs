@@ -22,6 +22,8 @@ pub struct FrameName {
     pub file: String,
     /// Line; 0 if not known.
     pub line: u32,
+    /// It was inlined into the next one.
+    pub inlined: bool,
     /// Why there is no name.
     pub why: Option<String>,
 }
@@ -394,12 +396,14 @@ fn frame_names(place: &Place) -> Vec<FrameName> {
             ..FrameName::default()
         }];
     }
-    let frame = |frame: &record::NamedFrame| FrameName {
+    let holder = place.names.frames.len() - 1;
+    let frame = |(at, frame): (usize, &record::NamedFrame)| FrameName {
+        inlined: at < holder,
         name: frame.name.clone(),
         module: place.module.to_string(),
         file: frame.file.clone(),
         line: frame.line,
         why: None,
     };
-    place.names.frames.iter().map(frame).collect()
+    place.names.frames.iter().enumerate().map(frame).collect()
 }

@@ -77,6 +77,7 @@ struct Frame<'a> {
     module: &'a str,
     file: &'a str,
     line: u32,
+    inlined: bool,
     why: Option<&'a str>,
 }
 
@@ -209,6 +210,7 @@ fn frame(frame: &FrameName) -> Frame<'_> {
         module: &frame.module,
         file: &frame.file,
         line: frame.line,
+        inlined: frame.inlined,
         why: frame.why.as_deref(),
     }
 }
