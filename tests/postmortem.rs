@@ -55,12 +55,12 @@ fn core_to_recording() {
     };
     let first = told(&["core", "--out", "kept.mcap"]);
     assert_eq!(first["schema"], "bypassprof.postmortem/1");
-    assert_eq!(first["reason"]["signal_name"], "SIGSEGV");
-    assert_eq!(first["reason"]["address"], "0xdead");
+    assert_eq!(first["ended"]["signal_name"], "SIGSEGV");
+    assert_eq!(first["ended"]["address"], "0xdead");
     assert_eq!(first["pid"], 42);
     assert_eq!(first["trust"]["events"], 13, "{first:#}");
     let again = told(&["kept.mcap"]);
-    for key in ["reason", "threads", "requests", "missing"] {
+    for key in ["reason", "ended", "threads", "requests", "missing"] {
         assert_eq!(first[key], again[key], "{key}");
     }
     assert_eq!(again["trust"]["damage"], Value::Null);
@@ -100,6 +100,49 @@ fn rings_alone() {
     assert!(missing.contains("record --on-crash"), "{missing}");
 }
 
+/// Rings of another boot are of a process that is gone, though one with its number and start may run here; of this boot
+/// they are not.
+#[test]
+fn rings_across_a_reboot() {
+    let place = Place::new();
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/ring");
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let started = stat
+        .rsplit(") ")
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(19)
+        .unwrap();
+    let pid = std::process::id();
+    std::fs::create_dir(place.path("disk")).unwrap();
+    let write = |seed: &str, name: &str, boot: u64| {
+        let mut bytes = std::fs::read(format!("{seeds}/{seed}")).unwrap();
+        let words = [
+            (32, u64::from(pid)),
+            (48, started.parse().unwrap()),
+            (64, boot),
+        ];
+        for (at, word) in words {
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        std::fs::write(place.path(&format!("disk/{pid}-{started}{name}")), bytes).unwrap();
+    };
+    for (boot, code) in [(0, 1), (5, 0)] {
+        write("drain", "-0.ring", boot);
+        write("control", ".control", boot);
+        let run = place.run(&["postmortem", "disk"]);
+        assert_eq!(run.code, Some(code), "{}{}", run.out, run.err);
+        assert_eq!(run.err.contains("still runs"), code == 1, "{}", run.err);
+        assert_eq!(
+            run.out.contains("trust: 13 events"),
+            code == 0,
+            "{}",
+            run.out
+        );
+    }
+}
+
 const DIES: &str = r#"
 #include <signal.h>
 __attribute__((noinline)) void die_here(volatile int *where) { *where = 1; }
@@ -128,7 +171,7 @@ fn on_crash() {
     let run = place.run(&["postmortem", "--json", "bypassprof.mcap"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     let told: Value = serde_json::from_str(&run.out).unwrap();
-    assert_eq!(told["reason"]["signal"], 11);
+    assert_eq!(told["ended"]["signal"], 11);
     assert_eq!(told["trust"]["damage"], Value::Null);
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let cores = place.names().iter().any(|n| n.starts_with("core"));
@@ -137,8 +180,8 @@ fn on_crash() {
         assert!(told["missing"].to_string().contains("core"), "{told:#}");
         return;
     }
-    assert_eq!(told["reason"]["function"], "die_here", "{told:#}");
-    assert_eq!(told["reason"]["address"], "0x40");
+    assert_eq!(told["ended"]["function"], "die_here", "{told:#}");
+    assert_eq!(told["ended"]["address"], "0x40");
     let frames = told["threads"][0]["stack"]["frames"].as_array().unwrap();
     let names: Vec<_> = frames
         .iter()

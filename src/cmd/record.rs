@@ -283,7 +283,11 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         signal: status.signal(),
     };
     match (recorder, failed) {
-        (Some(recorder), None) => finish(recorder, &output, outcome, args, watch.as_ref())?,
+        (Some(recorder), None) => {
+            // What we ended, or the user, did not crash.
+            let watch = watch.as_ref().filter(|_| ending.since.is_none());
+            finish(recorder, &output, outcome, args, watch)?;
+        }
         (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
     }
     if ending.by_duration {

@@ -5,6 +5,7 @@
 
 use crate::trace::record::Pid;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,13 +42,9 @@ impl OomWatch {
         let Some(path) = text.ok().and_then(|text| counter_of(&text)) else {
             return true;
         };
-        if self
-            .counter
-            .as_ref()
-            .is_none_or(|(known, _)| *known != path)
-            && path.exists()
+        if let (Entry::Vacant(new), Some(kills)) = (self.counters.entry(path.clone()), kills(&path))
         {
-            self.counter = kills(&path).map(|kills| (path, kills));
+            new.insert(kills);
         }
         true
     }

@@ -103,7 +103,7 @@ impl Reading {
     /// Prepares; `last` is how many events of each thread are told.
     pub fn new(metas: &[Meta], packs: &Packs, last: usize) -> Reading {
         let mut reading = Reading {
-            pass: Pass::new(metas, packs, Filter::default(), 0),
+            pass: Pass::new(metas, packs, Filter::default(), 0).patient(),
             rings: BTreeMap::new(),
             names: Names::new(metas),
             clock: None,

@@ -105,6 +105,25 @@ fn each_step() {
     }
 }
 
+/// A thread that stood still in the middle of a burst, which its segments carry the stamp of.
+#[test]
+fn stood_still() {
+    let late = 900_000_000;
+    let slots = [
+        Slot::head(Tsc::from_raw(100), points::RX_BURST, Flow::from_raw(1), 9),
+        head(late, points::DELIVER, 64),
+        head(100, points::TCP_IN, 9),
+        Slot::cont(64, 0, 0),
+    ];
+    let told = told(&metas(), &slots);
+    let stages: Vec<_> = told
+        .requests
+        .iter()
+        .map(|r| (r.stage, r.began.ns()))
+        .collect();
+    assert_eq!(stages, [("wait_app", late - 100)]);
+}
+
 /// The thread that was hit comes first and gives the flow and the stage; what was lost is counted once.
 #[test]
 fn hit_and_lost() {

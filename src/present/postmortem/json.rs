@@ -11,7 +11,8 @@ struct Document<'a> {
     schema: &'static str,
     program: &'a str,
     pid: u32,
-    reason: Reason<'a>,
+    reason: &'a str,
+    ended: Ended<'a>,
     threads: Vec<Thread<'a>>,
     requests: Vec<Request<'a>>,
     requests_in_all: usize,
@@ -20,8 +21,7 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct Reason<'a> {
-    text: &'a str,
+struct Ended<'a> {
     signal: Option<i32>,
     signal_name: Option<String>,
     exit_code: Option<i32>,
@@ -136,8 +136,8 @@ pub fn json(answer: &PostMortem) -> serde_json::Result<String> {
         schema: POSTMORTEM_SCHEMA,
         program: &answer.program,
         pid: answer.pid,
-        reason: Reason {
-            text: &ended.text,
+        reason: &ended.text,
+        ended: Ended {
             signal: ended.signal,
             signal_name: ended.signal.map(signal_name),
             exit_code: ended.exit_code,

@@ -71,7 +71,6 @@ pub fn text(answer: &PostMortem, style: Style) -> String {
             in_parentheses(name)
         ));
     }
-    drop(line);
     for thread in &answer.threads {
         text.push('\n');
         text.push_str(&of_thread(thread, style));

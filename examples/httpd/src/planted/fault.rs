@@ -69,8 +69,9 @@ fn count_segment() {
 /// Dies here.
 #[inline(never)]
 fn follow_bad_pointer(address: usize) {
+    let pointer = std::ptr::with_exposed_provenance::<u8>(address);
     // SAFETY: none. That nothing is mapped there is the purpose, and all that comes of it is the signal.
-    let byte = unsafe { std::ptr::with_exposed_provenance::<u8>(address).read_volatile() };
+    let byte = unsafe { *pointer };
     std::hint::black_box(byte);
 }
 

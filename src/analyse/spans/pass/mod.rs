@@ -197,6 +197,13 @@ impl Pass {
         self.settle(false);
     }
 
+    /// For the end of a program, which may have stood still in the middle of a burst: no event counts as late while there is
+    /// room for those that wait.
+    pub fn patient(mut self) -> Pass {
+        self.order.wait_for_all();
+        self
+    }
+
     /// The same, for somebody who takes the [`Way`] of each request too.
     pub fn telling_ways(mut self) -> Pass {
         self.tell_ways = true;
