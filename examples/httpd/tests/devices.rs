@@ -50,6 +50,27 @@ fn every_row_takes_every_device() {
     }
 }
 
+/// Every row serves through DPDK's drivers for an interface and for a TAP of its own.
+#[test]
+fn dpdk_carries_every_row() {
+    if !cfg!(feature = "dpdk") {
+        eprintln!("left out: built without --features dpdk");
+        return;
+    }
+    let Some(lab) = lab() else { return };
+    let (client, server) = joined(&lab);
+    let alone = lab.namespace("alone").unwrap();
+    for stack in ROWS.into_iter().chain(["fstack"]) {
+        // A program of its own, built without the feature.
+        if stack != "demikernel" && is_built(stack) {
+            let dev = ["--dev", "dpdk:net_af_packet0,iface=http-s"];
+            bodies_come_whole(&client, &server, stack, &dev);
+            let dev = ["--dev", "dpdk:net_tap0,iface=http-t"];
+            bodies_come_whole(&alone, &alone, stack, &dev);
+        }
+    }
+}
+
 /// Stacks of others lose no byte over a bad link, either.
 #[test]
 fn bad_links_harm_no_body_of_others() {

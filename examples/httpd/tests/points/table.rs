@@ -6,6 +6,7 @@ mod ix;
 mod linux;
 mod mtcp;
 mod tas;
+mod third_party;
 
 use bypassprof_wire::Event;
 
@@ -37,8 +38,8 @@ impl Place {
 pub struct Stack {
     /// Its name.
     pub name: &'static str,
-    /// The section of `docs/design/stacks.md` that lists what is to be seen.
-    pub section: &'static str,
+    /// The page, and where on it, that lists what is to be seen.
+    pub listed: (&'static str, &'static str),
     /// All of them.
     pub places: &'static [&'static [Place]],
 }
@@ -106,9 +107,9 @@ fn send_call(e: &Event) -> bool {
     e.args[1] == e.args[0].min(e.args[2]) && e.args[3] <= 1
 }
 
-/// The loop of a polling thread: its rounds, its bursts, a device that is full.
-macro_rules! polls {
-    ($thread:literal, rx $rx:literal, tx $tx:literal $triggers:expr) => {
+/// The rounds of a polling thread.
+macro_rules! rounds {
+    ($thread:literal) => {
         &[
             place($thread, "idle_begin", (ROUNDS, "end_of_nothing"), "", |e| {
                 e.args[0] == 0
@@ -117,6 +118,14 @@ macro_rules! polls {
                 e.wide() < 1 << 40
             }),
             place($thread, "loop", (ROUNDS, "tell_sample"), "", whole_round),
+        ]
+    };
+}
+
+/// The bursts of a polling thread, and a device that is full.
+macro_rules! bursts {
+    ($thread:literal, rx $rx:literal, tx $tx:literal $triggers:expr) => {
+        &[
             place(
                 $thread,
                 "rx_burst",
@@ -205,18 +214,24 @@ macro_rules! job {
     };
 }
 
-/// All stacks of ours.
+/// Where the stacks of the study are described.
+const STUDIED: &str = "../design/stacks.md";
+/// Where those of others are.
+const OTHERS: &str = "third-party-stacks.md";
+
+/// All stacks.
 pub const STACKS: &[Stack] = &[
     Stack {
         name: "linux",
-        section: "4.3",
+        listed: (STUDIED, "4.3"),
         places: &[linux::PLACES],
     },
     Stack {
         name: "mtcp",
-        section: "5.3",
+        listed: (STUDIED, "5.3"),
         places: &[
-            polls!("mtcp-stack", rx 64, tx 2048 [1, 3]),
+            rounds!("mtcp-stack"),
+            bursts!("mtcp-stack", rx 64, tx 2048 [1, 3]),
             engine!("mtcp-stack"),
             mtcp::PLACES,
             job!("mtcp-app", JOB),
@@ -224,9 +239,10 @@ pub const STACKS: &[Stack] = &[
     },
     Stack {
         name: "fstack",
-        section: "6.3",
+        listed: (STUDIED, "6.3"),
         places: &[
-            polls!("fstack", rx 32, tx 4095 [1, 2, 3]),
+            rounds!("fstack"),
+            bursts!("fstack", rx 32, tx 4095 [1, 2, 3]),
             engine!("fstack"),
             fstack::PLACES,
             job!("fstack", JOB),
@@ -234,16 +250,54 @@ pub const STACKS: &[Stack] = &[
     },
     Stack {
         name: "ix",
-        section: "7.3",
-        places: &[polls!("ix", rx 64, tx 64 [1, 3]), engine!("ix"), ix::PLACES],
+        listed: (STUDIED, "7.3"),
+        places: &[
+            rounds!("ix"),
+            bursts!("ix", rx 64, tx 64 [1, 3]),
+            engine!("ix"),
+            ix::PLACES,
+        ],
     },
     Stack {
         name: "tas",
-        section: "8.3",
+        listed: (STUDIED, "8.3"),
         places: &[
-            polls!("tas-fp", rx 16, tx 32 [1, 3]),
+            rounds!("tas-fp"),
+            bursts!("tas-fp", rx 16, tx 32 [1, 3]),
             tas::PLACES,
             job!("tas-app", JOB),
+        ],
+    },
+    Stack {
+        name: "demikernel",
+        listed: (STUDIED, "9.3"),
+        places: &[
+            rounds!("demikernel"),
+            third_party::DEMIKERNEL_BORDER,
+            third_party::DEMIKERNEL_PLACES,
+            job!("demikernel", JOB),
+        ],
+    },
+    Stack {
+        name: "smoltcp",
+        listed: (OTHERS, "Points"),
+        places: &[
+            rounds!("smoltcp"),
+            bursts!("smoltcp", rx 32, tx 64 [1, 3]),
+            third_party::SMOLTCP_BORDER,
+            third_party::SMOLTCP_PLACES,
+            job!("smoltcp", JOB),
+        ],
+    },
+    Stack {
+        name: "lwip",
+        listed: (OTHERS, "Points"),
+        places: &[
+            rounds!("lwip"),
+            bursts!("lwip", rx 32, tx 64 [1, 3]),
+            third_party::LWIP_BORDER,
+            third_party::LWIP_PLACES,
+            job!("lwip", JOB),
         ],
     },
 ];

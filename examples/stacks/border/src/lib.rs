@@ -18,7 +18,8 @@ mod tally;
 mod watch;
 
 pub use app::{App, Connection};
-pub use port::{CHECK_EVERY_NS, Port, Trigger};
+pub use port::Port;
 pub use segment::{Segment, flags};
+pub use stack_port::Trigger;
 pub use tally::Tally;
 pub use watch::{Kind, Sent, Watch};

@@ -17,7 +17,7 @@ use demikernel::runtime::SharedDemiRuntime;
 use demikernel::runtime::fail::Fail;
 use demikernel::runtime::types::{demi_opcode_t, demi_qresult_t};
 use demikernel::{LibOS, QDesc, QToken, SocketOption};
-use stack_border::{App, CHECK_EVERY_NS, Port, Tally};
+use stack_border::{App, Port, Tally};
 use stack_netio::{Device, DeviceError};
 use std::cell::RefCell;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -108,7 +108,7 @@ impl<D: Device + 'static> Stack<D> {
     pub fn new(config: DemikernelConfig, device: D) -> Result<Stack<D>, DemikernelError> {
         let mut port = Port::new(device, usize::MAX);
         // An empty round is one whole wait: its start says little about when a packet was looked for.
-        port.rounds = PollLoop::unstamped();
+        port.queue.rounds = PollLoop::unstamped();
         let yaml = settings(&config, port.mac(), port.mtu());
         let peers = Peers::new(config.connections, config.piece);
         let border = Rc::new(RefCell::new(Border::new(port, config.listen, peers)));
@@ -160,7 +160,6 @@ impl<D: Device + 'static> Stack<D> {
     #[inline(never)]
     pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
-        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let working_since = self.round(app, now);
@@ -168,10 +167,7 @@ impl<D: Device + 'static> Stack<D> {
             let took = next - working_since.unwrap_or(next);
             self.tally.round(working_since.is_some(), took);
             now = next;
-            if now >= next_check {
-                next_check = now + CHECK_EVERY_NS;
-                self.border.borrow_mut().port.check()?;
-            }
+            self.border.borrow_mut().port.check(now)?;
         }
         Ok(())
     }
@@ -184,18 +180,23 @@ impl<D: Device + 'static> Stack<D> {
     /// One wait and what follows from it; since when it had something to do, if it had.
     #[inline]
     fn round(&mut self, app: &mut impl App, now: u64) -> Option<u64> {
-        self.border.borrow_mut().port.rounds.begin();
+        self.border.borrow_mut().port.queue.rounds.begin();
         if now >= self.next_tick {
             self.next_tick = now + TICK_NS;
             self.tick(now);
         }
-        self.border.borrow_mut().port.rounds.stage(Stage::Timers);
+        self.border
+            .borrow_mut()
+            .port
+            .queue
+            .rounds
+            .stage(Stage::Timers);
         let waited_for = self.tokens.all().len() as u32;
         self.wait();
-        self.border.borrow_mut().port.rounds.stage(Stage::Nic);
+        self.border.borrow_mut().port.queue.rounds.stage(Stage::Nic);
         let complete = self.complete.len() as u32;
         if complete > 0 {
-            self.border.borrow_mut().port.rounds.worked(complete);
+            self.border.borrow_mut().port.queue.rounds.worked(complete);
             probe::emit_with(self.waited, Flow::NONE, waited_for, [complete, 0, 0]);
             let mut complete = std::mem::take(&mut self.complete);
             for (op, result) in complete.drain(..) {
@@ -211,8 +212,8 @@ impl<D: Device + 'static> Stack<D> {
             self.close_ended(now);
         }
         let mut border = self.border.borrow_mut();
-        border.port.rounds.stage(Stage::App);
-        border.port.rounds.end();
+        border.port.queue.rounds.stage(Stage::App);
+        border.port.queue.rounds.end();
         // A wait polls until something is complete: what it did before the first frame was waiting.
         let found = border.take_found();
         let found = found.map(|raw| self.clock.delta_as_nanos(self.start, raw));

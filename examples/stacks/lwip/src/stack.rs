@@ -8,9 +8,7 @@ use crate::ffi::{self, ShimConn};
 use crate::{LwipConfig, LwipError};
 use bypassprof_probe::{self as probe, Flow, Stage, points};
 use stack_border::fit::{self, Fit};
-use stack_border::{
-    App, CHECK_EVERY_NS, Connection, Port, Segment, Tally, Trigger, checksum, flags,
-};
+use stack_border::{App, Connection, Port, Segment, Tally, Trigger, checksum, flags};
 use stack_netio::{Device, DeviceError};
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -104,17 +102,13 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
-        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, now);
             let next = self.now();
             self.tally.round(worked, next - now);
             now = next;
-            if now >= next_check {
-                next_check = now + CHECK_EVERY_NS;
-                self.port().check()?;
-            }
+            self.port().check(now)?;
         }
         self.port().tx_burst(Trigger::Round);
         Ok(())
@@ -127,19 +121,19 @@ impl<D: Device> Stack<D> {
 
     #[inline]
     fn round(&mut self, app: &mut impl App, now: u64) -> bool {
-        self.port().rounds.begin();
+        self.port().queue.rounds.begin();
         let mut worked = self.run_timers(now);
-        self.port().rounds.stage(Stage::Timers);
+        self.port().queue.rounds.stage(Stage::Timers);
         worked |= self.receive();
-        self.port().rounds.stage(Stage::Nic);
+        self.port().queue.rounds.stage(Stage::Nic);
         let turns = self.take_turns(app);
         if turns > 0 {
-            self.port().rounds.worked(turns);
+            self.port().queue.rounds.worked(turns);
         }
-        self.port().rounds.stage(Stage::App);
+        self.port().queue.rounds.stage(Stage::App);
         worked |= self.port().tx_burst(Trigger::Round) > 0;
-        self.port().rounds.stage(Stage::Nic);
-        self.port().rounds.end();
+        self.port().queue.rounds.stage(Stage::Nic);
+        self.port().queue.rounds.end();
         worked || turns > 0
     }
 
@@ -165,7 +159,7 @@ impl<D: Device> Stack<D> {
         let sleep = unsafe { ffi::shim_timers() };
         // Without timers lwIP says 2^32 - 1; at least one runs from the start.
         self.next_timer = now + u64::from(sleep.clamp(1, 1000)) * 1_000_000;
-        self.port().rounds.worked(1);
+        self.port().queue.rounds.worked(1);
         let late = late.min(u64::from(u32::MAX)) as u32;
         probe::emit_with(points::TIMER, Flow::NONE, 6, [late, 0, 0]);
     }

@@ -21,6 +21,8 @@ const TRIES: u32 = 1000;
 /// What made a burst leave: the codes of `tx_burst`'s trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
+    /// Each frame at once.
+    AtOnce = 0,
     /// A full batch.
     Full = 1,
     /// A drain timer.
@@ -168,6 +170,12 @@ impl<D: Device> Port<D> {
         accepted
     }
 
+    /// A frame finds no room: told by whoever asks before there is one.
+    pub fn refuse(&mut self) {
+        self.refused = true;
+        tell_refused(self.device.tx_queued());
+    }
+
     /// Hands over a batch that is full.
     #[inline]
     fn make_room(&mut self) {
@@ -193,6 +201,10 @@ impl<D: Device> Port<D> {
     }
 }
 
+fn tell_refused(waiting: usize) {
+    probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
+}
+
 impl<D: Device> FrameSink for Port<D> {
     fn frame(&mut self, len: usize, hints: TxHints) -> Option<TxFrame<'_>> {
         if self.device.tx_queued() >= self.batch {
@@ -211,7 +223,7 @@ impl<D: Device> FrameSink for Port<D> {
         };
         let Some(bytes) = self.device.tx_frame_with(len, offload) else {
             self.refused = true;
-            probe::emit_with(points::FULL, Flow::NONE, waiting as u32, [3, 0, 0]);
+            tell_refused(waiting);
             return None;
         };
         let number = self.sent;

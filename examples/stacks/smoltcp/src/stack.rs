@@ -10,7 +10,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
-use stack_border::{App, CHECK_EVERY_NS, Kind, Port, Segment, Tally, Trigger, flags};
+use stack_border::{App, Kind, Port, Segment, Tally, Trigger, flags};
 use stack_netio::{Device, DeviceError};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -104,17 +104,13 @@ impl<D: Device> Stack<D> {
     #[inline(never)]
     pub fn main_loop(&mut self, app: &mut impl App, stop: &AtomicBool) -> Result<(), DeviceError> {
         let mut now = self.now();
-        let mut next_check = now;
         // A flag that carries no data; it is seen a round later at worst.
         while !stop.load(Ordering::Relaxed) {
             let worked = self.round(app, Instant::from_micros((now / 1000) as i64));
             let next = self.now();
             self.tally.round(worked, next - now);
             now = next;
-            if now >= next_check {
-                next_check = now + CHECK_EVERY_NS;
-                self.phy.port.check()?;
-            }
+            self.phy.port.check(now)?;
         }
         self.phy.port.tx_burst(Trigger::Round);
         Ok(())
@@ -128,11 +124,11 @@ impl<D: Device> Stack<D> {
     /// One round at a moment of the caller's clock, which never goes back; whether it did something.
     #[inline]
     pub fn round(&mut self, app: &mut impl App, now: Instant) -> bool {
-        self.phy.port.rounds.begin();
+        self.phy.port.queue.rounds.begin();
         let mut worked = self.run_deadlines(app, now);
-        self.phy.port.rounds.stage(Stage::Timers);
+        self.phy.port.queue.rounds.stage(Stage::Timers);
         worked |= self.receive(now);
-        self.phy.port.rounds.stage(Stage::Nic);
+        self.phy.port.queue.rounds.stage(Stage::Nic);
         // Turns touch no other connection.
         let mut touched = std::mem::take(&mut self.touched);
         for index in touched.drain(..) {
@@ -140,10 +136,10 @@ impl<D: Device> Stack<D> {
             self.serve(index, app, now);
         }
         self.touched = touched;
-        self.phy.port.rounds.stage(Stage::App);
+        self.phy.port.queue.rounds.stage(Stage::App);
         worked |= self.phy.port.tx_burst(Trigger::Round) > 0;
-        self.phy.port.rounds.stage(Stage::Nic);
-        self.phy.port.rounds.end();
+        self.phy.port.queue.rounds.stage(Stage::Nic);
+        self.phy.port.queue.rounds.end();
         worked
     }
 
@@ -244,7 +240,7 @@ impl<D: Device> Stack<D> {
             self.fire(index, deadline, app, now);
         }
         if ran > 0 {
-            self.phy.port.rounds.worked(ran as u32);
+            self.phy.port.queue.rounds.worked(ran as u32);
         }
         ran > 0
     }
