@@ -19,7 +19,7 @@ pub struct Ended {
     pub address: Option<u64>,
     /// The thread that was hit: number and name.
     pub thread: Option<(u32, String)>,
-    /// The function it was in: the innermost that has a name and is not inlined into another.
+    /// The function it was in: the innermost that is not inlined into another.
     pub function: Option<String>,
     /// Source file and line of it.
     pub source: Option<String>,
@@ -69,12 +69,11 @@ impl Ended {
             .tid
             .and_then(|tid| threads.iter().find(|t| t.tid == tid));
         let frame = hit.and_then(|t| t.stack.as_ref()).and_then(|stack| {
-            // The standard library's and C's own ways of dying are nobody's fault.
-            let mut named = stack
-                .frames
-                .iter()
-                .filter(|f| !f.name.is_empty() && !f.inlined);
-            named.find(|f| !f.is_way_of_dying())
+            // The standard library's and C's own ways of dying are nobody's fault. Where it has no name, the next one's
+            // is not its.
+            let mut frames = stack.frames.iter().filter(|f| !f.inlined);
+            let frame = frames.find(|f| !f.is_way_of_dying());
+            frame.filter(|f| !f.name.is_empty())
         });
         let doing = hit.map(|t| &t.doing);
         let mut ended = Ended {

@@ -183,3 +183,33 @@ fn hit_and_lost() {
     assert_eq!(told.newest, Some(Nanos::from_ns(9000)));
     assert_eq!(other.events[0].what, "dropped at tcp, reason 0");
 }
+
+/// The function is that of the innermost frame, but for ways of dying; if that one has no name, no other one is told for it.
+#[test]
+fn function_of_the_innermost_frame() {
+    let frame = |name: &str, inlined| FrameName {
+        name: name.to_owned(),
+        inlined,
+        ..FrameName::default()
+    };
+    let function = |frames: &[FrameName]| {
+        let thread = ThreadEnd {
+            tid: 7,
+            stack: Some(Stack {
+                frames: frames.to_vec(),
+                ..Stack::default()
+            }),
+            ..ThreadEnd::default()
+        };
+        let crash = Crash {
+            tid: Some(7),
+            signal: Some(6),
+            ..Crash::default()
+        };
+        Ended::of(&crash, &[thread]).function
+    };
+    let serve = frame("serve", false);
+    let found = [frame("abort", false), frame("unwrap", true), serve.clone()];
+    assert_eq!(function(&found), Some("serve".to_owned()));
+    assert_eq!(function(&[frame("", false), serve]), None);
+}
