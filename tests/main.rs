@@ -2,6 +2,7 @@
 
 mod compare;
 mod counters;
+mod dpdk;
 mod filters;
 mod foreign;
 mod golden;

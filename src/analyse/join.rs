@@ -625,6 +625,8 @@ impl Facts {
                 Meta::Mapping(_)
                 | Meta::Counters(_)
                 | Meta::Symbols(_)
+                | Meta::Queue(_)
+                | Meta::Device(_)
                 | Meta::Salvaged(_)
                 | Meta::Crash(_)
                 | Meta::LastStack(_)

@@ -21,6 +21,7 @@ pub mod phases;
 pub mod pollstate;
 pub mod postmortem;
 pub mod profile;
+pub mod queues;
 pub mod recovery;
 pub mod spans;
 pub mod stacks;

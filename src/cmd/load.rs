@@ -10,7 +10,7 @@ use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
-use crate::trace::record::Meta;
+use crate::trace::record::{Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -235,6 +235,15 @@ pub fn requests(
         latency,
         rest,
     })
+}
+
+/// Reads a recording and what it counts of device queues.
+pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Vec<Queue>, Vec<Device>), Failure> {
+    let profile = profile(path, packs, &Filter::default())?;
+    let (reader, _) = open(path)?;
+    let summary = reader.meta();
+    let queues = summary.queues.values().cloned().collect();
+    Ok((profile, queues, summary.devices.clone()))
 }
 
 fn to_join(join: &mut Join, record: &Record) {

@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod crash;
+mod dpdk;
 pub mod explain;
 pub mod filter;
 pub mod flamegraph;
@@ -13,6 +14,7 @@ pub mod ledger;
 mod load;
 pub mod packs;
 pub mod postmortem;
+pub mod queues;
 pub mod record;
 pub mod recover;
 pub mod report;
@@ -50,6 +52,8 @@ enum Command {
     Import(import::Args),
     /// What a process was doing when it ended, from what is left of it
     Postmortem(postmortem::Args),
+    /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
+    Queues(queues::Args),
     /// Everything that is whole in a damaged recording, as a new one
     Recover(recover::Args),
     /// The rules that say whose cycles a function's are
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
         Command::Postmortem(args) => postmortem::run(args),
+        Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
         Command::Gate(args) => gate::run(args),

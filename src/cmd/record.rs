@@ -3,7 +3,7 @@
 //! Joins `collect` (what happens), `trace` (the file) and `resolve` (names of what was sampled). The command's exit
 //! status becomes ours.
 
-use super::{Failure, crash, gate};
+use super::{Failure, crash, dpdk, gate};
 use crate::collect::probes::{Place, Probes};
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
@@ -33,6 +33,9 @@ pub struct Args {
     /// Stop after so many seconds; a command that was started is ended
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
+    /// Count and stamp the bursts of a DPDK program, which needs no change for it
+    #[arg(long, conflicts_with = "pid")]
+    dpdk: bool,
     /// Follow these running processes
     #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
@@ -219,12 +222,19 @@ fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Fa
         .collect();
     let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
     let session = Place::create();
-    let environment = match &session {
+    let mut environment = match &session {
         Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
         Err(_) => Vec::new(),
     };
     if args.on_crash {
         crash::allow_core();
+    }
+    let preload = args
+        .dpdk
+        .then(|| dpdk::preload(&args.command))
+        .transpose()?;
+    if let Some(preload) = &preload {
+        environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
     }
     let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
     let probes = session
@@ -313,6 +323,9 @@ fn finish(
     match recorder.finish(outcome, before_end) {
         Ok(tally) => {
             summarize(&tally, args);
+            if args.dpdk {
+                dpdk::say(&tally);
+            }
             if let Some(told) = told {
                 crash::say(told, &args.output);
             }

@@ -11,6 +11,7 @@ pub mod latency;
 pub mod ledger;
 pub mod packs;
 pub mod postmortem;
+pub mod queues;
 pub mod recover;
 pub mod spans;
 pub mod style;

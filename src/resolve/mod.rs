@@ -7,6 +7,7 @@
 
 mod kernel;
 mod names;
+mod program;
 mod sampled;
 mod space;
 mod symbol;
@@ -14,6 +15,7 @@ mod unwind;
 
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
+pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
 pub use symbol::{LocalSymbols, SymbolError};

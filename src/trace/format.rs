@@ -43,9 +43,8 @@ pub const META_SCHEMA: &str = r#"{
   "required": ["type"],
   "properties": {
     "type": {
-      "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "clock", "counters", "lost", "symbols",
-        "notice", "end", "salvaged",
-        "crash", "last_stack", "post_mortem"]
+      "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "queue", "device", "clock",
+        "counters", "lost", "symbols", "notice", "end", "salvaged", "crash", "last_stack", "post_mortem"]
     },
     "time": { "type": "integer", "description": "CLOCK_MONOTONIC_RAW, nanoseconds" }
   },

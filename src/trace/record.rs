@@ -98,6 +98,10 @@ pub enum Meta {
     Ring(Ring),
     /// Counts in a ring's header, read while recording; the last one of a ring is final.
     RingTotals(RingTotals),
+    /// What a thread did on one queue of a device, counted since it began; the last one of a queue is final.
+    Queue(Queue),
+    /// What a device says of itself and its memory, read while recording.
+    Device(Device),
     /// Both clocks read together.
     Clock(ClockPair),
     /// Running totals of the counted events.
@@ -287,6 +291,86 @@ pub struct RingTotals {
     pub empty_rounds: u64,
     /// Requests finished (`app_end`).
     pub requests: u64,
+}
+
+/// One thread's counts on one queue of a device, every burst counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Queue {
+    /// Number of the queue in its process, as `rx_burst` and `tx_burst` name it (255: this or a later one).
+    pub number: u32,
+    /// When it was read.
+    pub time: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// The thread that polls or fills it.
+    pub tid: Tid,
+    /// The thread's lcore, if it is one.
+    pub lcore: Option<u32>,
+    /// The port.
+    pub port: u16,
+    /// The port's name.
+    pub port_name: String,
+    /// The queue; `None` if it could not be told.
+    pub queue: Option<u16>,
+    /// Whether frames are received; otherwise they are sent.
+    pub receives: bool,
+    /// Whether frames sent are those the device took; otherwise those offered to it.
+    pub accepted_known: bool,
+    /// One in how many bursts was an event, as chosen last.
+    pub sampled: u64,
+    /// Frames received or sent.
+    pub frames: u64,
+    /// Frames asked for: room in receive bursts, frames offered for sending.
+    pub asked: u64,
+    /// Bytes of the frames that were looked at.
+    pub bytes: u64,
+    /// How many frames were looked at.
+    pub bytes_of: u64,
+    /// Calls by burst size: the size, or the smallest of its class, and how many.
+    pub sizes: Vec<(u32, u64)>,
+}
+
+/// What a program's devices and memory pools said of themselves at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// When.
+    pub time: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// Its ports.
+    pub ports: Vec<DevicePort>,
+    /// Its memory pools.
+    pub pools: Vec<DevicePool>,
+}
+
+/// A port's own statistics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DevicePort {
+    /// The port.
+    pub port: u16,
+    /// Its name.
+    pub name: String,
+    /// Whether the link is up.
+    pub link_up: bool,
+    /// Its speed; `None` if not known.
+    pub link_mbps: Option<u32>,
+    /// Running totals by name: `ipackets`, `imissed`, `rx_nombuf` and so on.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// How much of a memory pool is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DevicePool {
+    /// Its name.
+    pub name: String,
+    /// Objects in all.
+    pub size: u64,
+    /// Objects that are free, those in caches of threads included.
+    pub free: u64,
 }
 
 /// Running totals of counted events.

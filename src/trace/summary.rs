@@ -21,6 +21,10 @@ pub struct Summary {
     pub rings: BTreeMap<u32, Ring>,
     /// The last totals of each ring.
     pub totals: BTreeMap<u32, RingTotals>,
+    /// The last counts of each queue of a device, by process and number.
+    pub queues: BTreeMap<(Pid, u32), Queue>,
+    /// What devices said of themselves, over time.
+    pub devices: Vec<Device>,
     /// Paired readings of both clocks.
     pub clocks: Vec<ClockPair>,
     /// The last counter values.
@@ -56,6 +60,8 @@ impl Summary {
             Meta::Mapping(m) => self.mappings.push(m),
             Meta::Ring(m) => drop(self.rings.insert(m.ring, m)),
             Meta::RingTotals(m) => drop(self.totals.insert(m.ring, m)),
+            Meta::Queue(m) => drop(self.queues.insert((m.pid, m.number), m)),
+            Meta::Device(m) => self.devices.push(m),
             Meta::Clock(m) => self.clocks.push(m),
             Meta::Counters(m) => self.counters = Some(m),
             Meta::Lost(m) => self.lost.push(m),

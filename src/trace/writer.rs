@@ -253,6 +253,8 @@ fn time_of(meta: &Meta) -> u64 {
         Meta::Exit(m) => m.time,
         Meta::Mapping(m) => m.time,
         Meta::RingTotals(m) => m.time,
+        Meta::Queue(m) => m.time,
+        Meta::Device(m) => m.time,
         Meta::Clock(m) => m.time,
         Meta::Counters(m) => m.time,
         Meta::Lost(m) => m.time,

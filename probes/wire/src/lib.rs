@@ -11,6 +11,7 @@ pub mod flow;
 pub mod layout;
 pub mod names;
 pub mod points;
+pub mod queues;
 
 pub use event::{Decoder, Event, Slot};
 pub use flow::Flow;

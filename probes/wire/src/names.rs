@@ -1,7 +1,7 @@
 //! Names of files in a session directory, and of the directory itself.
 //!
 //! ```text
-//! PID-START.control     PID-START-INDEX.ring     all numbers decimal
+//! PID-START.control     PID-START.queues     PID-START-INDEX.ring     all numbers decimal
 //! ```
 //!
 //! In: a process and the index of a ring; out: a name without allocation, and the numbers back from any text. PID is
@@ -28,6 +28,8 @@ pub struct ProcessKey {
 pub enum FileKind {
     /// The control file of a process.
     Control(ProcessKey),
+    /// The counts of a process's device queues.
+    Queues(ProcessKey),
     /// Ring number so-and-so of a process.
     Ring(ProcessKey, u32),
 }
@@ -39,6 +41,7 @@ impl FileKind {
         // A name has room for the longest numbers, so writing cannot fail.
         let _ = match self {
             FileKind::Control(p) => write!(name, "{}-{}.control", p.pid, p.start_time),
+            FileKind::Queues(p) => write!(name, "{}-{}.queues", p.pid, p.start_time),
             FileKind::Ring(p, index) => write!(name, "{}-{}-{index}.ring", p.pid, p.start_time),
         };
         name
@@ -46,10 +49,7 @@ impl FileKind {
 
     /// What a name says; `None` if it is not one of ours.
     pub fn parse(name: &str) -> Option<FileKind> {
-        let (numbers, control) = match name.strip_suffix(".control") {
-            Some(numbers) => (numbers, true),
-            None => (name.strip_suffix(".ring")?, false),
-        };
+        let (numbers, ending) = name.rsplit_once('.')?;
         let mut numbers = numbers.split('-');
         let mut next = || {
             numbers
@@ -60,10 +60,11 @@ impl FileKind {
             pid: next()?.parse().ok()?,
             start_time: next()?.parse().ok()?,
         };
-        let kind = if control {
-            FileKind::Control(key)
-        } else {
-            FileKind::Ring(key, next()?.parse().ok()?)
+        let kind = match ending {
+            "control" => FileKind::Control(key),
+            "queues" => FileKind::Queues(key),
+            "ring" => FileKind::Ring(key, next()?.parse().ok()?),
+            _ => return None,
         };
         numbers.next().is_none().then_some(kind)
     }
@@ -128,7 +129,11 @@ mod tests {
             pid: u32::MAX,
             start_time: u64::MAX,
         };
-        for kind in [FileKind::Control(key), FileKind::Ring(key, u32::MAX)] {
+        for kind in [
+            FileKind::Control(key),
+            FileKind::Queues(key),
+            FileKind::Ring(key, u32::MAX),
+        ] {
             assert_eq!(FileKind::parse(kind.name().as_str()), Some(kind));
             assert_eq!(
                 kind.name().as_c_str().to_bytes(),
@@ -149,6 +154,8 @@ mod tests {
             "x",
             "1.control",
             "1-2-3.control",
+            "1-2-3.queues",
+            "1-2.rings",
             "1-2.ring",
             "1-2-3-4.ring",
             "+1-2.control",

@@ -6,6 +6,7 @@
 
 pub mod look;
 mod place;
+mod queues;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingP
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::{FileKind, ProcessKey};
 pub use place::Place;
+use queues::Queues;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tasks::Inside;
@@ -67,6 +69,12 @@ pub struct ProbeTally {
     pub slots: u64,
     /// Slots that programs dropped.
     pub dropped: u64,
+    /// Whether a program counted queues of devices.
+    pub counts_queues: bool,
+    /// Most bursts that one program could not count.
+    pub bursts_uncounted: u64,
+    /// Most ports that one program could not count.
+    pub ports_refused: u64,
 }
 
 /// A program with probes.
@@ -82,6 +90,8 @@ struct Program {
     rings: HashMap<u32, OpenRing>,
     /// Rings that were there before this recording: what is in them is not ours.
     old: HashSet<u32>,
+    /// What it counts on queues of devices.
+    queues: Queues,
     unreached: u64,
 }
 
@@ -249,6 +259,7 @@ impl Probes {
         for &index in program.rings.keys() {
             place.remove(FileKind::Ring(key.1, index));
         }
+        place.remove(FileKind::Queues(key.1));
         place.remove(FileKind::Control(key.1));
         Ok(())
     }
@@ -329,6 +340,10 @@ impl Program {
             listening,
             rings: HashMap::new(),
             old,
+            queues: match followed {
+                Some(_) => Queues::from_now(place.dir(), key),
+                None => Queues::default(),
+            },
             unreached: 0,
         })
     }
@@ -376,6 +391,14 @@ impl Drain<'_> {
     fn program(&mut self, program: &mut Program) -> Result<f64, WriteError> {
         if self.totals {
             program.unreached = program.control.unreached();
+            let dir = self.place.dir();
+            let (pid, inside) = (program.pid, program.inside);
+            let queues = &mut program.queues;
+            queues.tell(dir, self.key, pid, &inside, self.writer)?;
+            let (uncounted, refused) = queues.missed();
+            self.tally.counts_queues |= queues.is_there();
+            self.tally.bursts_uncounted = self.tally.bursts_uncounted.max(uncounted);
+            self.tally.ports_refused = self.tally.ports_refused.max(refused);
         }
         let mut fullest = 0.0f64;
         self.released = 0;

@@ -5,6 +5,7 @@
 //! control file, and each maps it for itself.
 #![allow(unsafe_code)]
 
+mod beside;
 mod directory;
 mod flight;
 mod fork;
@@ -14,6 +15,7 @@ mod rings;
 mod sweep;
 mod sys;
 
+pub use beside::{is_listened_to, is_ready, queue_file};
 pub use flight::{flight, trigger};
 pub use points::register;
 pub use rings::{attach, name_thread};

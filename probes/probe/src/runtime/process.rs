@@ -259,6 +259,7 @@ extern "C" fn leave() {
     for index in 0..control.census.rings.load(Ordering::Relaxed).min(512) {
         sys::unlink_at(dir, FileKind::Ring(key(), index as u32).name().as_c_str());
     }
+    sys::unlink_at(dir, FileKind::Queues(key()).name().as_c_str());
     sys::unlink_at(dir, FileKind::Control(key()).name().as_c_str());
     directory::remove_if_empty();
 }

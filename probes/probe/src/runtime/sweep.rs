@@ -108,6 +108,7 @@ fn remove(dir: i32, key: ProcessKey) {
     for index in 0..MAX_RINGS as u32 {
         sys::unlink_at(dir, FileKind::Ring(key, index).name().as_c_str());
     }
+    sys::unlink_at(dir, FileKind::Queues(key).name().as_c_str());
     sys::unlink_at(dir, FileKind::Control(key).name().as_c_str());
 }
 

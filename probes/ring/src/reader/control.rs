@@ -13,6 +13,7 @@ use bypassprof_wire::layout::{
 };
 use bypassprof_wire::names::ProcessKey;
 use bypassprof_wire::points::FIRST_OWN;
+use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,8 @@ pub struct ControlHandle {
     path: PathBuf,
     facts: Facts,
     host_pid: u32,
+    /// Held open for its lock: the program sees that a recorder is there, and sees it go however it ends.
+    _held: Option<File>,
 }
 
 impl ControlHandle {
@@ -108,6 +111,7 @@ impl ControlHandle {
             path: path.to_path_buf(),
             facts: Facts::default(),
             host_pid: 0,
+            _held: writable.then(|| hold(file)).flatten(),
         };
         let identity = &handle.words().identity;
         // Acquire `magic`: pairs with the program's Release `magic`: the description is whole.
@@ -270,6 +274,19 @@ impl ControlHandle {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A shared lock on the file. A program tries the lock for a moment now and then; one that keeps it, or a file system
+/// without locks, is recorded all the same.
+fn hold(file: &File) -> Option<File> {
+    let held = file.try_clone().ok()?;
+    for _ in 0..10 {
+        match flock(&held, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Some(held),
+            Err(_) => std::thread::sleep(std::time::Duration::from_micros(100)),
+        }
+    }
+    None
 }
 
 /// Names that are there, with the numbers of their points.

@@ -15,6 +15,8 @@ mod file;
 #[cfg(not(loom))]
 mod look;
 #[cfg(not(loom))]
+mod queues;
+#[cfg(not(loom))]
 mod session;
 
 #[cfg(not(loom))]
@@ -25,6 +27,8 @@ pub use drained::Drained;
 pub use file::{OwnerView, RingFile, Totals};
 #[cfg(not(loom))]
 pub use look::RingLook;
+#[cfg(not(loom))]
+pub use queues::{QueueCounts, QueueFile, QueuesState};
 #[cfg(not(loom))]
 pub use session::SessionDir;
 

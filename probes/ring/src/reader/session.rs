@@ -3,7 +3,7 @@
 //! In: a path and the user it must belong to; out: checked, opened files. No symlink is followed, and a directory that
 //! others could write to is refused.
 
-use super::{ControlHandle, ReadError, RingFile, RingLook, RingPlace, Writing};
+use super::{ControlHandle, QueueFile, ReadError, RingFile, RingLook, RingPlace, Writing};
 use bypassprof_wire::layout::{self, ControlFile};
 use bypassprof_wire::names::{FileKind, ProcessKey};
 use rustix::fs::{Dir, Mode, OFlags, RawMode, fstat, fstatfs, openat};
@@ -81,7 +81,7 @@ impl SessionDir {
         let names = self.names()?.into_iter();
         let keys = names.filter_map(|kind| match kind {
             FileKind::Control(key) => Some(key),
-            FileKind::Ring(..) => None,
+            FileKind::Ring(..) | FileKind::Queues(_) => None,
         });
         Ok(keys.collect())
     }
@@ -91,7 +91,7 @@ impl SessionDir {
         let names = self.names()?.into_iter();
         let rings = names.filter_map(|kind| match kind {
             FileKind::Ring(key, index) => Some((key, index)),
-            FileKind::Control(_) => None,
+            FileKind::Control(_) | FileKind::Queues(_) => None,
         });
         Ok(rings.collect())
     }
@@ -167,6 +167,12 @@ impl SessionDir {
         // By a call and not through the mapping, so that the file's time says when.
         file.write_all_at(&1u64.to_ne_bytes(), EXAMINED as u64)
             .map_err(|source| ReadError::Open { path, source })
+    }
+
+    /// The queue file of a process; only those that count queues have one.
+    pub fn queues(&self, key: ProcessKey) -> Result<QueueFile, ReadError> {
+        let (file, path) = self.file(FileKind::Queues(key), OFlags::RDWR)?;
+        QueueFile::open(&file, &path)
     }
 
     /// Where it is.

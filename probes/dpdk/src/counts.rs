@@ -1,0 +1,106 @@
+//! The queue file: one entry for each thread, port, queue and direction.
+//!
+//! In: who polls what; out: an entry to count in. It refuses to know when bursts happen.
+
+use crate::lane::Direction;
+use crate::{dpdk, ports};
+use bypassprof_ring::AtomicU64;
+use bypassprof_wire::queues::{
+    MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT,
+};
+use core::sync::atomic::Ordering;
+use std::sync::OnceLock;
+
+/// An entry in shared memory.
+pub type Entry = QueueEntry<AtomicU64>;
+
+struct File {
+    header: &'static QueuesHeader<AtomicU64>,
+    entries: &'static [Entry],
+}
+
+static FILE: OnceLock<Option<File>> = OnceLock::new();
+
+fn file() -> Option<&'static File> {
+    FILE.get_or_init(|| {
+        let words = bypassprof_probe::runtime::queue_file()?;
+        let start = words.as_ptr();
+        // SAFETY: the file has a header and MAX_ENTRIES entries of the same size (`queues::QUEUES_BYTES`), all of them
+        // atomic words, and stays mapped.
+        let file = unsafe {
+            File {
+                header: &*start.cast(),
+                entries: core::slice::from_raw_parts(start.cast::<Entry>().add(1), MAX_ENTRIES),
+            }
+        };
+        // Release `magic`: publishes the description.
+        file.header
+            .identity
+            .magic
+            .store(QUEUES_MAGIC, Ordering::Release);
+        Some(file)
+    })
+    .as_ref()
+}
+
+/// Adds to a word that only this thread writes.
+#[inline(always)]
+pub fn add(word: &AtomicU64, n: u64) {
+    word.store(
+        word.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
+}
+
+/// Says which ports are wrapped, and which cannot be.
+pub fn tell_ports(wrapped: u64, refused: u64) {
+    if let Some(file) = file() {
+        file.header.wrapped.store(wrapped, Ordering::Relaxed);
+        file.header.refused.store(refused, Ordering::Relaxed);
+    }
+}
+
+/// A burst that has no entry.
+pub fn uncounted() {
+    if let Some(file) = file() {
+        file.header.uncounted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The calling thread's entry for a queue, and its number; a new one if it has none yet.
+pub fn entry(port: usize, queue: u16, direction: Direction) -> Option<(&'static Entry, usize)> {
+    let file = file()?;
+    let tid = thread_id();
+    let direction = match direction {
+        Direction::Receive => RECEIVE,
+        Direction::Transmit => TRANSMIT,
+    };
+    let what = [tid, port as u64, u64::from(queue), direction];
+    let taken = file.header.taken.load(Ordering::Acquire) as usize;
+    let same = |entry: &Entry| {
+        let words = [&entry.tid, &entry.port, &entry.queue, &entry.direction];
+        entry.whole.load(Ordering::Acquire) == 1 && words.map(|w| w.load(Ordering::Relaxed)) == what
+    };
+    if let Some(at) = file.entries.iter().take(taken).position(same) {
+        return Some((&file.entries[at], at));
+    }
+    let at = file.header.taken.fetch_add(1, Ordering::AcqRel) as usize;
+    let entry = file.entries.get(at)?;
+    let words = [&entry.tid, &entry.port, &entry.queue, &entry.direction];
+    words
+        .iter()
+        .zip(what)
+        .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+    let lcore = dpdk::lcore().map_or(0, |number| u64::from(number) + 1);
+    entry.lcore.store(lcore, Ordering::Relaxed);
+    let name = entry.name.iter().zip(ports::name(port));
+    name.for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+    // Release `whole`: publishes whose the entry is.
+    entry.whole.store(1, Ordering::Release);
+    Some((entry, at))
+}
+
+fn thread_id() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) as u64 }
+}

@@ -1,0 +1,113 @@
+//! When burst functions are wrapped: while a recorder wants it, and not a tenth of a second longer.
+//!
+//! In: the process's switch, and whether anyone holds the control file; out: functions in the table or out of it. A thread
+//! of our own looks ten times a second, on the CPUs that the program had before DPDK pinned its threads, with all signals
+//! blocked; it also finds ports that were started, or whose driver changed its functions, without our seeing it.
+
+use crate::{dpdk, ports};
+use bypassprof_probe::{runtime, thread};
+use bypassprof_wire::layout::{SWITCH_OFF, SWITCH_UNSET};
+use bypassprof_wire::names::SESSION_VARIABLE;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_millis(100);
+
+/// CPUs before DPDK was started.
+static CPUS: OnceLock<libc::cpu_set_t> = OnceLock::new();
+/// Whether a recorder has ever listened: before, one that made the session is expected.
+static LISTENED: AtomicBool = AtomicBool::new(false);
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// One look at a time.
+static LOOKING: Mutex<()> = Mutex::new(());
+
+/// Remembers where the program may run.
+pub fn note_cpus() {
+    CPUS.get_or_init(|| {
+        // SAFETY: a set of CPUs is plain bits, and the kernel fills it.
+        unsafe {
+            let mut cpus: libc::cpu_set_t = core::mem::zeroed();
+            libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut cpus);
+            cpus
+        }
+    });
+}
+
+/// Looks now: something about a port has changed.
+pub fn look() {
+    if dpdk::table().is_none() {
+        return;
+    }
+    turn();
+    if !STARTED.swap(true, Ordering::AcqRel) {
+        start();
+    }
+}
+
+fn start() {
+    note_cpus();
+    // SAFETY: sets of signals are plain bits that the first call fills; the mask is put back.
+    unsafe {
+        let mut all: libc::sigset_t = core::mem::zeroed();
+        let mut before: libc::sigset_t = core::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        // Without it the wrapping stays as it is: nothing that the program would notice.
+        let _ = std::thread::Builder::new()
+            .name("bypassprof".to_string())
+            .stack_size(64 << 10)
+            .spawn(watch);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
+    }
+}
+
+fn watch() {
+    if let Some(cpus) = CPUS.get() {
+        // SAFETY: the set is as long as the kernel is told.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus) };
+    }
+    loop {
+        std::thread::sleep(EVERY);
+        turn();
+    }
+}
+
+fn turn() {
+    let Some(table) = dpdk::table() else {
+        return;
+    };
+    // A child that was forked in the middle of a look finds it locked for ever: it goes on as it is.
+    let Some(_looking) = (0..1000).find_map(|_| {
+        LOOKING.try_lock().ok().or_else(|| {
+            std::thread::yield_now();
+            None
+        })
+    }) else {
+        return;
+    };
+    if is_wanted() {
+        ports::wrap(table);
+    } else {
+        ports::unwrap(table);
+    }
+}
+
+fn is_wanted() -> bool {
+    if !runtime::is_ready() {
+        return false;
+    }
+    match thread::switch().load(Ordering::Relaxed) {
+        SWITCH_UNSET => false,
+        SWITCH_OFF => {
+            !LISTENED.load(Ordering::Relaxed) && std::env::var_os(SESSION_VARIABLE).is_some()
+        }
+        _ => {
+            let listened = runtime::is_listened_to();
+            if listened {
+                LISTENED.store(true, Ordering::Relaxed);
+            }
+            listened
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A process's queue file, from the recorder's side.
+//!
+//! In: an open file that its owner may be writing; out: whose each entry is, and its counts. What is no whole entry is
+//! left out; no count is believed to fit another.
+#![allow(unsafe_code)]
+
+use super::ReadError;
+use super::control::text;
+use crate::atomics::{AtomicU64, Ordering};
+use crate::mapping::{Mapping, Populate};
+use bypassprof_wire::layout::is_readable;
+use bypassprof_wire::queues::{
+    MAX_ENTRIES, QUEUES_BYTES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, SIZES, TRANSMIT,
+    smallest_of,
+};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// What one thread did on one queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Number of the entry; bursts in the thread's ring name it, 255 for all from there on.
+    pub entry: u32,
+    /// The thread as it sees itself.
+    pub tid: u32,
+    /// Its lcore, if it is one.
+    pub lcore: Option<u32>,
+    /// The port.
+    pub port: u16,
+    /// The port's name; empty if not known.
+    pub port_name: String,
+    /// The queue; `None` if it could not be told.
+    pub queue: Option<u16>,
+    /// Whether frames are received.
+    pub receives: bool,
+    /// Whether frames are those the device took; otherwise those offered to it.
+    pub accepted_known: bool,
+    /// One in how many bursts was last chosen to be an event; 0 before the first.
+    pub sampled: u64,
+    /// Frames received or sent.
+    pub frames: u64,
+    /// Frames asked for.
+    pub asked: u64,
+    /// Bytes of the frames that were looked at.
+    pub bytes: u64,
+    /// How many those are.
+    pub bytes_of: u64,
+    /// Calls by the smallest size of their class; classes without any are left out.
+    pub sizes: Vec<(u32, u64)>,
+}
+
+/// What a queue file says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueuesState {
+    /// Bursts without an entry.
+    pub uncounted: u64,
+    /// Ports that are counted now, one bit each.
+    pub wrapped: u64,
+    /// Ports that cannot be, one bit each.
+    pub refused: u64,
+}
+
+/// A mapped queue file.
+#[derive(Debug)]
+pub struct QueueFile {
+    mapping: Mapping,
+}
+
+impl QueueFile {
+    /// Maps and checks a queue file; `path` is for messages.
+    pub fn open(file: &File, path: &Path) -> Result<QueueFile, ReadError> {
+        let wrong = |why| ReadError::Format {
+            path: PathBuf::from(path),
+            why,
+        };
+        let metadata = file.metadata().map_err(|source| ReadError::Open {
+            path: PathBuf::from(path),
+            source,
+        })?;
+        if !metadata.is_file() || metadata.len() < QUEUES_BYTES as u64 {
+            return Err(wrong("it is shorter than a queue file"));
+        }
+        let mapping = Mapping::new(file.as_raw_fd(), QUEUES_BYTES, Populate::No)
+            .ok_or_else(|| wrong("it cannot be mapped"))?;
+        let queues = QueueFile { mapping };
+        let identity = &queues.header().identity;
+        // Acquire `magic`: pairs with the program's Release of it: the description is whole.
+        if identity.magic.load(Ordering::Acquire) != QUEUES_MAGIC {
+            return Err(wrong("its first bytes are not those of a queue file"));
+        }
+        if !is_readable(identity.version.load(Ordering::Relaxed)) {
+            return Err(wrong(
+                "it was written by an incompatible version of the probes",
+            ));
+        }
+        Ok(queues)
+    }
+
+    fn header(&self) -> &QueuesHeader<AtomicU64> {
+        // SAFETY: `open` checked that the file is long enough, the mapping is aligned to a page and lives as long as
+        // `self`; all of it is atomic words, for which any value is valid.
+        unsafe { &*self.mapping.as_ptr::<QueuesHeader<AtomicU64>>() }
+    }
+
+    fn words(&self) -> &[QueueEntry<AtomicU64>] {
+        // SAFETY: as above; the header is as long as an entry, and MAX_ENTRIES follow it.
+        unsafe {
+            let first = self.mapping.as_ptr::<QueueEntry<AtomicU64>>().add(1);
+            std::slice::from_raw_parts(first, MAX_ENTRIES)
+        }
+    }
+
+    /// What it says of itself.
+    pub fn state(&self) -> QueuesState {
+        let header = self.header();
+        QueuesState {
+            uncounted: header.uncounted.load(Ordering::Relaxed),
+            wrapped: header.wrapped.load(Ordering::Relaxed),
+            refused: header.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// All entries as they are now.
+    pub fn entries(&self) -> Vec<QueueCounts> {
+        let taken = self.header().taken.load(Ordering::Acquire);
+        let all = self
+            .words()
+            .iter()
+            .take(taken.min(MAX_ENTRIES as u64) as usize);
+        all.enumerate()
+            // Acquire `whole`: pairs with the thread's Release of it: whose the entry is stands there.
+            .filter(|(_, entry)| entry.whole.load(Ordering::Acquire) == 1)
+            .filter_map(|(at, entry)| counts(at, entry))
+            .collect()
+    }
+}
+
+fn counts(at: usize, entry: &QueueEntry<AtomicU64>) -> Option<QueueCounts> {
+    let word = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let receives = match word(&entry.direction) {
+        RECEIVE => true,
+        TRANSMIT => false,
+        _ => return None,
+    };
+    let sizes = (0..SIZES).map(|class| (smallest_of(class), word(&entry.sizes[class])));
+    Some(QueueCounts {
+        entry: at as u32,
+        tid: word(&entry.tid) as u32,
+        lcore: (word(&entry.lcore) as u32).checked_sub(1),
+        port: word(&entry.port) as u16,
+        port_name: text(&entry.name),
+        queue: Some(word(&entry.queue) as u16).filter(|&q| q != u16::MAX),
+        receives,
+        accepted_known: word(&entry.unaccepted) == 0,
+        sampled: word(&entry.sampled),
+        frames: word(&entry.frames),
+        asked: word(&entry.asked),
+        bytes: word(&entry.bytes),
+        bytes_of: word(&entry.bytes_of),
+        sizes: sizes.filter(|&(_, n)| n > 0).collect(),
+    })
+}

@@ -1,0 +1,45 @@
+//! `bypassprof queues`: polls, bursts and frames of a DPDK program, by lcore, port and queue.
+
+use super::packs::PackArgs;
+use super::{Failure, load};
+use crate::analyse::queues::Queues;
+use crate::present::queues as present;
+use crate::present::style::Style;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `queues`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Recording to read
+    #[arg(default_value = load::DEFAULT_FILE)]
+    file: PathBuf,
+    #[command(flatten)]
+    packs: PackArgs,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reports. A recording without counts of queues is a failure.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let (profile, counted, devices) = load::queues(&args.file, args.packs.load()?)?;
+    let queues = Queues::of(&profile, &counted, &devices);
+    if queues.rows.is_empty() {
+        return Err(Failure::failed(format!(
+            "{} holds no counts of device queues",
+            args.file.display()
+        ))
+        .hint("`bypassprof record --dpdk -- PROGRAM` makes a recording that does"));
+    }
+    let text = if args.json {
+        present::json(&queues).map_err(Failure::failed)? + "\n"
+    } else {
+        present::text(&profile, &queues, Style::of_stdout())
+    };
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}

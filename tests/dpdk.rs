@@ -1,0 +1,249 @@
+//! DPDK programs as they are, recorded with `--dpdk`: Debian's `dpdk-testpmd` on devices without hardware. Its own
+//! statistics say what happened; ours must say the same, to the last packet.
+
+use crate::support::{Place, Run};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Why a test is left out here, if it is.
+fn missing() -> Option<&'static str> {
+    let found = |name: &str| {
+        let dirs = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&dirs).any(|dir| dir.join(name).exists())
+    };
+    if !found("dpdk-testpmd") {
+        Some("no dpdk-testpmd; apt-get install dpdk-dev")
+    } else if !rustix::process::geteuid().is_root() {
+        Some("devices of DPDK's are made by root only")
+    } else {
+        None
+    }
+}
+
+/// Leaves the test out, aloud, where it cannot run.
+macro_rules! or_leave_out {
+    () => {
+        if let Some(why) = missing() {
+            eprintln!("left out: {why}");
+            return;
+        }
+    };
+}
+
+/// A run of testpmd: what it is typed, a little time after each line, and what it said.
+struct Testpmd {
+    run: Run,
+    queues: Value,
+}
+
+const EAL: &[&str] = &[
+    "--no-huge",
+    "-m",
+    "256",
+    "--no-pci",
+    "--no-shconf",
+    "-l",
+    "0,1",
+];
+
+/// Records testpmd with these devices and queues; `before` is done first, in a network of its own.
+fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[&str]) -> Testpmd {
+    let prefix = format!("--file-prefix=bypassprof-{}-{queues}", std::process::id());
+    let counts = [format!("--rxq={queues}"), format!("--txq={queues}")];
+    let shell = format!("{before} exec stdbuf -oL dpdk-testpmd \"$@\"");
+    let mut command = place.bypassprof(&["record", "--dpdk", "--", "unshare", "-n", "sh", "-c"]);
+    command.arg(shell).arg("sh").args(EAL).arg(prefix);
+    for device in devices {
+        command.arg("--vdev").arg(device);
+    }
+    command.args([
+        "--",
+        "-i",
+        "--nb-cores=1",
+        "--total-num-mbufs=8192",
+        "--no-flush-rx",
+    ]);
+    command.args(counts);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let run = converse(command.spawn().unwrap(), typed);
+    assert_eq!(run.code, Some(0), "{}\n{}", run.out, run.err);
+    let queues = place.run(&["queues", "--json"]);
+    assert_eq!(
+        queues.code,
+        Some(0),
+        "{}\n{}\n{}",
+        queues.err,
+        run.out,
+        run.err
+    );
+    Testpmd {
+        run,
+        queues: serde_json::from_str(&queues.out).unwrap(),
+    }
+}
+
+/// Types each line when the one before has been answered: what is echoed would tear the answer apart.
+fn converse(mut child: Child, typed: &[&str]) -> Run {
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hearing = Arc::clone(&said);
+    let listener = std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(n) = stdout.read(&mut piece)
+            && n > 0
+        {
+            hearing.lock().unwrap().extend_from_slice(&piece[..n]);
+        }
+    });
+    let answers = || {
+        let said = said.lock().unwrap();
+        let prompts = said.windows(8).filter(|w| w == b"testpmd>").count();
+        let ends = said.windows(5).filter(|w| w == b"Done.").count();
+        (prompts, ends)
+    };
+    let wait_for = |is_there: &dyn Fn() -> bool, what: &str| {
+        let enough = (0..3000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            is_there()
+        });
+        let said = || String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
+        assert!(enough, "no answer to {what}: {}", said());
+    };
+    wait_for(&|| answers().0 > 0, "its start");
+    for line in typed {
+        let (prompts, ends) = answers();
+        writeln!(stdin, "{line}").unwrap();
+        match *line {
+            "quit" => break,
+            "start" => std::thread::sleep(Duration::from_millis(250)),
+            "stop" => wait_for(&|| answers().1 > ends, line),
+            _ => wait_for(&|| answers().0 > prompts, line),
+        }
+    }
+    drop(stdin);
+    let mut err = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    let code = child.wait().unwrap().code();
+    listener.join().unwrap();
+    let out = String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
+    Run { code, out, err }
+}
+
+impl Testpmd {
+    /// Sums of a number in testpmd's statistics of each run, for a port.
+    fn told(&self, port: u64, name: &str) -> u64 {
+        let heading = format!("Forward statistics for port {port} ");
+        let parts = self.run.out.split(&heading).skip(1);
+        let number = |part: &str| {
+            let (_, rest) = part.split_once(name)?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        parts
+            .map(|part| number(part).unwrap_or_else(|| panic!("no {name}: {part}")))
+            .sum()
+    }
+
+    /// Sums over our queues of a port.
+    fn counted(&self, port: u64, receives: bool, what: &str) -> u64 {
+        let rows = self.queues["rows"].as_array().unwrap().iter();
+        let mine = rows.filter(|r| r["port"] == port && r["receives"] == receives);
+        mine.map(|r| r[what].as_u64().unwrap()).sum()
+    }
+
+    /// Frames of both ports and directions are those of testpmd's own statistics; returns all of them.
+    fn agrees(&self) -> u64 {
+        let mut all = 0;
+        for port in [0, 1] {
+            for (receives, name) in [(true, "RX-packets:"), (false, "TX-packets:")] {
+                let (told, counted) = (
+                    self.told(port, name),
+                    self.counted(port, receives, "frames"),
+                );
+                assert_eq!(counted, told, "port {port} {name}\n{}", self.run.out);
+                all += told;
+            }
+            let refused = self.counted(port, false, "refused");
+            assert_eq!(refused, self.told(port, "TX-dropped:"), "{}", self.run.out);
+        }
+        all
+    }
+}
+
+/// What is typed to go through modes of forwarding.
+fn modes(modes: &[&str]) -> Vec<String> {
+    let mut typed = vec!["set record-burst-stats on".to_owned()];
+    for mode in modes {
+        typed.extend([
+            format!("set fwd {mode}"),
+            "start".to_owned(),
+            "stop".to_owned(),
+        ]);
+    }
+    typed.push("quit".to_owned());
+    typed
+}
+
+const MODES: [&str; 6] = ["txonly", "io", "mac", "5tswap", "flowgen", "rxonly"];
+
+fn all_modes(before: &str, devices: &[&str]) {
+    for queues in [1, 2] {
+        modes_with(queues, before, devices);
+    }
+}
+
+fn modes_with(queues: u32, before: &str, devices: &[&str]) {
+    or_leave_out!();
+    let place = Place::new();
+    let typed = modes(&MODES);
+    let typed: Vec<_> = typed.iter().map(String::as_str).collect();
+    let run = testpmd(&place, before, devices, queues, &typed);
+    assert!(run.agrees() > 1000, "{}", run.run.out);
+    let rows = run.queues["rows"].as_array().unwrap();
+    assert_eq!(rows.len() as u32, 4 * queues, "{rows:#?}");
+}
+
+/// Every mode on devices that make and drop packets.
+#[test]
+fn null_devices() {
+    all_modes("", &["net_null0", "net_null1"]);
+}
+
+/// Every mode on rings.
+#[test]
+fn ring_devices() {
+    all_modes("", &["net_ring0", "net_ring1"]);
+}
+
+/// Every mode on interfaces that the program makes in the kernel.
+#[test]
+fn tap_devices() {
+    all_modes("", &["net_tap0,iface=one", "net_tap1,iface=two"]);
+}
+
+/// Every mode on the ends of a cable of the kernel's.
+#[test]
+fn packet_sockets() {
+    for queues in [1, 2] {
+        let device =
+            |name: &str, interface: &str| format!("{name},iface={interface},qpairs={queues}");
+        let devices = [
+            device("net_af_packet0", "one"),
+            device("net_af_packet1", "two"),
+        ];
+        let cable = "ip link add one type veth peer name two && ip link set one up && ip link set two up &&";
+        let devices: Vec<_> = devices.iter().map(String::as_str).collect();
+        modes_with(queues, cable, &devices);
+    }
+}
