@@ -3,6 +3,8 @@
 mod compare;
 mod counters;
 mod dpdk;
+mod events;
+mod exchange;
 mod filters;
 mod foreign;
 mod golden;
@@ -10,6 +12,7 @@ mod heldout;
 mod latency;
 mod ledger;
 mod names;
+mod page;
 mod paper;
 mod postmortem;
 mod python;
@@ -18,7 +21,9 @@ mod recover;
 mod refusals;
 mod report;
 mod rings;
+mod stat;
 mod support;
+mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]
 mod traffic;

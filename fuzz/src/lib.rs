@@ -11,12 +11,15 @@ mod tcp;
 pub use tcp::tcp;
 
 use bypassprof::collect::core::{Core, rings};
+use bypassprof::collect::events::{grammar, pmu, tracepoint};
 use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
-use bypassprof::trace::record::Mapping;
-use bypassprof::trace::{Reader, block};
+use bypassprof::trace::perfscript::Script;
+use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
+use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir, Writing};
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
+use std::io::Cursor;
 
 /// A target's entry function.
 pub type Target = fn(&[u8]);
@@ -26,8 +29,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("blocks", blocks),
     ("core", core),
     ("device", device),
+    ("events", events),
     ("http", http),
     ("kallsyms", kallsyms),
+    ("perfdata", perfdata),
+    ("perfscript", perfscript),
     ("recording", recording),
     ("ring", ring),
     ("slots", slots),
@@ -53,6 +59,35 @@ pub fn device(data: &[u8]) {
     match text.parse::<stack_netio::DeviceSpec>() {
         Ok(spec) => assert_eq!(spec.to_string().parse(), Ok(spec)),
         Err(error) => assert!(error.to_string().contains(text)),
+    }
+}
+
+/// Text up to a zero byte as events, as options of a PMU, as where their bits go, and as the fields of a tracepoint whose
+/// record is the rest: read or refused, and events that were read print as text with the same meaning.
+pub fn events(data: &[u8]) {
+    let end = data.iter().position(|&b| b == 0).unwrap_or(data.len());
+    let Ok(text) = std::str::from_utf8(&data[..end]) else {
+        return;
+    };
+    match grammar::parse(text) {
+        Ok(groups) => {
+            let shown: Vec<_> = groups.iter().map(|g| g.to_string()).collect();
+            assert_eq!(grammar::parse(&shown.join(",")), Ok(groups));
+        }
+        Err(error) => assert!(error.at <= text.chars().count() + 1),
+    }
+    if let Ok(terms) = grammar::parse_terms(text) {
+        // What generic events take; a PMU's own options are looked up by name.
+        let _ = pmu::Options::of_generic(0, &terms);
+    }
+    if let Some(format) = pmu::Format::parse(text) {
+        let mut words = pmu::Words::default();
+        assert!(format.set(format.most(), &mut words));
+    }
+    if let Some(format) = tracepoint::Format::parse(text) {
+        let rest = data.get(end + 1..).unwrap_or_default();
+        let most = format.fields.len() * (24 * rest.len() + 64) + text.len();
+        assert!(format.show(rest).len() <= most);
     }
 }
 
@@ -136,6 +171,38 @@ pub fn core(data: &[u8]) {
             let taken = ring.take(&mut drained);
             assert!(taken.is_err() || drained.slots().len() as u64 <= ring.capacity());
         }
+    }
+}
+
+/// A recording that no one reads, in memory.
+fn sink() -> (MemFile, Writer) {
+    let file = MemFile::new(&[]);
+    let writer = Writer::create(file.path()).expect("memory can be written");
+    (file, writer)
+}
+
+struct NoNames;
+
+impl Symbolizer for NoNames {
+    fn meta(&mut self, _: &Meta) {}
+    fn sample(&mut self, _: &Sample) {}
+    fn finish(&mut self) -> Vec<Symbols> {
+        Vec::new()
+    }
+}
+
+/// A perf.data file: it becomes a recording or is refused.
+pub fn perfdata(data: &[u8]) {
+    let (_file, mut sink) = sink();
+    let _ = perfdata::write("input", Cursor::new(data), None, &mut sink, &mut NoNames);
+}
+
+/// The text of perf script, likewise.
+pub fn perfscript(data: &[u8]) {
+    let (_file, mut sink) = sink();
+    let mut script = Script::new(&mut sink, None);
+    if script.read("input", data).is_ok() {
+        let _ = script.finish();
     }
 }
 

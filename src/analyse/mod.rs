@@ -9,6 +9,7 @@
 pub mod classify;
 pub mod compare;
 pub mod counted;
+pub mod counts;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;
@@ -23,8 +24,10 @@ pub mod postmortem;
 pub mod profile;
 pub mod queues;
 pub mod recovery;
+pub mod series;
 pub mod spans;
 pub mod stacks;
+pub mod tape;
 pub mod timeline;
 pub mod trust;
 

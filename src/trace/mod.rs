@@ -5,6 +5,8 @@ pub mod block;
 mod container;
 pub mod folded;
 pub mod format;
+pub mod perfdata;
+pub mod perfscript;
 pub mod reader;
 pub mod record;
 mod resync;
@@ -17,6 +19,7 @@ pub use record::Damage;
 pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 
+use bypassprof_wire::Slot;
 use record::{Meta, Sample, Symbols};
 
 /// Gives names to what was sampled while the files it came from are still there. `resolve` implements it; the recorder
@@ -47,6 +50,24 @@ pub struct Registers {
 pub trait Memory {
     /// Reads all of `bytes` from an address; false if a part of it is not there.
     fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
+}
+
+/// Where the contents of rings go: into a recording, or into a sum.
+pub trait RingSink {
+    /// Takes slots of a ring, the first of them at position `first` of all it ever had.
+    fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError>;
+    /// Takes a description of a ring or its totals.
+    fn meta(&mut self, meta: &Meta) -> Result<(), WriteError>;
+}
+
+impl RingSink for Writer {
+    fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError> {
+        Writer::slots(self, ring, first, slots)
+    }
+
+    fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
+        Writer::meta(self, meta)
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! its records or the slots of one ring, a chunk in memory at a time.
 //!
 //! In: a file; out: [`Summary`], records, and what is [`Damage`]d. What is torn is passed over to the next whole chunk.
-//! The container's frames are walked by [`super::walk`], so that no length in the file decides how much is allocated.
+//! The container's frames are walked by `walk`, so that no length in the file decides how much is allocated.
 
 use super::block::{self, BlockError};
 use super::container::{self, Bad, FRAME, Fields, OP_CHANNEL, OP_MESSAGE, Records, Unpacker};

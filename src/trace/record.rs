@@ -152,6 +152,9 @@ pub struct Session {
     pub cpus: u32,
     /// Events opened, sampled ones first.
     pub events: Vec<EventSource>,
+    /// Whether nothing is known of threads entering and leaving CPUs: so it is with most imported recordings.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub switches_unknown: bool,
 }
 
 /// A perf event that was opened.
@@ -467,6 +470,8 @@ pub struct End {
     pub signal: Option<i32>,
     /// CPU time the recorder used until everything was taken over, in nanoseconds.
     pub recorder_cpu_ns: u64,
+    /// Times the recorder woke up to look for records.
+    pub recorder_wakeups: u64,
     /// Rings that could not be reached or were not ring files.
     pub rings_unreached: u64,
 }
