@@ -4,6 +4,7 @@
 
 use crate::veth;
 use bypassprof_wire::Flow;
+use bypassprof_wire::layout::SWITCH_ON;
 use netlab::Namespace;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -346,6 +347,28 @@ impl Drop for Small {
     }
 }
 
+/// Waits until a recorder has switched on the points of a program that it started: what is done before is not told.
+fn wait_for_recorder(recorder: u32) {
+    let session = format!("bypassprof-session-{recorder}-");
+    let is_on = |path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let state = bytes.get(128..136).map(|b| b.try_into().unwrap());
+        path.extension().is_some_and(|e| e == "control")
+            && state.map(u64::from_ne_bytes) == Some(SWITCH_ON)
+    };
+    let files = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        let sessions = files("/dev/shm".into()).map(|e| e.path());
+        let mut ours = sessions.filter(|p| p.to_string_lossy().contains(&session));
+        if ours.any(|p| files(p).any(|e| is_on(e.path()))) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the recorder has switched nothing on");
+}
+
 /// A server that takes memory until the kernel ends it: the recorder tells why, which request it was with and where its
 /// thread was seen last.
 #[test]
@@ -402,6 +425,7 @@ fn out_of_memory() {
         .unwrap()
         .parse()
         .unwrap();
+    wait_for_recorder(recorder.id());
     let (flow, _) = ask(address).unwrap();
     let output = recorder.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
