@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod child;
 pub mod compare;
+pub mod crash;
 pub mod doctor;
 mod dpdk;
 pub mod events;
@@ -20,6 +21,7 @@ pub mod list;
 mod load;
 mod moments;
 pub mod packs;
+pub mod postmortem;
 pub mod queues;
 pub mod record;
 pub mod recover;
@@ -61,6 +63,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// What a process was doing when it ended, from what is left of it
+    Postmortem(postmortem::Args),
     /// Write a recording for other programs
     Export(export::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Postmortem(args) => postmortem::run(args),
         Command::Export(args) => export::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
