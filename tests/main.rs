@@ -16,6 +16,7 @@ mod ledger;
 mod names;
 mod page;
 mod paper;
+mod postmortem;
 mod python;
 mod record;
 mod recover;

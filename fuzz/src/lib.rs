@@ -10,12 +10,15 @@ mod tcp;
 
 pub use tcp::tcp;
 
+use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu, tracepoint};
-use bypassprof::resolve::{KernelSymbols, LocalSymbols};
+use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
 use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
-use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, Writing};
+use bypassprof_ring::reader::{
+    ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing,
+};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
@@ -27,6 +30,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("blocks", blocks),
+    ("core", core),
     ("device", device),
     ("events", events),
     ("http", http),
@@ -138,6 +142,38 @@ pub fn blocks(data: &[u8]) {
     let mut switches = Vec::new();
     if block::decode_switches(data, &mut switches).is_ok() {
         assert_eq!(switches.len(), said);
+    }
+}
+
+/// A core dump: it is refused, or its threads' stacks are walked and its rings put aside, within its own size.
+pub fn core(data: &[u8]) {
+    let file = MemFile::new(data);
+    let Ok(core) = Core::open(file.path()) else {
+        return;
+    };
+    let mut mappings = core.mappings();
+    // Files of this machine that a core names are another target's.
+    mappings.iter_mut().for_each(|m| m.path.clear());
+    let mut walker = StackWalker::new(core.arch, &mappings);
+    for thread in core.threads.iter().take(16) {
+        let (frames, _) = walker.walk(thread.registers, &core);
+        assert!(frames.len() <= 512);
+    }
+    let aside = tempfile::tempdir().expect("a directory can be made");
+    let found = rings::extract(&core, aside.path()).expect("it can be written to");
+    let there = std::fs::read_dir(aside.path())
+        .expect("it is there")
+        .count();
+    assert_eq!(there as u64, found.rings);
+    if let Ok(dir) = SessionDir::look(aside.path()) {
+        for (key, index) in dir.ring_files().unwrap_or_default() {
+            let Ok(mut ring) = dir.look_at_file(key, index, Writing::Over) else {
+                continue;
+            };
+            let mut drained = Drained::with_capacity(ring.capacity() as usize);
+            let taken = ring.take(&mut drained);
+            assert!(taken.is_err() || drained.slots().len() as u64 <= ring.capacity());
+        }
     }
 }
 

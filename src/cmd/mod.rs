@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod child;
 pub mod compare;
+pub mod crash;
 pub mod doctor;
 mod dpdk;
 pub mod events;
@@ -21,6 +22,7 @@ mod load;
 mod moments;
 mod output;
 pub mod packs;
+pub mod postmortem;
 pub mod queues;
 pub mod record;
 pub mod recover;
@@ -65,6 +67,8 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// What a process was doing when it ended, from what is left of it
+    Postmortem(postmortem::Args),
     /// Write a recording for other programs
     Export(export::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
@@ -158,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Import(args) => import::run(args),
+        Command::Postmortem(args) => postmortem::run(args),
         Command::Export(args) => export::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),

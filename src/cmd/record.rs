@@ -9,7 +9,7 @@ use super::events::EventArgs;
 use super::output::{self, Output};
 use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
-use super::{Failure, dpdk, gate};
+use super::{Failure, crash, dpdk, gate};
 use crate::collect::events::Machine;
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
@@ -44,6 +44,9 @@ pub struct Args {
     /// Leave out command lines and the folders of files
     #[arg(long)]
     redact: bool,
+    /// If the command dies by a signal, tell what it was doing then, and keep that in the recording
+    #[arg(long, requires = "command")]
+    on_crash: bool,
     #[command(flatten)]
     events: EventArgs,
     #[command(flatten)]
@@ -60,7 +63,7 @@ pub struct Args {
 
 /// Names what was sampled, from the files of this machine, each opened with the rights of its program's user.
 #[derive(Default)]
-struct LocalNames {
+pub(super) struct LocalNames {
     sampled: SampledAddresses,
     rights: HashMap<Pid, Rights>,
 }
@@ -217,6 +220,9 @@ impl Job<'_> {
         if let Some(preload) = &preload {
             environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
         }
+        if args.on_crash {
+            crash::allow_core();
+        }
         let cpus = self.command_cpus.as_deref();
         let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
         let probes = session
@@ -255,6 +261,7 @@ impl Job<'_> {
             }
         };
         let end = End::of(&child).map_err(Failure::failed)?;
+        let mut watch = args.on_crash.then(|| crash::Watch::of(child.id()));
         let started = Instant::now();
         switch.begin();
         let mut ending = Ending::default();
@@ -263,6 +270,9 @@ impl Job<'_> {
         let status = loop {
             if let Some(status) = child.try_wait().map_err(Failure::failed)? {
                 break status;
+            }
+            if let Some(watch) = &mut watch {
+                watch.look();
             }
             let over = stopped || args.whom.duration.is_some_and(|d| started.elapsed() >= d);
             ending.step(&child, self.interrupted.load(Ordering::Relaxed), over);
@@ -288,7 +298,11 @@ impl Job<'_> {
             signal: status.signal(),
         };
         match (recorder, failed) {
-            (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
+            (Some(recorder), None) => {
+                // What we ended, or the user, did not crash.
+                let watch = watch.as_ref().filter(|_| !ending.has_begun());
+                finish(recorder, &output, outcome, args, watch)?;
+            }
             (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
         }
         if ending.by_duration {
@@ -345,7 +359,7 @@ impl Job<'_> {
             }
             std::thread::sleep(self.next_look(wait, started, &switch));
         }
-        finish(recorder, &output, Outcome::default(), args)?;
+        finish(recorder, &output, Outcome::default(), args, None)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -370,12 +384,22 @@ fn finish(
     output: &Output,
     outcome: Outcome,
     args: &Args,
+    watch: Option<&crash::Watch>,
 ) -> Result<(), Failure> {
-    match recorder.finish(outcome) {
+    let mut told = None;
+    let before_end = |writer: &mut Writer| {
+        if let Some(watch) = watch.filter(|_| outcome.signal.is_some()) {
+            told = Some(watch.tell(outcome, writer));
+        }
+    };
+    match recorder.finish(outcome, before_end) {
         Ok(tally) => {
             summarize(&tally, args);
             if args.dpdk {
                 dpdk::say(&tally);
+            }
+            if let Some(told) = told {
+                crash::say(told, &args.output);
             }
         }
         Err(e) => {

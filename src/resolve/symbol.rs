@@ -157,6 +157,48 @@ fn open(mapping: &Mapping, need_build_id: bool) -> Result<ObjectNames, String> {
     Err(error.to_string())
 }
 
+/// Does something with the file of a mapping, if it is the one that ran.
+pub(super) fn with_object<T>(
+    mapping: &Mapping,
+    act: impl FnOnce(&object::File<'_, &ReadCache<File>>) -> T,
+) -> Result<T, String> {
+    let path = mapping.path.as_str();
+    if !path.starts_with('/') || path.starts_with("//") || path.starts_with("/memfd:") {
+        return Err("the memory belongs to no file".into());
+    }
+    let path = Path::new(path);
+    let (file, found) = open_object(path, &mapping.build_id).map_err(|e| e.to_string())?;
+    let cache = ReadCache::new(file);
+    let object = object::File::parse(&cache);
+    let object = object.map_err(|e| format!("{} ({found}): {e}", path.display()))?;
+    Ok(act(&object))
+}
+
+/// Opens an object file and checks its build id, which it gives too; an empty one is not asked for.
+fn open_object(path: &Path, wanted: &str) -> Result<(File, String), SymbolError> {
+    let read = |source| SymbolError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let format = |reason: String| SymbolError::Format {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = open_regular(path).map_err(read)?;
+    let cache = ReadCache::new(&file);
+    let object = object::File::parse(&cache).map_err(|e| format(e.to_string()))?;
+    let found = build_id(&object);
+    if !wanted.is_empty() && found != wanted {
+        let or_none = |id: &str| if id.is_empty() { "none" } else { id }.to_owned();
+        return Err(SymbolError::OtherBuild {
+            path: path.to_owned(),
+            found: or_none(&found),
+            wanted: or_none(wanted),
+        });
+    }
+    Ok((file, found))
+}
+
 /// The part of a file that was mapped: where it lies in the file and in its own address space.
 struct Segment {
     offset: u64,
@@ -182,26 +224,13 @@ struct ObjectNames {
 
 impl ObjectNames {
     fn open(path: &Path, wanted: &str) -> Result<ObjectNames, SymbolError> {
-        let read = |source| SymbolError::Read {
-            path: path.to_owned(),
-            source,
-        };
         let format = |reason: String| SymbolError::Format {
             path: path.to_owned(),
             reason,
         };
-        let file = open_regular(path).map_err(read)?;
+        let (file, found) = open_object(path, wanted)?;
         let cache = ReadCache::new(&file);
         let object = object::File::parse(&cache).map_err(|e| format(e.to_string()))?;
-        let found = build_id(&object);
-        if !wanted.is_empty() && found != wanted {
-            let or_none = |id: &str| if id.is_empty() { "none" } else { id }.to_owned();
-            return Err(SymbolError::OtherBuild {
-                path: path.to_owned(),
-                found: or_none(&found),
-                wanted: or_none(wanted),
-            });
-        }
         let own = load(&file).map_err(format)?;
         let debug = debug_file(path, &object, &found).and_then(|file| load(&file).ok());
         Ok(ObjectNames {

@@ -36,6 +36,25 @@ pub trait Symbolizer {
     fn finish(&mut self) -> Vec<Symbols>;
 }
 
+/// Registers that a stack is walked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Instruction.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Return address of the innermost function, where the processor has a register for it.
+    pub lr: u64,
+}
+
+/// What is left of the memory of a process that runs no more.
+pub trait Memory {
+    /// Reads all of `bytes` from an address; false if a part of it is not there.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
+}
+
 /// Where the contents of rings go: into a recording, or into a sum.
 pub trait RingSink {
     /// Takes slots of a ring, the first of them at position `first` of all it ever had.

@@ -269,7 +269,13 @@ fn time_of(meta: &Meta) -> u64 {
         Meta::Counters(m) => m.time,
         Meta::Lost(m) => m.time,
         Meta::End(m) => m.time,
-        Meta::Ring(_) | Meta::Symbols(_) | Meta::Notice(_) | Meta::Salvaged(_) => return 0,
+        Meta::Ring(_)
+        | Meta::Symbols(_)
+        | Meta::Notice(_)
+        | Meta::Salvaged(_)
+        | Meta::Crash(_)
+        | Meta::LastStack(_)
+        | Meta::PostMortem(_) => return 0,
     }
     .ns()
 }

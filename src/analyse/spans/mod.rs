@@ -15,5 +15,6 @@ pub mod turns;
 pub mod way;
 
 pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
+pub use flow::OnItsWay;
 pub use pass::{Pass, WINDOW};
 pub use stages::{BEHIND, Kind, PARTS, STAGES, Stage};

@@ -24,6 +24,7 @@ use queues::Queues;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 pub use tasks::Inside;
+pub(super) use tasks::{is_gone, is_of_this_boot};
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);

@@ -9,7 +9,7 @@ mod ring;
 mod tell;
 
 use super::answer::{Counts, EventTrust, Slice, Spans};
-use super::flow::{FlowState, Request};
+use super::flow::{FlowState, OnItsWay, Request};
 use super::label::LabelHash;
 use super::order::{Order, Stamped};
 use super::stages::{BEHIND, STAGES};
@@ -195,6 +195,13 @@ impl Pass {
             });
         }
         self.settle(false);
+    }
+
+    /// For the end of a program, which may have stood still in the middle of a burst: no event counts as late while there is
+    /// room for those that wait.
+    pub fn patient(mut self) -> Pass {
+        self.order.wait_for_all();
+        self
     }
 
     /// The same, for somebody who takes the [`Way`] of each request too.
@@ -393,8 +400,25 @@ impl Pass {
         Nanos::from_ns(self.ns(way.total()))
     }
 
+    /// All has been read, and this is asked before requests are closed: those that are on their way.
+    pub fn in_flight(&mut self) -> Vec<OnItsWay> {
+        self.take_the_rest();
+        let flows = self.flows.iter();
+        flows
+            .flat_map(|(&flow, state)| state.on_their_way(flow))
+            .collect()
+    }
+
     /// All has been read: requests that are whole are over.
     pub fn close_all(&mut self) {
+        self.take_the_rest();
+        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
+        flows.sort_unstable();
+        flows.into_iter().for_each(|flow| self.close(flow));
+    }
+
+    /// Nothing comes any more: all events that wait are in order now.
+    fn take_the_rest(&mut self) {
         let rings: Vec<u32> = self.rings.keys().copied().collect();
         for number in rings {
             let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
@@ -405,9 +429,6 @@ impl Pass {
                 .flush(&mut |event| inlet.push(&event, meaning(own, event.point)));
         }
         self.settle(true);
-        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
-        flows.sort_unstable();
-        flows.into_iter().for_each(|flow| self.close(flow));
     }
 
     /// Ends the pass. `damage` says what is wrong with the file, if anything.
