@@ -16,7 +16,10 @@ use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
 use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
-use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir, Writing};
+use bypassprof_ring::reader::{
+    ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing,
+};
+use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
 use std::io::Cursor;
@@ -246,8 +249,43 @@ pub fn ring(data: &[u8]) {
         let _ = (ring.totals(), ring.own_points(), ring.base_tsc());
         ring.release();
     }
+    for writing in [Writing::Goes, Writing::Over] {
+        look(&file, writing);
+    }
     if let Ok(control) = ControlHandle::open(file.file(), file.path()) {
         let _ = (control.rings(), control.own_points(), control.unreached());
+    }
+    if let Ok(control) = ControlHandle::look(file.file(), file.path()) {
+        // Wishes go nowhere: a store would end the process.
+        control.switch_on(Mode::Flight);
+        control.switch_off();
+        let _ = (control.name(), control.flight_bytes(), control.has_left());
+    }
+}
+
+/// A ring file that is only looked at: what is there, what is gone and what may be torn add up, and nothing is changed.
+fn look(file: &MemFile, writing: Writing) {
+    let Ok(mut look) = RingLook::open(file.file(), file.path(), writing) else {
+        return;
+    };
+    let mut drained = Drained::with_capacity(200);
+    for _ in 0..2 {
+        let range = look.positions();
+        let mut slots = 0;
+        while let Ok(taken) = look.take(&mut drained) {
+            slots += taken.slots as u64;
+            drained.clear();
+            if !taken.more {
+                break;
+            }
+        }
+        assert!(slots <= look.capacity());
+        let there = range.end.wrapping_sub(range.start);
+        assert_eq!(slots + look.overwritten(), there);
+        let _ = (look.totals(), look.own_points(), look.base_tsc(), look.earlier_owners());
+        if look.look_again().is_err() {
+            return;
+        }
     }
 }
 

@@ -20,12 +20,14 @@ pub mod ledger;
 pub mod list;
 mod load;
 mod moments;
+mod output;
 pub mod packs;
 pub mod postmortem;
 pub mod queues;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod snapshot;
 pub mod spans;
 pub mod stat;
 pub mod switch;
@@ -61,6 +63,8 @@ enum Command {
     Explain(explain::Args),
     /// The gap between recordings of the same workload, taken apart
     Compare(compare::Args),
+    /// The newest events of a running process, now or when something happens
+    Snapshot(snapshot::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
     /// What a process was doing when it ended, from what is left of it
@@ -156,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Spans(args) => spans::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Import(args) => import::run(args),
         Command::Postmortem(args) => postmortem::run(args),
         Command::Export(args) => export::run(args),

@@ -14,7 +14,10 @@ pub mod perf;
 pub mod probes;
 pub mod proc;
 pub mod remains;
+pub mod rights;
 pub mod skew;
+pub mod snapshot;
+pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
 use crate::trace::{Symbolizer, WriteError, Writer};

@@ -3,12 +3,14 @@
 
 pub mod block;
 mod container;
+pub mod file;
 pub mod folded;
 pub mod format;
 pub mod perfdata;
 pub mod perfscript;
 pub mod reader;
 pub mod record;
+mod redact;
 mod resync;
 pub mod summary;
 mod walk;
@@ -16,6 +18,7 @@ pub mod writer;
 
 pub use reader::{Message, ReadError, Reader, Record, SlotBlock};
 pub use record::Damage;
+pub use redact::Redactor;
 pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 

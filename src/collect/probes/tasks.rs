@@ -45,6 +45,15 @@ fn namespace(pid: Pid) -> Option<u64> {
 }
 
 impl Inside {
+    /// What a program's files say of it.
+    pub fn of(facts: &Facts) -> Inside {
+        Inside {
+            pid: facts.pid,
+            namespace: facts.pid_namespace,
+            start_time: facts.start_time,
+        }
+    }
+
     fn is(&self, pid: Pid) -> bool {
         (self.start_time == 0 || start_time(pid) == Some(self.start_time))
             && (self.namespace == 0 || namespace(pid).is_none_or(|n| n == self.namespace))
