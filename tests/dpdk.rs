@@ -220,6 +220,124 @@ fn null_devices() {
     all_modes("", &["net_null0", "net_null1"]);
 }
 
+/// Polls are testpmd's own bursts by its burst statistics, sizes too; the program tells of its ports when it is asked.
+#[test]
+fn bursts_and_devices() {
+    or_leave_out!();
+    let place = Place::new();
+    let typed = [
+        "set record-burst-stats on",
+        "start",
+        "show port info 0",
+        "stop",
+        "quit",
+    ];
+    let run = testpmd(&place, "", &["net_null0", "net_null1"], 2, &typed);
+    run.agrees();
+    for (receives, name) in [(true, "RX-bursts : "), (false, "TX-bursts : ")] {
+        let parts = run.run.out.split(name).skip(1);
+        let number = |part: &str| part.split_whitespace().next()?.parse::<u64>().ok();
+        let told: u64 = parts.map(|part| number(part).unwrap()).sum();
+        let counted = [0, 1].map(|port| run.counted(port, receives, "calls"));
+        assert_eq!(counted.iter().sum::<u64>(), told, "{name}{}", run.run.out);
+        assert!(told > 0);
+    }
+    for row in run.queues["rows"].as_array().unwrap() {
+        assert_eq!(row["sizes"], serde_json::json!([[32, row["calls"]]]));
+    }
+    let port = &run.queues["ports"][0];
+    assert_eq!(port["device"]["name"], "net_null0", "{port:#}");
+    assert_eq!(
+        port["imbalance"].as_f64().map(|i| i < 1.1),
+        Some(true),
+        "{port:#}"
+    );
+    let lane = &run.queues["lanes"][0];
+    assert_eq!(
+        (&lane["lcore"], &lane["name"]),
+        (&1.into(), &"lcore 1".into())
+    );
+    let pools = &run.queues["pools"];
+    assert_eq!(pools[0]["last"]["size"], 8192, "{pools:#}");
+}
+
+/// Whatever ends the program, what it counted until then is whole; whatever ends the recorder, the program runs on with
+/// its own functions, and another recorder counts from there.
+#[test]
+fn killed_and_recorded_again() {
+    or_leave_out!();
+    let place = Place::new();
+    let prefix = format!("--file-prefix=bypassprof-killed-{}", std::process::id());
+    let mut command =
+        place.bypassprof(&["record", "--dpdk", "-o", "first.mcap", "--", "dpdk-testpmd"]);
+    command
+        .args(EAL)
+        .arg(prefix)
+        .args(["--vdev", "net_null0", "--vdev", "net_null1"]);
+    command.args([
+        "--",
+        "--total-num-mbufs=8192",
+        "--no-flush-rx",
+        "--auto-start",
+        "--stats-period=1",
+    ]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut recorder = command.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", recorder.id());
+    let child = || {
+        let text = std::fs::read_to_string(&children).ok()?;
+        let pid = text.trim().parse().ok()?;
+        (wrapped(pid)? == 3).then_some(pid)
+    };
+    let program: u32 = (0..3000)
+        .find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            child()
+        })
+        .expect("its ports are never counted");
+    std::thread::sleep(Duration::from_millis(2500));
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let first = place.run(&["queues", "first.mcap"]);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    // Alive, and counting no more: nobody wants it.
+    let counts = || wrapped(program);
+    assert_eq!(counts(), Some(0), "the drivers' functions are back");
+    let pid = program.to_string();
+    let again = place.run(&["record", "-o", "again.mcap", "--duration", "1", "-p", &pid]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let again = place.run(&["queues", "again.mcap", "--json"]);
+    let again: Value = serde_json::from_str(&again.out).unwrap_or_else(|_| panic!("{}", again.err));
+    let rows = again["rows"].as_array().unwrap();
+    assert!(
+        rows.len() == 4 && rows.iter().all(|r| r["frames"].as_u64() > Some(0)),
+        "{again:#}"
+    );
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(counts(), Some(0), "it was left as it was found");
+    let pid = rustix::process::Pid::from_raw(program.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Which ports a program counts now, from its queue file, wherever its directory is.
+fn wrapped(pid: u32) -> Option<u64> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let text = String::from_utf8_lossy(&environment).into_owned();
+    let dir = text
+        .split('\0')
+        .find_map(|e| e.strip_prefix("BYPASSPROF_SESSION="))?;
+    let mut files = std::fs::read_dir(dir)
+        .ok()?
+        .filter_map(|e| Some(e.ok()?.path()));
+    let file = files.find(|f| f.extension().is_some_and(|e| e == "queues"))?;
+    let bytes = std::fs::read(file).ok()?;
+    Some(u64::from_ne_bytes(bytes.get(144..152)?.try_into().ok()?))
+}
+
 /// Every mode on rings.
 #[test]
 fn ring_devices() {

@@ -8,6 +8,7 @@ pub mod look;
 mod place;
 mod queues;
 mod tasks;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
