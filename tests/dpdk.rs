@@ -71,7 +71,7 @@ fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let run = converse(command.spawn().unwrap(), typed);
+    let run = converse(command.spawn().unwrap(), typed, |_| ());
     assert_eq!(run.code, Some(0), "{}\n{}", run.out, run.err);
     let queues = place.run(&["queues", "--json"]);
     assert_eq!(
@@ -89,7 +89,7 @@ fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[
 }
 
 /// Types each line when the one before has been answered: what is echoed would tear the answer apart.
-fn converse(mut child: Child, typed: &[&str]) -> Run {
+fn converse(mut child: Child, typed: &[&str], mut before_quit: impl FnMut(u32)) -> Run {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -119,10 +119,14 @@ fn converse(mut child: Child, typed: &[&str]) -> Run {
     wait_for(&|| answers().0 > 0, "its start");
     for line in typed {
         let (prompts, ends) = answers();
+        if *line == "quit" {
+            before_quit(child.id());
+        }
         writeln!(stdin, "{line}").unwrap();
         match *line {
             "quit" => break,
             "start" => std::thread::sleep(Duration::from_millis(250)),
+            "show port info 0" => std::thread::sleep(Duration::from_millis(1500)),
             "stop" => wait_for(&|| answers().1 > ends, line),
             _ => wait_for(&|| answers().0 > prompts, line),
         }
@@ -336,6 +340,115 @@ fn wrapped(pid: u32) -> Option<u64> {
     let file = files.find(|f| f.extension().is_some_and(|e| e == "queues"))?;
     let bytes = std::fs::read(file).ok()?;
     Some(u64::from_ne_bytes(bytes.get(144..152)?.try_into().ok()?))
+}
+
+/// What recording costs the forwarding thread: nanoseconds on its CPU for a frame, as often as rounds go, taken in turns
+/// so that a busy machine disturbs all alike. `cargo test -p bypassprof --test main dpdk::cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn cost() {
+    or_leave_out!();
+    let place = Place::new();
+    let alone: &[&str] = &[];
+    let ways: [(&str, &[&str]); 3] = [
+        ("alone", alone),
+        ("record", &["record", "--"]),
+        ("record --dpdk", &["record", "--dpdk", "--"]),
+    ];
+    let cable = ["net_af_packet0,iface=one", "net_af_packet1,iface=two"];
+    for (devices, mode, burst) in [
+        (["net_null0", "net_null1"], "io", 32),
+        (["net_null0", "net_null1"], "io", 1),
+        (cable, "txonly", 32),
+    ] {
+        let mut figures = [const { Vec::new() }; 3];
+        for _ in 0..4 {
+            for (way, of) in ways.iter().zip(&mut figures) {
+                of.push(ns_per_frame(&place, way.1, &devices, mode, burst));
+            }
+        }
+        for (way, mut of) in ways.iter().zip(figures) {
+            of.sort_by(f64::total_cmp);
+            let median = (of[1] + of[2]) / 2.0;
+            println!(
+                "{} {mode}, bursts of {burst:2}, {:14} {median:8.2} ns a frame, {of:.2?}",
+                devices[0], way.0
+            );
+        }
+    }
+}
+
+fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst: u32) -> f64 {
+    let cable =
+        "ip link add one type veth peer name two && ip link set one up && ip link set two up &&";
+    let shell = format!("{cable} exec stdbuf -oL dpdk-testpmd \"$@\"");
+    let mut command = match how {
+        [] => std::process::Command::new("unshare"),
+        how => {
+            let mut command = place.bypassprof(how);
+            command.arg("unshare");
+            command
+        }
+    };
+    command
+        .args(["-n", "sh", "-c"])
+        .arg(shell)
+        .arg("sh")
+        .args(EAL);
+    command.arg(format!(
+        "--file-prefix=bypassprof-cost-{}",
+        std::process::id()
+    ));
+    devices
+        .iter()
+        .for_each(|d| drop(command.args(["--vdev", d])));
+    command.args([
+        "--",
+        "-i",
+        "--nb-cores=1",
+        "--total-num-mbufs=8192",
+        "--no-flush-rx",
+    ]);
+    command
+        .arg(format!("--burst={burst}"))
+        .arg(format!("--forward-mode={mode}"));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut ns = 0.0;
+    let typed = ["start", "show port info 0", "stop", "quit"];
+    let run = converse(command.spawn().unwrap(), &typed, |child| {
+        let children =
+            std::fs::read_to_string(format!("/proc/{child}/task/{child}/children")).unwrap();
+        let pid = children
+            .split_whitespace()
+            .next()
+            .map_or(child, |c| c.parse().unwrap());
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let read =
+            |dir: &std::path::Path, what: &str| std::fs::read_to_string(dir.join(what)).unwrap();
+        let dirs = tasks.map(|t| t.unwrap().path());
+        let worker = dirs
+            .filter(|d| read(d, "comm").starts_with("rte-worker"))
+            .next()
+            .unwrap();
+        ns = read(&worker, "schedstat")
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+    });
+    let told = Testpmd {
+        run,
+        queues: Value::Null,
+    };
+    let frames: u64 = [0, 1]
+        .map(|port| told.told(port, "TX-packets:"))
+        .iter()
+        .sum();
+    ns / frames as f64
 }
 
 /// Every mode on rings.
