@@ -3,6 +3,7 @@
 mod compare;
 mod counters;
 mod dpdk;
+mod exchange;
 mod filters;
 mod foreign;
 mod golden;
@@ -10,6 +11,7 @@ mod heldout;
 mod latency;
 mod ledger;
 mod names;
+mod page;
 mod paper;
 mod python;
 mod record;

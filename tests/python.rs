@@ -3,6 +3,7 @@
 use crate::support::{Place, Run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 const SCRIPT: &str = r#"
 import json, sys
@@ -21,13 +22,33 @@ with open(sys.argv[1], "rb") as file:
 print(json.dumps({"profile": profile, "topics": topics, "kinds": kinds, "schemas": sorted(schemas)}))
 "#;
 
-/// A Python with the package, made once under `target`; why not, if this machine has no Python or no way to PyPI.
-fn python() -> Result<PathBuf, String> {
+/// What tests read our files with, and how it is imported.
+const PACKAGES: [(&str, &str); 6] = [
+    ("mcap>=1,<2", "mcap.reader"),
+    ("protobuf>=5", "google.protobuf"),
+    (
+        "perfetto>=0.59",
+        "perfetto.protos.perfetto.trace.perfetto_trace_pb2",
+    ),
+    ("jsonschema>=4", "jsonschema"),
+    ("duckdb>=1", "duckdb"),
+    // It brings no browser: that is the system's.
+    ("playwright>=1.40", "playwright.sync_api"),
+];
+
+/// A Python with these packages, made once under `target`; why not, if this machine has no Python or no way to PyPI.
+pub fn python() -> Result<PathBuf, String> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    MADE.get_or_init(make).clone()
+}
+
+fn make() -> Result<PathBuf, String> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let python = dir.join("bin/python");
+    let modules = PACKAGES.map(|p| p.1).join(", ");
     let works = |python: &Path| {
         let run = Command::new(python)
-            .args(["-c", "import mcap.reader"])
+            .args(["-c", &format!("import {modules}")])
             .output();
         run.is_ok_and(|o| o.status.success())
     };
@@ -50,7 +71,8 @@ fn python() -> Result<PathBuf, String> {
             .to_str()
             .ok_or("the target directory's name is not UTF-8")?;
         step(Path::new("python3"), &["-m", "venv", "--clear", dir])?;
-        step(&python, &["-m", "pip", "install", "--quiet", "mcap>=1,<2"])?;
+        let install = ["-m", "pip", "install", "--quiet"];
+        step(&python, &[&install[..], &PACKAGES.map(|p| p.0)].concat())?;
     }
     Ok(python)
 }
@@ -61,7 +83,7 @@ fn read_by_another_library() {
     let python = match python() {
         Ok(python) => python,
         Err(why) => {
-            eprintln!("left out: there is no Python with the mcap package: {why}");
+            eprintln!("left out: there is no Python with packages from PyPI: {why}");
             return;
         }
     };

@@ -11,11 +11,15 @@ mod tcp;
 pub use tcp::tcp;
 
 use bypassprof::resolve::{KernelSymbols, LocalSymbols};
-use bypassprof::trace::record::Mapping;
-use bypassprof::trace::{Reader, block};
+use bypassprof::trace::perfscript::Script;
+use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
+use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile};
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
+use std::fs::File;
+use std::io::Cursor;
+use std::path::Path;
 
 /// A target's entry function.
 pub type Target = fn(&[u8]);
@@ -26,6 +30,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("device", device),
     ("http", http),
     ("kallsyms", kallsyms),
+    ("perfdata", perfdata),
+    ("perfscript", perfscript),
     ("recording", recording),
     ("ring", ring),
     ("slots", slots),
@@ -102,6 +108,39 @@ pub fn blocks(data: &[u8]) {
     let mut switches = Vec::new();
     if block::decode_switches(data, &mut switches).is_ok() {
         assert_eq!(switches.len(), said);
+    }
+}
+
+/// A recording that no one reads.
+fn sink() -> Writer {
+    let null = File::options().write(true).open("/dev/null");
+    let writer = null.map(|null| Writer::to_file(Path::new("/dev/null"), null));
+    writer
+        .expect("/dev/null opens")
+        .expect("/dev/null takes all")
+}
+
+struct NoNames;
+
+impl Symbolizer for NoNames {
+    fn meta(&mut self, _: &Meta) {}
+    fn sample(&mut self, _: &Sample) {}
+    fn finish(&mut self) -> Vec<Symbols> {
+        Vec::new()
+    }
+}
+
+/// A perf.data file: it becomes a recording or is refused.
+pub fn perfdata(data: &[u8]) {
+    let _ = perfdata::write("input", Cursor::new(data), None, &mut sink(), &mut NoNames);
+}
+
+/// The text of perf script, likewise.
+pub fn perfscript(data: &[u8]) {
+    let mut sink = sink();
+    let mut script = Script::new(&mut sink, None);
+    if script.read("input", data).is_ok() {
+        let _ = script.finish();
     }
 }
 

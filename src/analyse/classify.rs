@@ -144,18 +144,20 @@ pub(super) fn estimate_states(profile: &mut Profile) {
         }
     }
     let (threads, stacks) = (&profile.threads, &profile.stacks);
+    let state = |thread: usize, root, node| {
+        let estimated = root == Root::NoProbes && threads[thread].estimate.is_some();
+        match (estimated, stacks.verdict(node).polls) {
+            (false, _) => root,
+            (true, true) => Root::EmptyPollingEstimated,
+            (true, false) => Root::UsefulEstimated,
+        }
+    };
+    for (cell, _) in &mut profile.cells {
+        cell.root = state(cell.thread, cell.root, cell.node);
+    }
+    let states = std::mem::take(&mut profile.weights).into_iter();
     let states =
-        std::mem::take(&mut profile.weights)
-            .into_iter()
-            .map(|((thread, root, node), w)| {
-                let estimated = root == Root::NoProbes && threads[thread].estimate.is_some();
-                let root = match (estimated, stacks.verdict(node).polls) {
-                    (false, _) => root,
-                    (true, true) => Root::EmptyPollingEstimated,
-                    (true, false) => Root::UsefulEstimated,
-                };
-                ((thread, root, node), w)
-            });
+        states.map(|((thread, root, node), w)| ((thread, state(thread, root, node), node), w));
     profile.weights = states.collect();
 }
 

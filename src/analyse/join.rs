@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::latency::Stretches;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::profile::{Profile, Root, Slice, ThreadRow, Weight, Work};
+use super::profile::{Cell, Profile, Root, Slice, ThreadRow, Weight, Work};
 use super::stacks::{NodeId, Stacks};
 use super::timeline::{Cpu, Shares, Timeline};
 use super::trust::Trust;
@@ -34,6 +34,8 @@ const STEP: Nanos = Nanos::from_ns(500_000_000);
 struct Pending {
     node: NodeId,
     period: u64,
+    time: Nanos,
+    cpu: u32,
 }
 
 struct Thread {
@@ -45,12 +47,22 @@ struct Thread {
     /// Where it was last seen to run.
     cpu: Option<u32>,
     timeline: Timeline<Pending>,
-    weights: Weights,
+    sums: Sums,
     /// Weights of each slice that is over.
     slices: Vec<Weights>,
 }
 
 type Weights = BTreeMap<(Root, NodeId), Weight>;
+
+type Cells = BTreeMap<(u32, u32, Root, NodeId), Weight>;
+
+/// What a thread's samples add up to.
+#[derive(Default)]
+struct Sums {
+    weights: Weights,
+    /// If they are asked for: the length of a window, and weights by window, CPU, state and stack.
+    cells: Option<(Nanos, Cells)>,
+}
 
 struct RingState {
     owner: (Pid, Tid),
@@ -107,6 +119,8 @@ pub struct Join {
     sampled_event: u16,
     /// Ends of slices.
     edges: Vec<u64>,
+    /// Length of the windows of cells.
+    window: Option<Nanos>,
 }
 
 impl Join {
@@ -134,6 +148,7 @@ impl Join {
             settled: facts.session.started,
             sampled_event: sampled.unwrap_or(0) as u16,
             edges: Vec::new(),
+            window: None,
             facts,
             filter,
             stretches: None,
@@ -167,6 +182,17 @@ impl Join {
         // Without both clocks events are not placed in time.
         if self.facts.clock.is_some() {
             self.edges = edges.iter().map(|&edge| self.ticks(edge)).collect();
+        }
+        self
+    }
+
+    /// Keeps samples apart by CPU and by windows of this length too, as [`Profile::cells`]; to be said before anything
+    /// else.
+    #[must_use]
+    pub fn in_windows(mut self, window: Nanos) -> Join {
+        self.window = Some(window);
+        for thread in self.threads.values_mut() {
+            thread.sums.cells = Some((window, BTreeMap::new()));
         }
         self
     }
@@ -254,6 +280,7 @@ impl Join {
         let (facts, filter) = (&self.facts, &self.filter);
         // A thread that no one knew before has no probes, and no part in requests.
         let all = self.stretches.is_none();
+        let cells = self.window.map(|window| (window, BTreeMap::new()));
         self.threads.entry(key).or_insert_with(|| {
             let name = facts.lives.get(&key).map(|l| l.2.clone());
             let name = name.unwrap_or_default();
@@ -264,7 +291,10 @@ impl Join {
                 seen_running: false,
                 cpu: None,
                 timeline: Timeline::new(start, end, PollState::Unknown),
-                weights: BTreeMap::new(),
+                sums: Sums {
+                    weights: BTreeMap::new(),
+                    cells,
+                },
                 slices: Vec::new(),
             }
         })
@@ -302,8 +332,14 @@ impl Join {
             self.weight_unknown += period;
         }
         let tsc = self.ticks(sample.time);
+        let pending = Pending {
+            node,
+            period,
+            time: sample.time.since(self.facts.session.started),
+            cpu: sample.cpu,
+        };
         let thread = self.thread((sample.pid, sample.tid));
-        thread.timeline.sample(tsc, Pending { node, period });
+        thread.timeline.sample(tsc, pending);
         Some(node)
     }
 
@@ -405,7 +441,7 @@ impl Join {
         let end = self.facts.end.unwrap_or(self.newest).min(self.facts.span.1);
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
-        let mut weights = BTreeMap::new();
+        let (mut weights, mut cells) = (BTreeMap::new(), Vec::new());
         let mut slices = vec![Slice::default(); self.edges.len()];
         for ((pid, tid), thread) in std::mem::take(&mut self.threads) {
             if !thread.wanted {
@@ -424,7 +460,18 @@ impl Join {
             }
             threads.push(row);
             let placed = |((root, node), w)| ((place, root, node), w);
-            weights.extend(of_thread.into_iter().map(placed));
+            weights.extend(of_thread.weights.into_iter().map(placed));
+            let of_cells = of_thread.cells.map(|(_, cells)| cells).unwrap_or_default();
+            cells.extend(of_cells.into_iter().map(|((window, cpu, root, node), w)| {
+                let cell = Cell {
+                    thread: place,
+                    window,
+                    cpu,
+                    root,
+                    node,
+                };
+                (cell, w)
+            }));
             for (slice, (shares, weights)) in slices.iter_mut().zip(of_slices) {
                 slice.shares.push(shares);
                 slice.weights.extend(weights.into_iter().map(placed));
@@ -450,6 +497,7 @@ impl Join {
             threads,
             stacks: self.stacks,
             weights,
+            cells,
             slices,
             trust: self.trust,
         };
@@ -466,6 +514,9 @@ impl Join {
 
     /// Where a thread is that never switches: where it was seen to run.
     fn before_any_switch(&self, thread: &Thread) -> Cpu {
+        if self.facts.session.switches_unknown {
+            return Cpu::Elsewhere;
+        }
         let left_out = !self.filter.cpus.is_empty();
         let here = !left_out || thread.cpu.is_some_and(|cpu| self.filter.has_cpu(cpu));
         match (thread.seen_running && here, left_out) {
@@ -511,15 +562,15 @@ impl Join {
 
 impl Thread {
     fn settle(&mut self, until: u64, edges: &[u64]) {
-        let (probes, weights) = (self.probes, &mut self.weights);
+        let (probes, sums) = (self.probes, &mut self.sums);
         while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
             self.timeline.cut(edge, &mut |state, pending| {
-                add(weights, probes, state, pending)
+                add(sums, probes, state, pending)
             });
-            self.slices.push(std::mem::take(weights));
+            self.slices.push(std::mem::take(&mut sums.weights));
         }
         self.timeline.sweep(until, &mut |state, pending| {
-            add(weights, probes, state, pending)
+            add(sums, probes, state, pending)
         });
     }
 
@@ -530,15 +581,15 @@ impl Thread {
         end: u64,
         never_switched: Cpu,
         edges: &[u64],
-    ) -> (ThreadRow, Weights, Vec<(Shares, Weights)>) {
+    ) -> (ThreadRow, Sums, Vec<(Shares, Weights)>) {
         self.settle(end, edges);
-        let (probes, mut weights) = (self.probes, self.weights);
+        let (probes, mut sums) = (self.probes, self.sums);
         let timeline = self.timeline.ending(end);
         let (shares, of_slices) = timeline.finish_cut(never_switched, &mut |state, pending| {
-            add(&mut weights, probes, state, pending);
+            add(&mut sums, probes, state, pending);
         });
         for (key, weight) in self.slices.iter().flatten() {
-            weights.entry(*key).or_default().add(weight);
+            sums.weights.entry(*key).or_default().add(weight);
         }
         let row = ThreadRow {
             pid,
@@ -549,27 +600,32 @@ impl Thread {
             foreign: false,
             estimate: None,
             shares,
-            samples: weights.values().map(|w| w.samples).sum(),
+            samples: sums.weights.values().map(|w| w.samples).sum(),
         };
-        (
-            row,
-            weights,
-            of_slices.into_iter().zip(self.slices).collect(),
-        )
+        (row, sums, of_slices.into_iter().zip(self.slices).collect())
     }
 }
 
-fn add(weights: &mut Weights, probes: bool, state: PollState, pending: Pending) {
+fn add(sums: &mut Sums, probes: bool, state: PollState, pending: Pending) {
     let root = match (probes, state) {
         (false, _) => Root::NoProbes,
         (true, PollState::Working) => Root::Useful,
         (true, PollState::EmptyPolling) => Root::EmptyPolling,
         (true, PollState::Unknown) => Root::Unknown,
     };
-    let weight = weights.entry((root, pending.node)).or_default();
-    weight.samples += 1;
-    weight.weight = weight.weight.saturating_add(pending.period);
-    weight.squares += pending.period as f64 * pending.period as f64;
+    let more = Weight {
+        samples: 1,
+        weight: pending.period,
+        squares: pending.period as f64 * pending.period as f64,
+    };
+    let weight = sums.weights.entry((root, pending.node)).or_default();
+    weight.add(&more);
+    if let Some((window, cells)) = &mut sums.cells {
+        let window = pending.time.ns() / window.ns().max(1);
+        let window = u32::try_from(window).unwrap_or(u32::MAX);
+        let cell = cells.entry((window, pending.cpu, root, pending.node));
+        cell.or_default().add(&more);
+    }
 }
 
 impl Facts {

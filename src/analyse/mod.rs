@@ -22,8 +22,10 @@ pub mod pollstate;
 pub mod profile;
 pub mod queues;
 pub mod recovery;
+pub mod series;
 pub mod spans;
 pub mod stacks;
+pub mod tape;
 pub mod timeline;
 pub mod trust;
 

@@ -67,6 +67,21 @@ impl Weight {
     }
 }
 
+/// Where samples are added up by window and CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// The thread's place in [`Profile::threads`].
+    pub thread: usize,
+    /// The window's number.
+    pub window: u32,
+    /// The CPU.
+    pub cpu: u32,
+    /// What the thread was doing.
+    pub root: Root,
+    /// The stack.
+    pub node: NodeId,
+}
+
 /// A part of the recording's time.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
@@ -222,6 +237,8 @@ pub struct Profile {
     pub stacks: Stacks,
     /// Weight of each thread's stacks by state. The first number is the thread's place in `threads`.
     pub weights: BTreeMap<(usize, Root, NodeId), Weight>,
+    /// The same by window and CPU too, if that was asked for ([`super::Join::in_windows`]).
+    pub cells: Vec<(Cell, Weight)>,
     /// The time between edges that were asked for ([`super::Join::sliced`]).
     pub slices: Vec<Slice>,
     /// How far to trust all this.

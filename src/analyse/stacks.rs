@@ -71,16 +71,41 @@ impl Default for Stacks {
 impl Stacks {
     /// The node of a sample's stack. A stack whose outer part is missing begins with a frame that says so.
     pub fn add(&mut self, sample: &Sample, names: &mut Names) -> NodeId {
+        self.walk(sample, names, &mut |_, _| ())
+    }
+
+    /// The same, with the stack's addresses and what is at each, innermost first.
+    pub fn add_with(
+        &mut self,
+        sample: &Sample,
+        names: &mut Names,
+    ) -> (NodeId, Vec<(u64, FrameId)>) {
+        let mut addresses = Vec::new();
+        let node = self.walk(sample, names, &mut |address, frame| {
+            addresses.push((address, frame));
+        });
+        addresses.reverse();
+        (node, addresses)
+    }
+
+    fn walk(
+        &mut self,
+        sample: &Sample,
+        names: &mut Names,
+        each: &mut impl FnMut(u64, FrameId),
+    ) -> NodeId {
         let mut node = 0;
-        match sample.stack {
-            StackEnd::Whole | StackEnd::KernelOnly => {}
-            StackEnd::Truncated => node = self.child(node, "[stack truncated]"),
-            StackEnd::Broken => node = self.child(node, "[stack broken]"),
+        let mark = match sample.stack {
+            StackEnd::Whole | StackEnd::KernelOnly => None,
+            StackEnd::Truncated => Some("[stack truncated]"),
+            StackEnd::Broken => Some("[stack broken]"),
+        };
+        let none = sample.frames.is_empty().then_some("[no stack]");
+        for mark in [mark, none].into_iter().flatten() {
+            node = self.child(node, mark);
+            each(0, self.parts(node).1);
         }
         let kernel_frames = usize::from(sample.kernel_frames).min(sample.frames.len());
-        if sample.frames.is_empty() {
-            return self.child(node, "[no stack]");
-        }
         let changes = |space| names.changes(space, sample.time);
         let (changes, kernel_changes) = (changes(sample.pid), changes(Mapping::KERNEL));
         for (at, &address) in sample.frames.iter().enumerate().rev() {
@@ -100,9 +125,10 @@ impl Stacks {
                     frames
                 }
             };
-            node = frames
-                .iter()
-                .fold(node, |node, &frame| self.node(node, frame));
+            for &frame in &*frames {
+                each(address, frame);
+                node = self.node(node, frame);
+            }
         }
         node
     }

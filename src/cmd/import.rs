@@ -1,38 +1,148 @@
 //! `bypassprof import`: what other tools recorded as a recording of ours.
+//!
+//! In: perf.data, the text of `perf script`, folded stacks; out: a recording. Functions in perf.data are named from the
+//! files of this machine, if those are the ones that ran; the two texts bring their names along.
 
 use super::{Failure, record};
-use crate::trace::Writer;
+use crate::resolve::{LocalSymbols, SampledAddresses};
 use crate::trace::folded::Folded;
-use std::fs;
-use std::path::PathBuf;
+use crate::trace::perfdata::{self, PerfDataError};
+use crate::trace::perfscript::Script;
+use crate::trace::record::{End, Meta, Sample, Symbols};
+use crate::trace::{Symbolizer, Writer};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files to read; all of them become one recording
+    /// Files to read; texts may be several, and all of them become one recording
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// They hold folded stacks: `comm;frame;frame WEIGHT` a line
-    #[arg(long, required = true)]
+    /// What they are [default: told from how they begin]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The same as --format folded
+    #[arg(long, conflicts_with = "format")]
     folded: bool,
     /// File to write
     #[arg(short, long, default_value = super::load::DEFAULT_FILE)]
     output: PathBuf,
-    /// What weights count, for the headings of tables
-    #[arg(long, value_name = "EVENT", default_value = "folded")]
-    event: String,
-    /// Weight of one sample [default: taken from the weights]
+    /// Which event's samples to take [default: the first]; of folded stacks, what their weights count
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
+    /// Weight of one sample of folded stacks [default: taken from the weights]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     period: Option<u64>,
 }
 
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// What `perf record` writes
+    PerfData,
+    /// What `perf script` prints
+    PerfScript,
+    /// A line for each stack: `comm;frame;frame WEIGHT`
+    Folded,
+}
+
 /// Imports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let format = match (args.format, args.folded) {
+        (Some(format), _) => format,
+        (None, true) => Format::Folded,
+        (None, false) => guess(&args.files[0])?,
+    };
+    if format == Format::PerfData && args.files.len() > 1 {
+        return Err(Failure::wrong_use(
+            "one perf.data becomes one recording: their clocks are not each other's",
+        )
+        .hint("`bypassprof import` for each, with -o"));
+    }
+    let folded = match format {
+        Format::Folded => Some(read_folded(&args.files)?),
+        Format::PerfData | Format::PerfScript => None,
+    };
+    record::check_output(&args.output)?;
+    let said = write(&args, format, folded).inspect_err(|_| {
+        // Half a recording is none; if it is gone already, so much the better.
+        let _ = fs::remove_file(&args.output);
+    })?;
+    eprintln!("bypassprof: {said} in {}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(args: &Args, format: Format, folded: Option<Folded>) -> Result<String, Failure> {
+    let mut writer = Writer::create(&args.output).map_err(Failure::failed)?;
+    let event = args.event.as_deref();
+    let said = match (format, folded) {
+        (Format::PerfData, _) => perf_data(&args.files[0], event, &mut writer)?,
+        (Format::Folded, Some(folded)) => {
+            let period = args.period.unwrap_or_else(|| folded.period());
+            let event = event.unwrap_or("folded");
+            let samples = folded.write(&mut writer, event, period);
+            let samples = samples.map_err(Failure::failed)?;
+            format!("{samples} samples of {period} {event} each")
+        }
+        (Format::PerfScript | Format::Folded, _) => {
+            let mut script = Script::new(&mut writer, event);
+            for path in &args.files {
+                let file = open(path)?;
+                let name = path.display().to_string();
+                let read = script.read(&name, BufReader::new(file));
+                read.map_err(Failure::failed)?;
+            }
+            match script.finish().map_err(Failure::failed)? {
+                (0, _) => return Err(Failure::failed("there is no sample in the files")),
+                (samples, event) => format!("{samples} samples of {event}"),
+            }
+        }
+    };
+    writer.finish().map_err(Failure::failed)?;
+    Ok(said)
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot read {}: {error}", path.display()))
+}
+
+/// What a file is, by how it begins.
+fn guess(path: &Path) -> Result<Format, Failure> {
+    let mut begin = Vec::new();
+    let read = open(path)?.take(1 << 16).read_to_end(&mut begin);
+    read.map_err(|e| unreadable(path, &e))?;
+    if begin.starts_with(perfdata::MAGIC) {
+        return Ok(Format::PerfData);
+    }
+    let text = String::from_utf8_lossy(&begin);
+    let first = text
+        .lines()
+        .find(|l| !l.trim().is_empty() && !l.starts_with('#'));
+    let last_word = first.and_then(|l| l.trim_end().rsplit(' ').next());
+    // A folded stack ends with its weight, a sample of perf script with its event.
+    match last_word {
+        Some(word) if !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) => {
+            Ok(Format::Folded)
+        }
+        Some(_) => Ok(Format::PerfScript),
+        None => Err(Failure::failed(format!(
+            "there is no sample and no stack in {}",
+            path.display()
+        ))),
+    }
+}
+
+fn read_folded(files: &[PathBuf]) -> Result<Folded, Failure> {
     let mut folded = Folded::default();
-    for file in &args.files {
-        let text = fs::read(file)
-            .map_err(|e| Failure::failed(format!("cannot read {}: {e}", file.display())))?;
+    for file in files {
+        let text = fs::read(file).map_err(|e| unreadable(file, &e))?;
         let text = String::from_utf8_lossy(&text);
         let name = file.display().to_string();
         folded.read(&name, &text).map_err(Failure::failed)?;
@@ -40,22 +150,51 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if folded.is_empty() {
         return Err(Failure::failed("there is no stack in the files"));
     }
-    record::check_output(&args.output)?;
-    let period = args.period.unwrap_or_else(|| folded.period());
-    let samples = Writer::create(&args.output).and_then(|mut writer| {
-        let samples = folded.write(&mut writer, &args.event, period)?;
-        writer.finish()?;
-        Ok(samples)
-    });
-    let samples = samples.map_err(|e| {
-        // Half a recording is none; if it is gone already, so much the better.
-        let _ = fs::remove_file(&args.output);
-        Failure::failed(e)
+    Ok(folded)
+}
+
+/// Notes what has to be named while perf.data is read.
+#[derive(Default)]
+struct Sampled(SampledAddresses);
+
+impl Symbolizer for Sampled {
+    fn meta(&mut self, meta: &Meta) {
+        self.0.meta(meta);
+    }
+    fn sample(&mut self, sample: &Sample) {
+        self.0.sample(sample);
+    }
+    fn finish(&mut self) -> Vec<Symbols> {
+        Vec::new()
+    }
+}
+
+fn perf_data(path: &Path, event: Option<&str>, writer: &mut Writer) -> Result<String, Failure> {
+    let name = path.display().to_string();
+    let file = BufReader::new(open(path)?);
+    let mut sampled = Sampled::default();
+    let tally = perfdata::write(&name, file, event, writer, &mut sampled);
+    let tally = tally.map_err(|e| match e {
+        PerfDataError::Read { .. } => Failure::failed(e).hint(
+            "`perf script -F comm,pid,tid,cpu,time,period,event,ip,sym,dso` and import of its text",
+        ),
+        PerfDataError::NoEvent { .. } | PerfDataError::Write(_) => Failure::failed(e),
     })?;
-    eprintln!(
-        "bypassprof: {samples} samples of {period} {} each in {}",
-        args.event,
-        args.output.display()
-    );
-    Ok(ExitCode::SUCCESS)
+    if tally.samples == 0 {
+        return Err(Failure::failed(format!(
+            "there is no sample of {} in {name}",
+            tally.event
+        )));
+    }
+    let mut files = LocalSymbols::afterwards().kernel_at(&tally.kernel, tally.kernel_text);
+    for (mapping, at) in sampled.0.finish() {
+        let symbols = Meta::Symbols(files.names(&mapping, &at));
+        writer.meta(&symbols).map_err(Failure::failed)?;
+    }
+    let end = Meta::End(End {
+        time: tally.end,
+        ..End::default()
+    });
+    writer.meta(&end).map_err(Failure::failed)?;
+    Ok(format!("{} samples of {}", tally.samples, tally.event))
 }

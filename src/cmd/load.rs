@@ -7,11 +7,13 @@ use super::filter::{FilterArgs, There};
 use crate::analyse::compare::{Side, side, tally};
 use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
+use crate::analyse::series::{self, Series};
 use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
 use crate::trace::record::{Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
+use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -62,6 +64,41 @@ pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Span
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok((profile, pass.finish(damage(&reader))))
+}
+
+/// What a page about a recording is made of.
+pub struct Everything {
+    /// Its samples, by window and CPU too.
+    pub profile: Profile,
+    /// Its requests, the slowest as timelines.
+    pub spans: Spans,
+    /// What was counted over time.
+    pub series: Vec<Series>,
+}
+
+/// As [`both`], with all that is shown over time, reading once.
+pub fn everything(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    (window, show): (Nanos, usize),
+) -> Result<Everything, Failure> {
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(filter)?;
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), show);
+    let mut join = Join::only(&metas, packs, filter.clone()).in_windows(window);
+    each(path, &reader, |record| {
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let profile = join.finish(damage(&reader));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    Ok(Everything {
+        series: series::of(&metas, &profile),
+        spans: pass.finish(damage(&reader)),
+        profile,
+    })
 }
 
 /// The slowest requests of a recording: when their threads were busy with them, and what is told of them.
@@ -300,7 +337,7 @@ fn damage(reader: &Reader) -> Option<String> {
 }
 
 /// Opens a recording and gathers its records of low rate.
-fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
+pub(super) fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
     let mut progress = Progress::new(path, "opening");
     let reader = Reader::open_watched(path, |done, all| progress.reached(done, all));
     let reader = reader.map_err(|e| unreadable(&e))?;
@@ -318,7 +355,11 @@ fn open(path: &Path) -> Result<(Reader, Vec<Meta>), Failure> {
 }
 
 /// Reads all records of high rate, in the order of the file: a thread takes the file apart while this one analyses.
-fn each(path: &Path, reader: &Reader, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
+pub(super) fn each(
+    path: &Path,
+    reader: &Reader,
+    mut take: impl FnMut(&Record),
+) -> Result<(), Failure> {
     let summary = reader.meta();
     let total = summary.sample_count + summary.switch_count + summary.slot_count();
     let (mut progress, mut done) = (Progress::new(path, "reading"), 0);

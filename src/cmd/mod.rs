@@ -5,12 +5,15 @@
 pub mod compare;
 mod dpdk;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod flamegraph;
 pub mod gate;
+mod html;
 pub mod import;
 pub mod ledger;
 mod load;
+mod moments;
 pub mod packs;
 pub mod queues;
 pub mod record;
@@ -48,6 +51,8 @@ enum Command {
     Compare(compare::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// Write a recording for other programs
+    Export(export::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
     Queues(queues::Args),
     /// Everything that is whole in a damaged recording, as a new one
@@ -133,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),

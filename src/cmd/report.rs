@@ -2,7 +2,7 @@
 
 use super::filter::FilterArgs;
 use super::packs::PackArgs;
-use super::{Failure, load};
+use super::{Failure, html, load};
 use crate::analyse::Grouping;
 use crate::present::{json, style::Style, table};
 use std::io::{self, Write};
@@ -12,9 +12,12 @@ use std::process::ExitCode;
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Recording to read
-    #[arg(default_value = load::DEFAULT_FILE)]
-    file: PathBuf,
+    /// Recording to read; with --html there may be several
+    #[arg(default_value = load::DEFAULT_FILE, value_name = "FILE")]
+    recordings: Vec<PathBuf>,
+    /// Write one page with everything there is to say: ledger, flame graphs, requests, findings
+    #[arg(long, value_name = "OUT.html", conflicts_with_all = ["by", "limit", "busy", "slowest", "json"])]
+    html: Option<PathBuf>,
     /// Only this table
     #[arg(long, value_enum)]
     by: Option<By>,
@@ -53,7 +56,16 @@ const ROWS: u32 = 20;
 
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut profile = load::chosen(&args.file, args.packs.load()?, &args.filter, args.slowest)?;
+    if let Some(output) = &args.html {
+        let filter = args.filter.of_samples()?;
+        html::write(&args.recordings, output, &args.packs.load()?, &filter)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [file] = args.recordings.as_slice() else {
+        return Err(Failure::wrong_use("a report is of one recording")
+            .hint("--html OUT.html with several, or `bypassprof compare`"));
+    };
+    let mut profile = load::chosen(file, args.packs.load()?, &args.filter, args.slowest)?;
     if args.busy {
         profile.only_busy();
     }

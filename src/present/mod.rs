@@ -5,7 +5,9 @@
 
 pub mod compare;
 pub mod explain;
+pub mod export;
 pub mod flame;
+pub mod html;
 pub mod json;
 pub mod latency;
 pub mod ledger;

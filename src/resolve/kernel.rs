@@ -33,6 +33,19 @@ impl KernelSymbols {
         }
     }
 
+    /// Those of a kernel that does not run here.
+    pub fn of_another() -> KernelSymbols {
+        KernelSymbols {
+            symbols: Vec::new(),
+            why: Some("the recorded kernel is not the one that runs here, or lies elsewhere since a restart".into()),
+        }
+    }
+
+    /// Whether a symbol begins there.
+    pub fn begins_at(&self, address: u64) -> bool {
+        self.symbols.binary_search_by_key(&address, |s| s.0).is_ok()
+    }
+
     /// Reads lines of `ADDRESS TYPE NAME [MODULE]`; lines that are none are skipped.
     pub fn parse(text: &str) -> KernelSymbols {
         let mut symbols = Vec::new();

@@ -70,6 +70,21 @@ impl LocalSymbols {
         }
     }
 
+    /// The same; the kernel's names are believed only if the one that runs is of this release and its text begins here:
+    /// where addresses are random, they differ after a restart.
+    #[must_use]
+    pub fn kernel_at(mut self, release: &str, text: Option<u64>) -> LocalSymbols {
+        let kernel = KernelSymbols::read_live();
+        let runs = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        let same =
+            runs.is_ok_and(|r| r.trim() == release) && text.is_some_and(|t| kernel.begins_at(t));
+        self.kernel = Some(match same {
+            true => kernel,
+            false => KernelSymbols::of_another(),
+        });
+        self
+    }
+
     /// The names at positions `at` of a mapping's file (of kernel mappings: at addresses).
     pub fn names(&mut self, mapping: &Mapping, at: &[u64]) -> Symbols {
         let addresses = if mapping.pid == Mapping::KERNEL {

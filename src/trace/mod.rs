@@ -5,6 +5,8 @@ pub mod block;
 mod container;
 pub mod folded;
 pub mod format;
+pub mod perfdata;
+pub mod perfscript;
 pub mod reader;
 pub mod record;
 mod resync;

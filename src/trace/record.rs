@@ -146,6 +146,9 @@ pub struct Session {
     pub cpus: u32,
     /// Events opened, sampled ones first.
     pub events: Vec<EventSource>,
+    /// Whether nothing is known of threads entering and leaving CPUs: so it is with most imported recordings.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub switches_unknown: bool,
 }
 
 /// A perf event that was opened.

@@ -107,7 +107,8 @@ fn bar(out: &mut String, account: &Account, y: f64) {
     }
 }
 
-fn colour(phase: &str) -> String {
+/// The colour of a ledger's phase.
+pub fn colour(phase: &str) -> String {
     let (r, g, b) = match phase {
         "off_cpu" => (245, 245, 245),
         "empty_poll" => flamegraphs::colour_of("poll"),

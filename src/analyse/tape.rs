@@ -1,0 +1,404 @@
+//! A recording as it ran, for those who hand on every sample, state, event and request: a second pass over it, after
+//! the one that made its [`Profile`].
+//!
+//! In: the profile, the records of low rate, then records in the order of the file; out: [`Moment`]s, with stacks and
+//! threads by their numbers in the profile. Samples come in the order of time; what else there is comes as it lies in
+//! the file. Nothing but samples waits, and not longer than [`join::WINDOW`]. Threads that the profile leaves out are
+//! left out. It refuses to know formats.
+
+use super::filter::Filter;
+use super::join::WINDOW;
+use super::packs::Packs;
+use super::pollstate::{PollState, PollStates, Transition};
+use super::profile::Profile;
+use super::spans::way::Way;
+use super::spans::{PARTS, Pass};
+use super::stacks::{FrameId, NodeId};
+use crate::resolve::Names;
+use crate::trace::record::{Meta, Pid, Sample, Switch, SwitchKind, Tid};
+use crate::units::{ClockMap, Cycles, Nanos, Tsc};
+use bypassprof_wire::{Decoder, Event, Slot};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// Samples that wait to be put in order, at most.
+const MOST_WAITING: usize = 1 << 20;
+
+/// One thing that happened. Times are since the recording's start; threads are places in [`Profile::threads`].
+#[derive(Clone, Debug)]
+pub enum Moment<'a> {
+    /// A sample was taken.
+    Sample(&'a Sampled),
+    /// A thread entered a CPU, or left it.
+    Running {
+        /// Its thread.
+        thread: usize,
+        /// When.
+        time: Nanos,
+        /// Which CPU.
+        cpu: u32,
+        /// What it does from here on.
+        running: Running,
+    },
+    /// A polling loop is in another state from here on.
+    State {
+        /// Its thread.
+        thread: usize,
+        /// From when on.
+        time: Nanos,
+        /// The state.
+        state: PollState,
+    },
+    /// A probe wrote an event.
+    Event {
+        /// Its thread.
+        thread: usize,
+        /// When.
+        time: Nanos,
+        /// Its point's name.
+        point: &'a str,
+        /// The whole of it.
+        event: &'a Event,
+    },
+    /// A request is over.
+    Request(&'a Request),
+}
+
+/// What a switch left a thread doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// It runs.
+    On,
+    /// It waits for something.
+    Waiting,
+    /// It could run, and does not.
+    Preempted,
+}
+
+/// A sample of the profile's event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Its thread.
+    pub thread: usize,
+    /// When.
+    pub time: Nanos,
+    /// On which CPU.
+    pub cpu: u32,
+    /// Its stack.
+    pub node: NodeId,
+    /// What it stands for.
+    pub period: u64,
+    /// The same stack with addresses, innermost first; inlined functions share one. Frames without one have 0.
+    pub addresses: Vec<(u64, FrameId)>,
+}
+
+/// A request on its way; lengths in ns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The flow.
+    pub flow: u32,
+    /// When it began.
+    pub began: Nanos,
+    /// Length of each stage; `None` where nothing tells.
+    pub stages: [Option<u64>; PARTS],
+    /// The whole length.
+    pub total: u64,
+    /// Places of the threads that received, handled and sent.
+    pub threads: [Option<usize>; 3],
+}
+
+struct Ring {
+    thread: Option<usize>,
+    decoder: Decoder,
+    states: PollStates,
+    next_slot: u64,
+    points: HashMap<u16, Rc<str>>,
+}
+
+/// The second pass over a recording.
+pub struct Tape {
+    profile: Profile,
+    names: Names,
+    clock: Option<ClockMap>,
+    started: Nanos,
+    /// The part that counts.
+    span: (Nanos, Nanos),
+    filter: Filter,
+    sampled_event: u16,
+    threads: HashMap<(Pid, Tid), usize>,
+    rings: HashMap<u32, Ring>,
+    requests: Pass,
+    waiting: BTreeMap<(Nanos, u64), Sampled>,
+    /// Samples seen so far.
+    number: u64,
+    newest: Nanos,
+}
+
+impl Tape {
+    /// Prepares a pass over the recording that `profile` is of, with the same filter.
+    pub fn new(metas: &[Meta], packs: &Packs, filter: Filter, profile: Profile) -> Tape {
+        let pairs: Vec<_> = metas
+            .iter()
+            .filter_map(|m| match m {
+                Meta::Clock(pair) => Some(*pair),
+                _ => None,
+            })
+            .collect();
+        let places = profile.threads.iter().enumerate();
+        let events = &profile.session.events;
+        let started = profile.session.started;
+        let mut tape = Tape {
+            names: Names::new(metas),
+            clock: ClockMap::fit(&pairs),
+            started,
+            span: filter.span(started),
+            sampled_event: events.iter().position(|e| e.frequency_hz > 0).unwrap_or(0) as u16,
+            threads: places.map(|(at, t)| ((t.pid, t.tid), at)).collect(),
+            rings: HashMap::new(),
+            requests: Pass::new(metas, packs, filter.clone(), 0).telling_ways(),
+            filter,
+            waiting: BTreeMap::new(),
+            number: 0,
+            newest: Nanos::default(),
+            profile,
+        };
+        for meta in metas {
+            let Meta::Ring(ring) = meta else {
+                continue;
+            };
+            let own = ring
+                .points
+                .iter()
+                .map(|p| (p.id, Rc::from(p.name.as_str())));
+            let state = Ring {
+                thread: tape.threads.get(&(ring.pid, ring.tid)).copied(),
+                decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
+                states: PollStates::new(PollState::Unknown, false),
+                next_slot: ring.first_slot,
+                points: own.collect(),
+            };
+            tape.rings.insert(ring.ring, state);
+        }
+        tape
+    }
+
+    /// The profile, whose numbers moments carry.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn since_start(&self, tsc: u64) -> Nanos {
+        match &self.clock {
+            Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
+            None => Nanos::from_ns(tsc).since(self.started),
+        }
+    }
+
+    fn counts(&self, time: Nanos) -> bool {
+        (self.span.0..self.span.1).contains(&time)
+    }
+
+    /// A sample of the file, in the order of the file. Gives those whose turn it is.
+    pub fn sample<E>(
+        &mut self,
+        sample: &Sample,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.requests.sample(sample);
+        let thread = self.threads.get(&(sample.pid, sample.tid)).copied();
+        let wanted = sample.event == self.sampled_event
+            && self.filter.has_cpu(sample.cpu)
+            && self.counts(sample.time);
+        if let (Some(thread), true) = (thread, wanted) {
+            let (node, addresses) = self.profile.stacks.add_with(sample, &mut self.names);
+            let sampled = Sampled {
+                thread,
+                time: sample.time.since(self.started),
+                cpu: sample.cpu,
+                node,
+                period: sample.period.max(1),
+                addresses,
+            };
+            self.number += 1;
+            self.waiting.insert((sampled.time, self.number), sampled);
+        }
+        self.newest = self.newest.max(sample.time.since(self.started));
+        let until = self.newest.ns().saturating_sub(WINDOW.ns());
+        let mut many = self.waiting.len() > MOST_WAITING;
+        while let Some(entry) = self.waiting.first_entry() {
+            if entry.key().0.ns() >= until && !many {
+                break;
+            }
+            out(Moment::Sample(&entry.remove()), &self.profile)?;
+            many = self.waiting.len() > MOST_WAITING;
+        }
+        Ok(())
+    }
+
+    /// A switch of the file.
+    pub fn switch<E>(
+        &mut self,
+        switch: &Switch,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.requests.switch(switch);
+        let thread = self.threads.get(&(switch.pid, switch.tid)).copied();
+        match thread {
+            Some(thread) if self.counts(switch.time) && self.filter.has_cpu(switch.cpu) => out(
+                Moment::Running {
+                    thread,
+                    time: switch.time.since(self.started),
+                    cpu: switch.cpu,
+                    running: match switch.kind {
+                        SwitchKind::In => Running::On,
+                        SwitchKind::OutWaiting => Running::Waiting,
+                        SwitchKind::OutPreempted => Running::Preempted,
+                    },
+                },
+                &self.profile,
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
+    pub fn slots<E>(
+        &mut self,
+        number: u32,
+        first: u64,
+        slots: &[Slot],
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.requests.slots(number, first, slots);
+        self.tell_requests(out)?;
+        let Some(mut ring) = self.rings.remove(&number) else {
+            return Ok(());
+        };
+        let mut said = Ok(());
+        if let (Some(thread), Some(_)) = (ring.thread, &self.clock) {
+            let mut states = Vec::new();
+            if first > ring.next_slot {
+                ring.decoder.gap();
+                ring.states.gap(&mut |t| states.push(t));
+            }
+            ring.next_slot = first.saturating_add(slots.len() as u64);
+            let (poll, points) = (&mut ring.states, &ring.points);
+            for &slot in slots {
+                ring.decoder.push(slot, &mut |event| {
+                    poll.event(&event, &mut |t| states.push(t));
+                    if said.is_ok() {
+                        said = self.event(thread, &event, points, &mut states, out);
+                    }
+                });
+            }
+        }
+        self.rings.insert(number, ring);
+        said
+    }
+
+    /// The event that a ring ends with: it is told when the next one comes, or now.
+    fn last_event<E>(
+        &mut self,
+        number: u32,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(mut ring) = self.rings.remove(&number) else {
+            return Ok(());
+        };
+        let mut said = Ok(());
+        if let (Some(thread), Some(_)) = (ring.thread, &self.clock) {
+            let (poll, points, mut states) = (&mut ring.states, &ring.points, Vec::new());
+            ring.decoder.flush(&mut |event| {
+                poll.event(&event, &mut |t| states.push(t));
+                if said.is_ok() {
+                    said = self.event(thread, &event, points, &mut states, out);
+                }
+            });
+        }
+        self.rings.insert(number, ring);
+        said
+    }
+
+    fn event<E>(
+        &self,
+        thread: usize,
+        event: &Event,
+        points: &HashMap<u16, Rc<str>>,
+        states: &mut Vec<Transition>,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for Transition { tsc, state } in states.drain(..) {
+            let time = self.since_start(tsc);
+            if self.counts(Nanos::from_ns(self.started.ns() + time.ns())) {
+                out(
+                    Moment::State {
+                        thread,
+                        time,
+                        state,
+                    },
+                    &self.profile,
+                )?;
+            }
+        }
+        let time = self.since_start(event.tsc.raw());
+        if !self.counts(Nanos::from_ns(self.started.ns().saturating_add(time.ns()))) {
+            return Ok(());
+        }
+        let known = event.point.info().map(|info| info.name);
+        let own = || points.get(&event.point.id()).map(|name| &**name);
+        let point = match event.point {
+            bypassprof_wire::points::LOST => "lost",
+            _ => known.or_else(own).unwrap_or("unknown"),
+        };
+        let moment = Moment::Event {
+            thread,
+            time,
+            point,
+            event,
+        };
+        out(moment, &self.profile)
+    }
+
+    fn tell_requests<E>(
+        &mut self,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for way in self.requests.take_ways() {
+            let request = self.request(&way);
+            out(Moment::Request(&request), &self.profile)?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, way: &Way) -> Request {
+        let ns = |ticks: u64| match &self.clock {
+            Some(clock) => clock.length(Cycles::from_ticks(ticks)).ns(),
+            None => ticks,
+        };
+        let place = |ring: Option<u32>| self.rings.get(&ring?)?.thread;
+        Request {
+            flow: way.flow,
+            began: self.since_start(way.start),
+            stages: way.lengths().map(|length| Some(ns(length?))),
+            total: ns(way.total()),
+            threads: way.rings.map(place),
+        }
+    }
+
+    /// The end: gives what still waits, and the profile back.
+    pub fn finish<E>(
+        mut self,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<Profile, E> {
+        while let Some((_, sampled)) = self.waiting.pop_first() {
+            out(Moment::Sample(&sampled), &self.profile)?;
+        }
+        let numbers: Vec<u32> = self.rings.keys().copied().collect();
+        for number in numbers {
+            self.last_event(number, out)?;
+        }
+        self.requests.close_all();
+        self.tell_requests(out)?;
+        Ok(self.profile)
+    }
+}

@@ -1,0 +1,64 @@
+//! `bypassprof report --html`: everything there is to say of recordings, as one page.
+
+use super::{Failure, load};
+use crate::analyse::explain::{Facts, explain};
+use crate::analyse::{Filter, Ledger, Packs};
+use crate::present::html::{self, Part, WINDOW};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Requests that are told as timelines.
+const SLOWEST: usize = 20;
+
+/// Writes the page; the first recording is in front.
+pub fn write(
+    files: &[PathBuf],
+    output: &Path,
+    packs: &Packs,
+    filter: &Filter,
+) -> Result<(), Failure> {
+    let parts: Vec<Part> = files
+        .iter()
+        .map(|file| part(file, packs, filter))
+        .collect::<Result<_, _>>()?;
+    if files.iter().any(|file| is_same(file, output)) {
+        return Err(Failure::wrong_use(format!(
+            "{} is a recording; the page needs a file of its own",
+            output.display()
+        )));
+    }
+    let page = html::page(&parts).map_err(Failure::failed)?;
+    let cannot = |e| Failure::failed(format!("cannot write {}: {e}", output.display()));
+    fs::write(output, &page).map_err(cannot)?;
+    eprintln!("{} ({:.1} MB)", output.display(), page.len() as f64 / 1e6);
+    for part in &parts {
+        eprintln!("{}", part.profile.trust.line());
+    }
+    Ok(())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    match (fs::canonicalize(a), fs::canonicalize(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn part(file: &Path, packs: &Packs, filter: &Filter) -> Result<Part, Failure> {
+    let all = load::everything(file, packs.clone(), filter, (WINDOW, SLOWEST))?;
+    let ledger = Ledger::of(&all.profile, None);
+    let findings = explain(&Facts::of(&all.profile, &ledger, Some(&all.spans)));
+    let moments = match all.spans.slowest.is_empty() {
+        true => Vec::new(),
+        false => load::moments(file, packs.clone(), &all.spans.slowest)?,
+    };
+    Ok(Part {
+        file: file.display().to_string(),
+        findings,
+        ledger,
+        moments,
+        series: all.series,
+        spans: all.spans,
+        profile: all.profile,
+    })
+}

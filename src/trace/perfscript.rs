@@ -1,0 +1,533 @@
+//! The text of `perf script` as records: times, CPUs and periods as printed, functions by the names perf gave them.
+//!
+//! In: lines; out: records for a [`Writer`], a batch at a time. Each module becomes a file of its own in which every
+//! name has a position, so that everything right of the waist goes its usual way. Memory grows with the distinct names.
+//! It refuses to know what was not printed: addresses are not looked up again.
+
+use super::record::{
+    AddressNames, End, EventSource, Mapping, Meta, NamedFrame, Notice, Pid, Sample, Session,
+    Symbols, Thread, Tid,
+};
+use super::{WriteError, Writer};
+use crate::units::{Avma, FileOffset, Nanos};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, BufRead};
+
+/// Why a text does not become a recording.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// A line is not what perf prints.
+    #[error("{file}:{line}: {what}")]
+    Line {
+        /// The file.
+        file: String,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The text could not be read.
+    #[error("cannot read {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The recording could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Each module's addresses begin at a multiple of this.
+const MODULE: u64 = 1 << 32;
+const KERNEL_START: u64 = 0xffff_8000_0000_0000;
+/// Between two names: room for a return address behind a function's first byte.
+const STEP: u64 = 16;
+/// Names of one module.
+const MOST_NAMES: u64 = MODULE / STEP - 1;
+/// Modules that have room in either half of the address space.
+const MOST_MODULES: usize = 30_000;
+/// Frames of one sample.
+const MOST_FRAMES: usize = 4096;
+/// Bytes of one line.
+const LONGEST_LINE: u64 = 1 << 20;
+const BATCH: usize = 4096;
+
+/// One module: its names by position.
+struct Module {
+    path: String,
+    kernel: bool,
+    /// Name or, where perf had none, `None`.
+    names: Vec<Option<String>>,
+    ids: HashMap<Option<String>, u64>,
+}
+
+/// A sample whose stack is still being read.
+struct Open {
+    sample: Sample,
+    user: Vec<u64>,
+    /// Names inlined into the next frame that has a module.
+    inlined: Vec<String>,
+}
+
+/// Texts on their way into a recording.
+pub struct Script<'a> {
+    writer: &'a mut Writer,
+    session: Session,
+    begun: bool,
+    modules: Vec<Module>,
+    by_path: HashMap<(String, bool), usize>,
+    mapped: HashSet<(Pid, usize)>,
+    threads: BTreeMap<(Pid, Tid), String>,
+    samples: Vec<Sample>,
+    written: u64,
+    skipped: BTreeMap<String, u64>,
+    last: Nanos,
+}
+
+impl<'a> Script<'a> {
+    /// Samples of `event` will be written to `writer`; without one, of the first event that is printed.
+    pub fn new(writer: &'a mut Writer, event: Option<&str>) -> Script<'a> {
+        let session = Session {
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            command: vec!["imported".into()],
+            switches_unknown: true,
+            events: event.map(source).into_iter().collect(),
+            ..Session::default()
+        };
+        Script {
+            writer,
+            session,
+            begun: false,
+            modules: Vec::new(),
+            by_path: HashMap::new(),
+            mapped: HashSet::new(),
+            threads: BTreeMap::new(),
+            samples: Vec::new(),
+            written: 0,
+            skipped: BTreeMap::new(),
+            last: Nanos::default(),
+        }
+    }
+
+    /// Reads one text.
+    pub fn read(&mut self, file: &str, mut text: impl BufRead) -> Result<(), ScriptError> {
+        let mut open: Option<Open> = None;
+        let mut line = Vec::new();
+        let mut at = 0;
+        loop {
+            at += 1;
+            line.clear();
+            let mut limited = io::Read::take(&mut text, LONGEST_LINE);
+            let read = limited.read_until(b'\n', &mut line);
+            let read = read.map_err(|source| ScriptError::Read {
+                file: file.to_owned(),
+                source,
+            })?;
+            let wrong = |what| ScriptError::Line {
+                file: file.to_owned(),
+                line: at,
+                what,
+            };
+            if read as u64 == LONGEST_LINE {
+                return Err(wrong("a line of a mebibyte: perf prints none so long"));
+            }
+            let words = String::from_utf8_lossy(&line);
+            let trimmed = words.trim_end();
+            if trimmed.trim_start().is_empty() {
+                self.close(open.take())?;
+                if read == 0 {
+                    return Ok(());
+                }
+            } else if trimmed.starts_with('#') {
+                self.header(trimmed);
+            } else if trimmed.starts_with([' ', '\t']) && open.is_some() && is_frame(trimmed) {
+                if let Some(open) = &mut open {
+                    self.frame(open, trimmed.trim_start()).map_err(wrong)?;
+                }
+            } else {
+                self.close(open.take())?;
+                let head = Head::parse(trimmed).ok_or_else(|| {
+                    wrong("no sample of `perf script`: it should be `comm PID/TID [CPU] SECONDS: PERIOD EVENT:`")
+                })?;
+                open = self.begin(&head)?;
+            }
+        }
+    }
+
+    /// Facts of `perf script --header`.
+    fn header(&mut self, line: &str) {
+        let Some((key, value)) = line.trim_start_matches(['#', ' ']).split_once(" : ") else {
+            return;
+        };
+        let field = match key.trim() {
+            "hostname" => &mut self.session.host,
+            "os release" => &mut self.session.kernel,
+            "arch" => &mut self.session.arch,
+            "cpudesc" => &mut self.session.cpu_model,
+            _ => return,
+        };
+        value.trim().clone_into(field);
+    }
+
+    fn begin(&mut self, head: &Head) -> Result<Option<Open>, WriteError> {
+        if self.session.events.is_empty() {
+            self.session.events.push(source(head.event));
+        }
+        let wanted = &self.session.events[0].name;
+        let bare = |name: &str| name.trim_end_matches(':').to_owned();
+        let fits = bare(head.event) == *wanted || head.event.split(':').next() == Some(wanted);
+        if !fits {
+            *self.skipped.entry(bare(head.event)).or_default() += 1;
+            return Ok(None);
+        }
+        if !self.begun {
+            self.begun = true;
+            self.session.started = head.time;
+            self.writer.meta(&Meta::Session(self.session.clone()))?;
+        }
+        let key = (head.pid, head.tid);
+        if self.threads.get(&key).is_none_or(|name| name != head.comm) {
+            self.threads.insert(key, head.comm.to_owned());
+            self.writer.meta(&Meta::Thread(Thread {
+                time: head.time,
+                pid: head.pid,
+                tid: head.tid,
+                name: head.comm.to_owned(),
+                ..Thread::default()
+            }))?;
+        }
+        self.last = self.last.max(head.time);
+        Ok(Some(Open {
+            sample: Sample {
+                time: head.time,
+                pid: head.pid,
+                tid: head.tid,
+                cpu: head.cpu,
+                period: head.period.max(1),
+                ..Sample::default()
+            },
+            user: Vec::new(),
+            inlined: Vec::new(),
+        }))
+    }
+
+    /// `ADDRESS NAME+0xOFFSET (MODULE)`, innermost first.
+    fn frame(&mut self, open: &mut Open, line: &str) -> Result<(), &'static str> {
+        const FORM: &str = "no frame: it should be `ADDRESS NAME (MODULE)`";
+        if open.sample.frames.len() + open.user.len() >= MOST_FRAMES {
+            return Err("more than 4096 frames");
+        }
+        let (address, rest) = line.split_once(char::is_whitespace).ok_or(FORM)?;
+        let address = u64::from_str_radix(address, 16).map_err(|_| FORM)?;
+        let (name, path) = match rest.rfind(" (") {
+            Some(at) => (&rest[..at], rest[at + 2..].trim_end_matches(')')),
+            None => (rest, "[unknown]"),
+        };
+        let name = without_offset(name.trim());
+        if path == "inlined" {
+            open.inlined.push(name.to_owned());
+            return Ok(());
+        }
+        let kernel = address >= KERNEL_START || path.starts_with("[kernel");
+        let known = (name != "[unknown]").then(|| name.to_owned());
+        for name in std::mem::take(&mut open.inlined)
+            .into_iter()
+            .map(Some)
+            .chain([known])
+        {
+            let position = self
+                .position(path, kernel, name)
+                .ok_or("more names than any program has")?;
+            let part = match kernel {
+                true => &mut open.sample.frames,
+                false => &mut open.user,
+            };
+            let return_address = u64::from(!part.is_empty());
+            part.push(position + return_address);
+        }
+        Ok(())
+    }
+
+    /// Where a name lies.
+    fn position(&mut self, path: &str, kernel: bool, name: Option<String>) -> Option<u64> {
+        let next = self.modules.len();
+        let module = *self
+            .by_path
+            .entry((path.to_owned(), kernel))
+            .or_insert(next);
+        if module == next {
+            self.modules.push(Module {
+                path: path.to_owned(),
+                kernel,
+                names: Vec::new(),
+                ids: HashMap::new(),
+            });
+        }
+        let base = base(module, kernel);
+        let module = &mut self.modules[module];
+        let id = match module.ids.get(&name) {
+            Some(&id) => id,
+            None => {
+                let id = module.names.len() as u64;
+                module.names.push(name.clone());
+                module.ids.insert(name, id);
+                id
+            }
+        };
+        (id < MOST_NAMES && next < MOST_MODULES).then(|| base + id * STEP)
+    }
+
+    fn close(&mut self, open: Option<Open>) -> Result<(), WriteError> {
+        let Some(Open {
+            mut sample,
+            mut user,
+            ..
+        }) = open
+        else {
+            return Ok(());
+        };
+        sample.kernel_frames = sample.frames.len() as u16;
+        sample.frames.append(&mut user);
+        for &address in &sample.frames {
+            let kernel = address >= KERNEL_START;
+            let start = if kernel { KERNEL_START } else { MODULE };
+            let module = ((address - start) / MODULE) as usize;
+            let pid = if kernel { Mapping::KERNEL } else { sample.pid };
+            if self.mapped.insert((pid, module)) {
+                self.writer.meta(&Meta::Mapping(Mapping {
+                    time: Nanos::default(),
+                    pid,
+                    start: Avma(base(module, kernel)),
+                    len: MODULE,
+                    offset: FileOffset(0),
+                    path: self.modules[module].path.clone(),
+                    build_id: String::new(),
+                }))?;
+            }
+        }
+        self.samples.push(sample);
+        self.written += 1;
+        if self.samples.len() == BATCH {
+            self.writer.samples(&self.samples)?;
+            self.samples.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the names; gives how many samples there were, and of which event.
+    pub fn finish(self) -> Result<(u64, String), WriteError> {
+        self.writer.samples(&self.samples)?;
+        for (at, module) in self.modules.iter().enumerate() {
+            let first = if module.kernel { base(at, true) } else { 0 };
+            let of_module = module.path.rsplit('/').next().unwrap_or_default();
+            let of_module = format!("[{}]", of_module.trim_matches(['[', ']']));
+            let address = |(id, name): (usize, &Option<String>)| AddressNames {
+                at: first + id as u64 * STEP,
+                frames: vec![NamedFrame {
+                    // What perf had no name for is its module's.
+                    name: name.clone().unwrap_or_else(|| of_module.clone()),
+                    ..NamedFrame::default()
+                }],
+                why: None,
+            };
+            self.writer.meta(&Meta::Symbols(Symbols {
+                path: module.path.clone(),
+                build_id: String::new(),
+                addresses: module.names.iter().enumerate().map(address).collect(),
+            }))?;
+        }
+        let event = self
+            .session
+            .events
+            .first()
+            .map_or_else(String::new, |e| e.name.clone());
+        let mut text =
+            "imported from the text of perf script: no switches, no probes; all about states is an estimate".to_owned();
+        for (other, samples) in &self.skipped {
+            text += &format!("; {samples} samples of {other} left out (--event chooses)");
+        }
+        self.writer.meta(&Meta::Notice(Notice {
+            id: "imported-perf-script".into(),
+            text,
+        }))?;
+        self.writer.meta(&Meta::End(End {
+            time: self.last,
+            ..End::default()
+        }))?;
+        Ok((self.written, event))
+    }
+}
+
+fn base(module: usize, kernel: bool) -> u64 {
+    let start = if kernel { KERNEL_START } else { MODULE };
+    start + module as u64 * MODULE
+}
+
+fn source(event: &str) -> EventSource {
+    EventSource {
+        name: event.trim_end_matches(':').to_owned(),
+        frequency_hz: 1,
+        ..EventSource::default()
+    }
+}
+
+/// Whether an indented line is a frame, not the first line of a sample whose name perf moved to the right.
+fn is_frame(line: &str) -> bool {
+    let first = line.split_ascii_whitespace().next().unwrap_or_default();
+    u64::from_str_radix(first, 16).is_ok() && !line.ends_with(':')
+}
+
+/// A name without the position in it.
+fn without_offset(name: &str) -> &str {
+    match name.rsplit_once("+0x") {
+        Some((name, offset)) if offset.bytes().all(|b| b.is_ascii_hexdigit()) => name,
+        _ => name,
+    }
+}
+
+/// The first line of a sample.
+#[derive(Debug, PartialEq, Eq)]
+struct Head<'t> {
+    comm: &'t str,
+    pid: Pid,
+    tid: Tid,
+    cpu: u32,
+    time: Nanos,
+    period: u64,
+    event: &'t str,
+}
+
+impl<'t> Head<'t> {
+    fn parse(line: &'t str) -> Option<Head<'t>> {
+        // The time is the first word like `12.345678:`; a name may hold anything.
+        let mut from = 0;
+        let (before, time, after) = loop {
+            let colon = from + line[from..].find(':')?;
+            let start = line[..colon].rfind(' ')? + 1;
+            let (word, after) = (&line[start..colon], &line[colon + 1..]);
+            match seconds(word) {
+                Some(time) if after.is_empty() || after.starts_with(' ') => {
+                    break (line[..start].trim(), time, after.trim());
+                }
+                _ => from = colon + 1,
+            }
+        };
+        let (before, cpu) = match before.strip_suffix(']').and_then(|b| b.rsplit_once('[')) {
+            Some((rest, cpu)) if cpu.bytes().all(|b| b.is_ascii_digit()) && !cpu.is_empty() => {
+                (rest.trim_end(), cpu.parse().ok()?)
+            }
+            _ => (before, 0),
+        };
+        let (comm, numbers) = before.rsplit_once(' ')?;
+        let (pid, tid) = match numbers.split_once('/') {
+            Some((pid, tid)) => (pid.parse().ok()?, tid.parse().ok()?),
+            None => {
+                let tid: Tid = numbers.parse().ok()?;
+                (tid, tid)
+            }
+        };
+        let (period, event) = match after.split_once(' ') {
+            Some((period, event)) if period.bytes().all(|b| b.is_ascii_digit()) => {
+                (period.parse().ok()?, event.trim())
+            }
+            _ => (1, after),
+        };
+        let event = event.split_ascii_whitespace().next().unwrap_or("samples:");
+        Some(Head {
+            comm: comm.trim(),
+            pid,
+            tid,
+            cpu,
+            time,
+            period,
+            event: event.trim_end_matches(':'),
+        })
+    }
+}
+
+/// `2803.666021` to the nanosecond.
+fn seconds(word: &str) -> Option<Nanos> {
+    let (whole, part) = word.split_once('.')?;
+    let digits = |s: &str| !s.is_empty() && s.len() <= 10 && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 9 {
+        return None;
+    }
+    let scale = 10u64.pow(9 - part.len() as u32);
+    let ns = whole.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
+    Some(Nanos::from_ns(ns + part.parse::<u64>().ok()? * scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The forms that perf prints with and without CPU, process and period; names may hold blanks and colons.
+    #[test]
+    fn heads() {
+        let head = Head::parse("sh 24837  2803.666021:    1003009 cpu-clock:pppH: ").unwrap();
+        let expected = Head {
+            comm: "sh",
+            pid: 24837,
+            tid: 24837,
+            cpu: 0,
+            time: Nanos::from_ns(2_803_666_021_000),
+            period: 1_003_009,
+            event: "cpu-clock:pppH",
+        };
+        assert_eq!(head, expected);
+        let head = Head::parse("my job: x   7/9   [003] 1.5:  cycles:u: 401000 f (a)").unwrap();
+        assert_eq!(
+            (head.comm, head.pid, head.tid, head.cpu),
+            ("my job: x", 7, 9, 3)
+        );
+        assert_eq!(
+            (head.time.ns(), head.period, head.event),
+            (1_500_000_000, 1, "cycles:u")
+        );
+        for none in ["", "sh 1", "sh 1 2.5", "sh x 2.5: 1 e:", "a;b;c 7"] {
+            assert_eq!(Head::parse(none), None, "{none}");
+        }
+    }
+
+    /// Offsets go, operators stay.
+    #[test]
+    fn offsets() {
+        assert_eq!(without_offset("main+0x1f"), "main");
+        assert_eq!(without_offset("operator+(A, B)"), "operator+(A, B)");
+    }
+
+    fn import(text: &[u8]) -> Result<(u64, String), ScriptError> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(&dir.path().join("a.mcap")).unwrap();
+        let mut script = Script::new(&mut writer, None);
+        script.read("a", text)?;
+        Ok(script.finish()?)
+    }
+
+    /// A mistake is named by file and line.
+    #[test]
+    fn mistakes() {
+        let error = import(b"sh 1 2.5: 1 e:\n\t40 main (a)\n\tnothing\n").unwrap_err();
+        assert!(
+            error.to_string().starts_with("a:3: no sample of"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever the text, it is read or refused; samples that were begun are counted.
+        #[test]
+        fn any_text(lines in proptest::collection::vec("(sh 1/2 \\[00[01]\\] 1\\.[0-9]{1,7}: [0-9]{1,3} (e|f):|\\t[0-9a-f]{1,17} [a-z+]{1,3}(\\+0x[0-9]{1,2})? \\((inlined|lib|\\[k\\])\\)|[ -~]{0,12}|)", 0..40)) {
+            let text = lines.join("\n");
+            let heads = lines.iter().filter(|l| l.starts_with("sh ")).count() as u64;
+            if let Ok((samples, _)) = import(text.as_bytes()) {
+                prop_assert!(samples <= heads.max(lines.len() as u64));
+            }
+        }
+    }
+}
