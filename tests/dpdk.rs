@@ -302,6 +302,7 @@ fn killed_and_recorded_again() {
             child()
         })
         .expect("its ports are never counted");
+    let program = Orphan(program);
     std::thread::sleep(Duration::from_millis(2500));
     recorder.kill().unwrap();
     recorder.wait().unwrap();
@@ -309,9 +310,9 @@ fn killed_and_recorded_again() {
     let first = place.run(&["queues", "first.mcap"]);
     assert_eq!(first.code, Some(0), "{}", first.err);
     // Alive, and counting no more: nobody wants it.
-    let counts = || wrapped(program);
+    let counts = || wrapped(program.0);
     assert_eq!(counts(), Some(0), "the drivers' functions are back");
-    let pid = program.to_string();
+    let pid = program.0.to_string();
     let again = place.run(&["record", "-o", "again.mcap", "--duration", "1", "-p", &pid]);
     assert_eq!(again.code, Some(0), "{}", again.err);
     let again = place.run(&["queues", "again.mcap", "--json"]);
@@ -323,8 +324,18 @@ fn killed_and_recorded_again() {
     );
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(counts(), Some(0), "it was left as it was found");
-    let pid = rustix::process::Pid::from_raw(program.cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// A program whose recorder was killed: it would run for ever, whatever becomes of the test.
+struct Orphan(u32);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0.cast_signed()) {
+            // If it ended by itself, so much the better.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// Which ports a program counts now, from its queue file, wherever its directory is.
@@ -399,9 +410,9 @@ fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst
         "--file-prefix=bypassprof-cost-{}",
         std::process::id()
     ));
-    devices
-        .iter()
-        .for_each(|d| drop(command.args(["--vdev", d])));
+    for device in devices {
+        command.args(["--vdev", device]);
+    }
     command.args([
         "--",
         "-i",
@@ -428,10 +439,9 @@ fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         let read =
             |dir: &std::path::Path, what: &str| std::fs::read_to_string(dir.join(what)).unwrap();
-        let dirs = tasks.map(|t| t.unwrap().path());
+        let mut dirs = tasks.map(|t| t.unwrap().path());
         let worker = dirs
-            .filter(|d| read(d, "comm").starts_with("rte-worker"))
-            .next()
+            .find(|d| read(d, "comm").starts_with("rte-worker"))
             .unwrap();
         ns = read(&worker, "schedstat")
             .split(' ')

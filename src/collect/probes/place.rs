@@ -148,7 +148,7 @@ fn session_of(pid: Pid) -> Option<PathBuf> {
     (path.is_absolute() && path.components().all(plain)).then(|| path.to_path_buf())
 }
 
-/// Removes the session directories of recorders that are gone.
+/// Removes the session directories of recorders that are gone, and their programs with them.
 fn sweep() {
     let uid = rustix::process::geteuid().as_raw();
     let Some((parent, prefix)) = SESSION.rsplit_once('/') else {
@@ -163,16 +163,27 @@ fn sweep() {
             continue;
         };
         let ours = fs::symlink_metadata(entry.path()).is_ok_and(|m| m.is_dir() && m.uid() == uid);
-        if ours && tasks::start_time(pid) != Some(start) {
+        if ours && tasks::start_time(pid) != Some(start) && !is_lived_in(&entry.path()) {
             // Another recorder may sweep at the same time.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
+/// Whether a program that met its recorder there still runs: the next recorder finds it by what it has there.
+fn is_lived_in(dir: &Path) -> bool {
+    let names = fs::read_dir(dir).into_iter().flatten();
+    let mut kinds = names.filter_map(|e| FileKind::parse(e.ok()?.file_name().to_str()?));
+    kinds.any(|kind| match kind {
+        FileKind::Control(key) => tasks::start_time(key.pid) == Some(key.start_time),
+        FileKind::Ring(..) | FileKind::Queues(_) => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bypassprof_wire::names::ProcessKey;
     use std::os::unix::fs::PermissionsExt;
 
     /// A directory is private while it is there and gone afterwards, with what is in it; a dead recorder's goes too.
@@ -183,6 +194,20 @@ mod tests {
         let place = Place::create().unwrap();
         let path = place.path().to_owned();
         assert!(!dead.exists());
+        fs::create_dir_all(&dead).unwrap();
+        let me = std::process::id();
+        let start_time = tasks::start_time(me).unwrap();
+        let living = FileKind::Control(ProcessKey {
+            pid: me,
+            start_time,
+        });
+        fs::write(dead.join(living.name().as_str()), b"x").unwrap();
+        sweep();
+        assert!(
+            dead.exists(),
+            "a program that still runs would never be found again"
+        );
+        fs::remove_dir_all(&dead).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         fs::write(path.join("1-2.control"), b"x").unwrap();
