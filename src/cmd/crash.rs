@@ -16,7 +16,7 @@ use crate::trace::record::{Crash, Meta, Missing, Pid, PostMortem};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Events of each thread that are told.
 const LAST: usize = 20;
@@ -27,6 +27,7 @@ pub struct Watch {
     oom: OomWatch,
     /// Where it was, the last time that was looked at: a core lies there.
     directory: Option<PathBuf>,
+    /// No file of the command's is older: by the kernel's coarse clock, and it may have ended before we looked.
     started: SystemTime,
 }
 
@@ -62,7 +63,7 @@ impl Watch {
             pid,
             oom: OomWatch::of(pid),
             directory: None,
-            started: SystemTime::now(),
+            started: SystemTime::now() - Duration::from_secs(1),
         }
     }
 

@@ -372,8 +372,8 @@ pub struct DevicePool {
     pub name: String,
     /// Objects in all.
     pub size: u64,
-    /// Objects that are free, those in caches of threads included.
-    pub free: u64,
+    /// Objects that are free, those in caches of threads included; `None` where DPDK does not tell (22.11).
+    pub free: Option<u64>,
 }
 
 /// Running totals of counted events.

@@ -9,6 +9,7 @@ mod place;
 mod queues;
 mod reap;
 mod tasks;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
