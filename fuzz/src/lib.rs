@@ -16,9 +16,7 @@ use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
 use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
-use bypassprof_ring::reader::{
-    ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing,
-};
+use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
@@ -282,7 +280,12 @@ fn look(file: &MemFile, writing: Writing) {
         assert!(slots <= look.capacity());
         let there = range.end.wrapping_sub(range.start);
         assert_eq!(slots + look.overwritten(), there);
-        let _ = (look.totals(), look.own_points(), look.base_tsc(), look.earlier_owners());
+        let _ = (
+            look.totals(),
+            look.own_points(),
+            look.base_tsc(),
+            look.earlier_owners(),
+        );
         if look.look_again().is_err() {
             return;
         }

@@ -44,6 +44,7 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("events", "fields", fields()),
         ("recording", "whole", recording(scratch)),
         ("ring", "drain", ring()),
+        ("ring", "flight", flight()),
         ("ring", "control", control()),
         ("http", "get", http("GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
         (
@@ -156,6 +157,17 @@ fn words(len: u64, given: &[(usize, u64)]) -> Vec<u8> {
     let mut file = vec![0; len as usize];
     for &(at, word) in given {
         file[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    file
+}
+
+/// A ring in flight mode that has been overwritten from its start.
+fn flight() -> Vec<u8> {
+    let mut file = ring();
+    let owner = offset_of!(RingHeader<u64>, owner) + offset_of!(layout::Owner<u64>, mode);
+    let head = offset_of!(RingHeader<u64>, writer);
+    for (at, word) in [(owner, 1), (head, layout::MIN_CAPACITY + 12)] {
+        file[at..at + 8].copy_from_slice(&u64::to_le_bytes(word));
     }
     file
 }
