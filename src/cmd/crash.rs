@@ -25,7 +25,7 @@ const LAST: usize = 20;
 pub struct Watch {
     pid: Pid,
     oom: OomWatch,
-    /// Where it was, the last time that was looked at: a core lies there.
+    /// Where it was, the last time that was looked at, or where it began: a core lies there.
     directory: Option<PathBuf>,
     /// No file of the command's is older: by the kernel's coarse clock, and it may have ended before we looked.
     started: SystemTime,
@@ -62,7 +62,7 @@ impl Watch {
         Watch {
             pid,
             oom: OomWatch::of(pid),
-            directory: None,
+            directory: std::env::current_dir().ok(),
             started: SystemTime::now() - Duration::from_secs(1),
         }
     }
