@@ -10,10 +10,13 @@ pub mod flow;
 mod label;
 pub mod order;
 mod pass;
+mod preempted;
+mod queue;
 mod stages;
 pub mod turns;
 pub mod way;
 
 pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
 pub use pass::{Pass, WINDOW};
+pub use preempted::Preempted;
 pub use stages::{BEHIND, Kind, PARTS, STAGES, Stage};

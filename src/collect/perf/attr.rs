@@ -110,8 +110,9 @@ impl Plan {
                     .to_string(),
             );
         } else {
-            plan.choose_members();
+            plan.choose_hardware();
         }
+        plan.choose_group();
         plan.choose_counted();
         Ok(plan)
     }
@@ -142,7 +143,7 @@ impl Plan {
         Ok(())
     }
 
-    fn choose_members(&mut self) {
+    fn choose_hardware(&mut self) {
         let cache = |unit, result| Hardware::Cache(unit, Op::Read, result);
         let wanted = [
             hardware("instructions", Hardware::Instr),
@@ -164,8 +165,13 @@ impl Plan {
             );
         }
         self.members = members;
+    }
+
+    fn choose_group(&mut self) {
+        self.members
+            .push(software("page-faults", Software::PageFault));
         // Older kernels refuse inherited groups that are read with samples; then the members are counted alone.
-        if !self.members.is_empty() && self.opens_group().is_err() {
+        if self.opens_group().is_err() {
             let members = std::mem::take(&mut self.members);
             self.notice(
                 "no-group",
@@ -179,8 +185,6 @@ impl Plan {
     fn choose_counted(&mut self) {
         self.counted
             .push(software("task-clock", Software::TaskClock));
-        self.counted
-            .push(software("page-faults", Software::PageFault));
         if self.user_only {
             self.notice(
                 "no-kernel-counters",
