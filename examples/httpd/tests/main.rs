@@ -10,6 +10,7 @@ mod mtcp;
 mod plain;
 mod points;
 mod properties;
+mod reasons;
 mod tas;
 
 mod events;
