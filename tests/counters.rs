@@ -6,6 +6,7 @@ use crate::support::{Place, Run};
 use bypassprof::trace::record::Notice;
 use bypassprof::trace::{Reader, Record};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -41,7 +42,7 @@ fn program() {
 }
 
 /// How often [`phases`] goes from one of its two phases to the other, and the CPU time of each.
-const TURNS: u32 = 10;
+const TIMES: u32 = 10;
 const PHASE: Duration = Duration::from_millis(25);
 
 #[inline(never)]
@@ -71,7 +72,7 @@ fn touch_fresh_pages(until: Duration) {
 #[test]
 #[ignore = "the program that the tests of this module record"]
 fn phases() {
-    for _ in 0..TURNS {
+    for _ in 0..TIMES {
         compute_only(cpu_time(ClockId::ThreadCPUTime) + PHASE);
         touch_fresh_pages(cpu_time(ClockId::ThreadCPUTime) + PHASE);
     }
@@ -79,6 +80,213 @@ fn phases() {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
     let after_name = stat.rsplit(')').next().unwrap();
     println!("faulted {}", after_name.split_whitespace().nth(7).unwrap());
+}
+
+/// Not a test: as many turns of a loop of two instructions as [`TURNS`] says.
+#[test]
+#[ignore = "the program that the tests of this module count"]
+#[allow(unsafe_code)]
+fn looping() {
+    let turns: u64 = std::env::var(TURNS).map_or(0, |n| n.parse().unwrap());
+    if turns == 0 {
+        return;
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a loop over one register, which ends: it touches no memory.
+    unsafe {
+        std::arch::asm!("2: subs {n}, {n}, #1", "b.ne 2b", n = inout(reg) turns => _, options(nomem, nostack));
+    }
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("2: dec {n}", "jnz 2b", n = inout(reg) turns => _, options(nomem, nostack));
+    }
+}
+
+const TURNS: &str = "BYPASSPROF_TEST_TURNS";
+
+/// Counts events over [`looping`].
+fn counted(events: &str, turns: u64) -> Value {
+    let place = Place::new();
+    let mut command = place.bypassprof(&["stat", "--json", "-e", events, "--"]);
+    command
+        .arg(std::env::current_exe().unwrap())
+        .env(TURNS, turns.to_string());
+    command.args(["--exact", "counters::looping", "--ignored"]);
+    let run = Run::of(&mut command);
+    let document = run.out.find("{\n").map_or("", |at| &run.out[at..]);
+    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+    serde_json::from_str(document).unwrap()
+}
+
+fn value(stat: &Value, at: usize) -> Option<f64> {
+    stat["counters"][at]["value"].as_f64()
+}
+
+/// Whether instructions can be counted here; if not it is said why.
+fn counts_instructions() -> bool {
+    let stat = counted("task-clock,instructions:u", 0);
+    if value(&stat, 1).is_some() {
+        return true;
+    }
+    let why = stat["counters"][1]["why"].as_str().unwrap();
+    assert!(
+        why.contains("PMU") || why.contains("does not count"),
+        "{why}"
+    );
+    eprintln!("left out: {why}");
+    false
+}
+
+/// The number of retired instructions as this CPU's manual has it.
+const RAW: &str = if cfg!(target_arch = "aarch64") {
+    "r8:u"
+} else {
+    "r00c0:u"
+};
+/// Few turns and many: the difference is the loop alone.
+const FEW: u64 = 1_000_000;
+const MANY: u64 = 101_000_000;
+
+/// A loop of two instructions is counted as such: by name, by number, alone, and in a group whose members ran the same
+/// time.
+#[test]
+fn a_known_loop() {
+    if !counts_instructions() {
+        return;
+    }
+    let loops = 2.0 * (MANY - FEW) as f64;
+    for events in [
+        format!("instructions:u,{RAW},cycles:u"),
+        format!("{{instructions:u,{RAW},cycles:u}}"),
+        format!("{{instructions,{RAW},cycles}}:u"),
+    ] {
+        let (few, many) = (counted(&events, FEW), counted(&events, MANY));
+        for at in 0..2 {
+            let turns = value(&many, at).unwrap() - value(&few, at).unwrap();
+            assert!(
+                (0.999..1.001).contains(&(turns / loops)),
+                "{events} {at}: {turns} of {loops}: {many:#}"
+            );
+        }
+        let share = |at: usize| many["counters"][at]["running_share"].as_f64().unwrap();
+        if events.starts_with('{') {
+            assert_eq!(share(0), share(1), "{many:#}");
+        }
+        let ipc = many["ratios"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|r| r["id"] == "ipc")
+            .unwrap();
+        let expected = value(&many, 0).unwrap() / value(&many, 2).unwrap();
+        assert!(
+            (ipc["value"].as_f64().unwrap() - expected).abs() < 1e-6,
+            "{ipc}"
+        );
+        // Read by tests/pmu/run.
+        eprintln!(
+            "loop of two instructions: {} of {loops}",
+            value(&many, 0).unwrap() - value(&few, 0).unwrap()
+        );
+    }
+}
+
+/// More events than there are counters: each has its turn and is scaled to what it would have been; a group that can
+/// never fit is refused, a weak one is taken apart.
+#[test]
+fn more_events_than_counters() {
+    if !counts_instructions() {
+        return;
+    }
+    let events = ["instructions:u"; 16].join(",");
+    let (few, many) = (counted(&events, FEW), counted(&events, MANY));
+    let loops = 2.0 * (MANY - FEW) as f64;
+    let mut shared = 0;
+    for at in 0..16 {
+        let counter = &many["counters"][at];
+        let turns = value(&many, at).unwrap() - value(&few, at).unwrap_or(0.0);
+        assert!(
+            (0.8..1.2).contains(&(turns / loops)),
+            "{turns} of {loops}: {counter:#}"
+        );
+        let share = counter["running_share"].as_f64().unwrap();
+        if share < 0.99 {
+            shared += 1;
+            let really = counter["scaled_from"].as_f64().unwrap();
+            assert!(
+                (really / share / value(&many, at).unwrap() - 1.0).abs() < 0.01,
+                "{counter:#}"
+            );
+        }
+    }
+    assert!(shared > 0, "{many:#}");
+    eprintln!("multiplexed: {shared} of 16 events had turns");
+    let group = format!("task-clock,{{{events}}}");
+    let stat = counted(&group, FEW);
+    let refused = (1..17).filter(|&at| value(&stat, at).is_none()).count();
+    assert_eq!(refused, 16, "{stat:#}");
+    let stat = counted(&format!("{group}:W"), FEW);
+    assert!(value(&stat, 1).is_some(), "{stat:#}");
+}
+
+/// A raw event is sampled with the group that was asked for; samples stand for what was counted.
+#[test]
+fn sampled_raw_group() {
+    if !counts_instructions() {
+        return;
+    }
+    let place = Place::new();
+    let events = format!("{{{RAW},cycles:u}}");
+    let mut command = place.bypassprof(&["record", "-F", "499", "-e", &events, "--"]);
+    command
+        .arg(std::env::current_exe().unwrap())
+        .env(TURNS, MANY.to_string());
+    let run = Run::of(command.args(["--exact", "counters::looping", "--ignored"]));
+    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+    let reader = Reader::open(&place.path("bypassprof.mcap")).unwrap();
+    let summary = reader.meta();
+    let total = summary.counters.as_ref().unwrap().values[0]
+        .as_ref()
+        .unwrap();
+    let (mut samples, mut weight) = (0, 0);
+    for record in reader.records() {
+        if let Record::Sample(sample) = record.unwrap() {
+            samples += 1;
+            weight += sample.period;
+        }
+    }
+    let share = weight as f64 / total.value as f64;
+    assert!(
+        samples > 20 && (0.8..1.2).contains(&share),
+        "{samples} samples, {weight} of {total:?}"
+    );
+    let members = summary
+        .session
+        .events
+        .iter()
+        .filter(|e| e.leader == Some(0))
+        .count();
+    assert_eq!(members == 1, kernel() >= (6, 12), "{}", run.err);
+}
+
+/// What this CPU lacks is told event by event; the rest is counted.
+#[test]
+fn partial_availability() {
+    let stat = counted(
+        "task-clock,cycles,LLC-prefetch-misses,node-prefetch-misses",
+        FEW,
+    );
+    assert!(value(&stat, 0).is_some());
+    assert_eq!(value(&stat, 1).is_some(), has_pmu(), "{stat:#}");
+    for at in 1..4 {
+        let counter = &stat["counters"][at];
+        assert_eq!(
+            counter["value"].is_null(),
+            counter["why"].is_string(),
+            "{counter:#}"
+        );
+    }
 }
 
 /// Whether the kernel has found counters of the CPU.

@@ -3,6 +3,7 @@
 mod compare;
 mod counters;
 mod dpdk;
+mod events;
 mod exchange;
 mod filters;
 mod foreign;
@@ -19,7 +20,9 @@ mod recover;
 mod refusals;
 mod report;
 mod rings;
+mod stat;
 mod support;
+mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]
 mod traffic;

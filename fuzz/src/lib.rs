@@ -10,6 +10,7 @@ mod tcp;
 
 pub use tcp::tcp;
 
+use bypassprof::collect::events::{grammar, pmu, tracepoint};
 use bypassprof::resolve::{KernelSymbols, LocalSymbols};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
@@ -26,6 +27,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("blocks", blocks),
     ("device", device),
+    ("events", events),
     ("http", http),
     ("kallsyms", kallsyms),
     ("perfdata", perfdata),
@@ -55,6 +57,35 @@ pub fn device(data: &[u8]) {
     match text.parse::<stack_netio::DeviceSpec>() {
         Ok(spec) => assert_eq!(spec.to_string().parse(), Ok(spec)),
         Err(error) => assert!(error.to_string().contains(text)),
+    }
+}
+
+/// Text up to a zero byte as events, as options of a PMU, as where their bits go, and as the fields of a tracepoint whose
+/// record is the rest: read or refused, and events that were read print as text with the same meaning.
+pub fn events(data: &[u8]) {
+    let end = data.iter().position(|&b| b == 0).unwrap_or(data.len());
+    let Ok(text) = std::str::from_utf8(&data[..end]) else {
+        return;
+    };
+    match grammar::parse(text) {
+        Ok(groups) => {
+            let shown: Vec<_> = groups.iter().map(|g| g.to_string()).collect();
+            assert_eq!(grammar::parse(&shown.join(",")), Ok(groups));
+        }
+        Err(error) => assert!(error.at <= text.chars().count() + 1),
+    }
+    if let Ok(terms) = grammar::parse_terms(text) {
+        // What generic events take; a PMU's own options are looked up by name.
+        let _ = pmu::Options::of_generic(0, &terms);
+    }
+    if let Some(format) = pmu::Format::parse(text) {
+        let mut words = pmu::Words::default();
+        assert!(format.set(format.most(), &mut words));
+    }
+    if let Some(format) = tracepoint::Format::parse(text) {
+        let rest = data.get(end + 1..).unwrap_or_default();
+        let most = format.fields.len() * (24 * rest.len() + 64) + text.len();
+        assert!(format.show(rest).len() <= most);
     }
 }
 

@@ -36,6 +36,10 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
             b"tap:t%d,loss=1%,reorder=0.25%,corrupt=0.0001%,delay=5ms,rate=10M,seed=7,pcap=a.pcap".to_vec(),
         ),
         ("device", "dpdk", b"dpdk:net_tap0,iface=t0,duplicate=100%".to_vec()),
+        ("events", "kinds", EVENTS.into()),
+        ("events", "options", b"event=0x3c,umask=0x01,edge,name=mine".to_vec()),
+        ("events", "bits", b"config1:0-7,32-35".to_vec()),
+        ("events", "fields", fields()),
         ("recording", "whole", recording(scratch)),
         ("ring", "drain", ring()),
         ("ring", "control", control()),
@@ -59,6 +63,19 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("tcp", "narrow-path", narrow_path()),
         ("tcp", "marks-and-closing", marks_and_closing()),
     ]
+}
+
+const EVENTS: &str = "cycles:u,{r1a8,cs:k}:D,cpu/event=0x3c,edge/pp,4:0x3c,mem:0x1000/8:rw:u,net:*,./a:b::c+0x8%return:u";
+
+/// A tracepoint's fields, and a record of it.
+fn fields() -> Vec<u8> {
+    let text = "ID: 7\nformat:\n\tfield:void * at;\toffset:0;\tsize:8;\tsigned:0;\n\
+        \tfield:__data_loc char[] name;\toffset:8;\tsize:4;\tsigned:0;\n\
+        \tfield:char comm[4];\toffset:12;\tsize:4;\tsigned:0;\n\tfield:long left;\toffset:16;\tsize:8;\tsigned:1;\n\
+        \tfield:__u8 addr[4];\toffset:24;\tsize:4;\tsigned:0;\n\0";
+    let record =
+        b"\x10\0\0\0\0\0\0\0\x1c\0\x05\0abc\0\xfe\xff\xff\xff\xff\xff\xff\xff\x0a\0\0\x01eth0\0";
+    [text.as_bytes(), record].concat()
 }
 
 fn some_slots() -> Vec<Slot> {

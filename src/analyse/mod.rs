@@ -9,6 +9,7 @@
 pub mod classify;
 pub mod compare;
 pub mod counted;
+pub mod counts;
 pub mod coverage;
 pub mod estimate;
 pub mod explain;

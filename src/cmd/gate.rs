@@ -4,7 +4,8 @@
 //! In: a program and its arguments; out: a [`Held`] process to attach to and let go. Both ends talk over a socket in
 //! the abstract namespace, whose other end must be our own child.
 
-use super::Failure;
+use super::{Failure, affinity};
+use crate::collect::proc;
 use rustix::net::sockopt::socket_peercred;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
@@ -21,6 +22,9 @@ pub const NAME: &str = "run-when-told";
 pub struct Args {
     /// Socket of the recorder
     socket: String,
+    /// CPUs that the command may run on, where the recorder keeps to fewer
+    #[arg(long)]
+    cpus: Option<String>,
     /// Command to become
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -33,6 +37,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut recorder = UnixStream::connect_addr(&address).map_err(broken)?;
     let mut go = [0];
     recorder.read_exact(&mut go).map_err(broken)?;
+    if let Some(cpus) = &args.cpus {
+        affinity::run_on(&proc::parse_cpus(cpus)).map_err(broken)?;
+    }
     let error = Command::new(&args.command[0])
         .args(&args.command[1..])
         .exec();
@@ -49,7 +56,13 @@ pub struct Held {
 }
 
 /// Starts a command's stand-in and waits until it is there.
-pub fn hold(command: &[OsString], environment: &[(&str, &OsStr)]) -> io::Result<Held> {
+///
+/// `cpus`: what the command may run on, if that is not what this process may.
+pub fn hold(
+    command: &[OsString],
+    environment: &[(&str, &OsStr)],
+    cpus: Option<&str>,
+) -> io::Result<Held> {
     let name = format!(
         "bypassprof-{}-{:x}",
         std::process::id(),
@@ -61,6 +74,7 @@ pub fn hold(command: &[OsString], environment: &[(&str, &OsStr)]) -> io::Result<
         .arg0("bypassprof")
         .arg(NAME)
         .arg(&name)
+        .args(cpus.iter().flat_map(|cpus| ["--cpus", cpus]))
         .arg("--")
         .args(command)
         .envs(environment.iter().copied())

@@ -11,7 +11,7 @@ use crate::analyse::series::{self, Series};
 use crate::analyse::spans::{PARTS, Pass, Preempted, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
-use crate::trace::record::{Device, Meta, Queue};
+use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
 use std::io::{self, IsTerminal, Write};
@@ -34,6 +34,16 @@ pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Fa
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     Ok(profile)
+}
+
+/// The same of all of a recording, and its last reading of the counters.
+pub fn with_counters(path: &Path, packs: Packs) -> Result<(Profile, Option<Counters>), Failure> {
+    let (reader, metas) = open(path)?;
+    let mut join = Join::new(&metas, packs);
+    drop(metas);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    let counters = reader.meta().counters.clone();
+    Ok((join.finish(damage(&reader)), counters))
 }
 
 /// Reads a recording's events and joins those that pass a filter into requests.

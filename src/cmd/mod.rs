@@ -2,8 +2,12 @@
 //!
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
+pub mod affinity;
+pub mod child;
 pub mod compare;
+pub mod doctor;
 mod dpdk;
+pub mod events;
 pub mod explain;
 pub mod export;
 pub mod filter;
@@ -12,6 +16,7 @@ pub mod gate;
 mod html;
 pub mod import;
 pub mod ledger;
+pub mod list;
 mod load;
 mod moments;
 pub mod packs;
@@ -20,6 +25,9 @@ pub mod record;
 pub mod recover;
 pub mod report;
 pub mod spans;
+pub mod stat;
+pub mod switch;
+pub mod whom;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -37,6 +45,8 @@ struct Cli {
 enum Command {
     /// Record a command or running processes
     Record(record::Args),
+    /// Count events of a command, of what runs, or of a recording
+    Stat(stat::Args),
     /// Who used the time of a recording: threads, phases, functions
     Report(report::Args),
     /// A recording as a flame graph
@@ -59,6 +69,10 @@ enum Command {
     Recover(recover::Args),
     /// The rules that say whose cycles a function's are
     Packs(packs::Args),
+    /// What this machine, kernel and user may do, and the fix for each "no"
+    Doctor(doctor::Args),
+    /// The events of this machine
+    List(list::Args),
     /// Waits for the recorder, then runs a program
     #[command(name = gate::NAME, hide = true)]
     Gate(gate::Args),
@@ -131,6 +145,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Record(args) => record::run(args),
+        Command::Stat(args) => stat::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Ledger(args) => ledger::run(args),
@@ -142,6 +157,8 @@ pub fn main() -> ExitCode {
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Packs(args) => packs::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::List(args) => list::run(args),
         Command::Gate(args) => gate::run(args),
     };
     outcome.unwrap_or_else(|failure| failure.say())

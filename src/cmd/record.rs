@@ -3,21 +3,26 @@
 //! Joins `collect` (what happens), `trace` (the file) and `resolve` (names of what was sampled). The command's exit
 //! status becomes ours.
 
+use super::affinity::AffinityArgs;
+use super::child::{self, End, Ending, ended, exit_code};
+use super::events::EventArgs;
+use super::switch::{Order, Switch};
+use super::whom::WhomArgs;
 use super::{Failure, dpdk, gate};
+use crate::collect::events::Machine;
+use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
-use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, proc};
+use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, Wanted, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Meta, Notice, Pid, Sample, Symbols};
+use crate::trace::record::{Meta, Notice, Sample, Symbols};
 use crate::trace::{ReadError, Reader, Symbolizer, WriteError, Writer};
 use bypassprof_wire::names::SESSION_VARIABLE;
-use rustix::process::{Pid as SysPid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
-use std::sync::Arc;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,27 +35,21 @@ pub struct Args {
     /// Samples per second and CPU
     #[arg(short = 'F', long, default_value_t = 997, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     frequency: u64,
-    /// Stop after so many seconds; a command that was started is ended
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    duration: Option<Duration>,
     /// Count and stamp the bursts of a DPDK program, which needs no change for it
     #[arg(long, conflicts_with = "pid")]
     dpdk: bool,
-    /// Follow these running processes
-    #[arg(short, long, value_delimiter = ',', value_name = "PID", conflicts_with = "command",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
-    pid: Vec<Pid>,
+    #[command(flatten)]
+    events: EventArgs,
+    #[command(flatten)]
+    whom: WhomArgs,
+    /// Lower the rate so that the recorder uses no more than this share of a CPU: 2%
+    #[arg(long, value_name = "SHARE", value_parser = super::filter::share, help_heading = "Observer effect")]
+    budget: Option<f64>,
+    #[command(flatten)]
+    affinity: AffinityArgs,
     /// Command to run and record
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if !(seconds > 0.0 && seconds <= 1e9) {
-        return Err("must be more than 0".to_string());
-    }
-    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Names what was sampled, from the files of this machine.
@@ -77,41 +76,38 @@ impl Symbolizer for LocalNames {
 
 /// Records.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    if args.pid.is_empty() && args.command.is_empty() {
+    let target = args.whom.target()?;
+    if target.is_none() && args.command.is_empty() {
         return Err(Failure::wrong_use("there is nothing to record")
-            .hint("`bypassprof record -- COMMAND`, or -p PID"));
+            .hint("`bypassprof record -- COMMAND`, -p PID, or -a"));
     }
-    let interrupted = Arc::new(AtomicUsize::new(0));
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        let count = Arc::clone(&interrupted);
-        // A second request is a firmer one.
-        let caught = count_signal(signal, count);
-        caught.map_err(|e| Failure::failed(format!("cannot catch signals: {e}")))?;
+    if matches!(target, Some(Target::Running(_))) && !args.command.is_empty() {
+        return Err(Failure::wrong_use(
+            "-p follows processes that run; a command is another recording",
+        )
+        .hint("one of them, or -a with the command"));
     }
-    for &pid in &args.pid {
-        if proc::threads(pid).is_err() {
-            return Err(Failure::failed(CollectError::NoProcess { pid }));
-        }
-    }
+    // Before any thread is started: threads stay where they were started.
+    let command_cpus = args.affinity.apply()?;
+    let groups = args.events.groups(&Machine::here())?;
+    let interrupted = child::interrupts()?;
     check_output(&args.output)?;
-    if args.pid.is_empty() {
-        record_command(&args, &interrupted)
-    } else {
-        record_running(&args, &interrupted)
+    let job = Job {
+        wanted: Wanted {
+            frequency_hz: args.frequency,
+            events: groups,
+            waits: false,
+            budget: args.budget,
+            reads_counters: !args.affinity.isolates(),
+        },
+        args: &args,
+        interrupted: &interrupted,
+        command_cpus,
+    };
+    match target {
+        Some(target) if args.command.is_empty() => job.record_running(&target),
+        target => job.record_command(target),
     }
-}
-
-fn count_signal(signal: i32, count: Arc<AtomicUsize>) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([signal])?;
-    std::thread::Builder::new()
-        .name("signals".to_string())
-        .spawn(move || {
-            for _ in signals.forever() {
-                // Only a count: nothing is published with it.
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        })?;
-    Ok(())
 }
 
 /// Nothing but an earlier recording is overwritten.
@@ -166,11 +162,11 @@ impl Output {
 /// Opens events and only then the file, so that a refusal leaves nothing behind.
 fn start(
     target: &Target,
-    args: &Args,
+    wanted: Wanted,
+    path: &Path,
     probes: Result<Probes, Notice>,
 ) -> Result<(Recorder, Output), Failure> {
     let mut output = None;
-    let path = &args.output;
     let writer = || {
         let (opened, file) = Output::create(path)?;
         output = Some(opened);
@@ -180,7 +176,7 @@ fn start(
         sampled: SampledAddresses::default(),
     });
     match (
-        Recorder::start(target, args.frequency, writer, names, probes),
+        Recorder::start(target, wanted, writer, names, probes),
         output,
     ) {
         (Ok(recorder), Some(output)) => Ok((recorder, output)),
@@ -199,7 +195,11 @@ fn start(
 fn collect_failure(error: &CollectError) -> Failure {
     let failure = Failure::failed(error);
     let source = match error {
-        CollectError::Perf { source } => source.kind(),
+        CollectError::Plan(PlanError::Perf { source }) => source.kind(),
+        CollectError::Plan(_) => {
+            return failure
+                .hint("`bypassprof list` for what this machine has, `bypassprof doctor` for why");
+        }
         CollectError::Open(e) => e.source.kind(),
         _ => return failure,
     };
@@ -212,85 +212,182 @@ fn collect_failure(error: &CollectError) -> Failure {
     }
 }
 
-fn record_command(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Failure> {
-    let words: Vec<String> = args
-        .command
-        .iter()
-        .map(|w| w.to_string_lossy().into_owned())
-        .collect();
-    let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
-    let session = Place::create();
-    let mut environment = match &session {
-        Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
-        Err(_) => Vec::new(),
-    };
-    let preload = args
-        .dpdk
-        .then(|| dpdk::preload(&args.command))
-        .transpose()?;
-    if let Some(preload) = &preload {
-        environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
-    }
-    let held = gate::hold(&args.command, &environment).map_err(cannot_run)?;
-    let probes = session
-        .map(|place| Probes::of_session(place, held.child.id()))
-        .map_err(|e| Notice {
-            id: "no-session".to_string(),
-            text: format!(
-                "there is no session directory in /dev/shm ({e}): probes are not recorded"
-            ),
-        });
-    let target = Target::Starting(held.child.id(), words.clone());
-    let (mut recorder, output) = match start(&target, args, probes) {
-        Ok((recorder, output)) => (Some(recorder), output),
-        Err(failure) => {
-            held.cancel();
-            return Err(failure);
-        }
-    };
-    let mut child = match held.release() {
-        Ok(child) => child,
-        Err(e) => {
-            drop(recorder);
-            output.discard();
-            return Err(cannot_run(e));
-        }
-    };
-    let started = Instant::now();
-    let mut ending = Ending::default();
-    let mut failed = None;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(Failure::failed)? {
-            break status;
-        }
-        let over = args.duration.is_some_and(|d| started.elapsed() >= d);
-        ending.step(&child, interrupted.load(Ordering::Relaxed), over);
-        let wait = match recorder.as_mut().map(Recorder::turn) {
-            Some(Ok(wait)) => wait,
-            Some(Err(e)) => {
-                // Without a recording the command still has its own work to do: it is let run, and its user told now.
-                recorder = None;
-                output.discard();
-                failed = Some(collect_failure(&e).say());
-                continue;
-            }
-            None => IDLE,
+/// What is to be done.
+struct Job<'a> {
+    args: &'a Args,
+    wanted: Wanted,
+    interrupted: &'a AtomicUsize,
+    /// What the command may run on, if the recorder keeps to fewer CPUs.
+    command_cpus: Option<String>,
+}
+
+impl Job<'_> {
+    /// Runs a command and records it, or `all` while it runs.
+    fn record_command(&self, all: Option<Target>) -> Result<ExitCode, Failure> {
+        let args = self.args;
+        let words: Vec<String> = args
+            .command
+            .iter()
+            .map(|w| w.to_string_lossy().into_owned())
+            .collect();
+        let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
+        let session = Place::create();
+        let mut environment = match &session {
+            Ok(place) => vec![(SESSION_VARIABLE, place.path().as_os_str())],
+            Err(_) => Vec::new(),
         };
-        let left = args.duration.map(|d| d.saturating_sub(started.elapsed()));
-        std::thread::sleep(left.filter(|l| !l.is_zero()).map_or(wait, |l| l.min(wait)));
-    };
-    let outcome = Outcome {
-        code: status.code(),
-        signal: status.signal(),
-    };
-    match (recorder, failed) {
-        (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
-        (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
+        let preload = args
+            .dpdk
+            .then(|| dpdk::preload(&args.command))
+            .transpose()?;
+        if let Some(preload) = &preload {
+            environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
+        }
+        let cpus = self.command_cpus.as_deref();
+        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let probes = session
+            .map(|place| Probes::of_session(place, held.child.id()))
+            .map_err(|e| Notice {
+                id: "no-session".to_string(),
+                text: format!(
+                    "there is no session directory in /dev/shm ({e}): probes are not recorded"
+                ),
+            });
+        let target = all.unwrap_or_else(|| Target::Starting(held.child.id(), words.clone()));
+        let mut switch = match args.whom.switch() {
+            Ok(switch) => switch,
+            Err(failure) => {
+                held.cancel();
+                return Err(failure);
+            }
+        };
+        let wanted = Wanted {
+            waits: switch.waits,
+            ..self.wanted.clone()
+        };
+        let (mut recorder, output) = match start(&target, wanted, &args.output, probes) {
+            Ok((recorder, output)) => (Some(recorder), output),
+            Err(failure) => {
+                held.cancel();
+                return Err(failure);
+            }
+        };
+        let mut child = match held.release() {
+            Ok(child) => child,
+            Err(e) => {
+                drop(recorder);
+                output.discard();
+                return Err(cannot_run(e));
+            }
+        };
+        let end = End::of(&child).map_err(Failure::failed)?;
+        let started = Instant::now();
+        switch.begin();
+        let mut ending = Ending::default();
+        let mut failed = None;
+        let mut stopped = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(Failure::failed)? {
+                break status;
+            }
+            let over = stopped || args.whom.duration.is_some_and(|d| started.elapsed() >= d);
+            ending.step(&child, self.interrupted.load(Ordering::Relaxed), over);
+            let turned = recorder.as_mut().map(|r| {
+                stopped |= follow(&mut switch, r)?;
+                r.turn()
+            });
+            let wait = match turned {
+                Some(Ok(wait)) => wait,
+                Some(Err(e)) => {
+                    // Without a recording the command still has its own work to do: it is let run, and its user told now.
+                    recorder = None;
+                    output.discard();
+                    failed = Some(collect_failure(&e).say());
+                    continue;
+                }
+                None => IDLE,
+            };
+            end.wait(self.next_look(wait, started, &switch));
+        };
+        let outcome = Outcome {
+            code: status.code(),
+            signal: status.signal(),
+        };
+        match (recorder, failed) {
+            (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
+            (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
+        }
+        if ending.by_duration {
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(ExitCode::from(exit_code(outcome)))
     }
-    if ending.by_duration {
-        return Ok(ExitCode::SUCCESS);
+
+    /// The time until something has to be done.
+    fn next_look(&self, wait: Duration, started: Instant, switch: &Switch) -> Duration {
+        let left = self
+            .args
+            .whom
+            .duration
+            .map(|d| d.saturating_sub(started.elapsed()));
+        let left = left.filter(|l| !l.is_zero());
+        [left, switch.due()]
+            .into_iter()
+            .flatten()
+            .fold(wait, Duration::min)
     }
-    Ok(ExitCode::from(exit_code(outcome)))
+
+    /// Records what runs already.
+    fn record_running(&self, target: &Target) -> Result<ExitCode, Failure> {
+        let args = self.args;
+        let pids = match target {
+            Target::Running(pids) => pids.clone(),
+            _ => proc::all(),
+        };
+        let mut switch = args.whom.switch()?;
+        let wanted = Wanted {
+            waits: switch.waits,
+            ..self.wanted.clone()
+        };
+        let probes = Ok(Probes::of_processes(&pids));
+        let (mut recorder, output) = start(target, wanted, &args.output, probes)?;
+        let started = Instant::now();
+        switch.begin();
+        let ends = matches!(target, Target::Running(_));
+        let over = || {
+            self.interrupted.load(Ordering::Relaxed) > 0
+                || args.whom.duration.is_some_and(|d| started.elapsed() >= d)
+                || (ends && pids.iter().all(|&pid| ended(pid)))
+        };
+        while !over() {
+            let turned = follow(&mut switch, &mut recorder)
+                .and_then(|stopped| Ok((stopped, recorder.turn()?)));
+            let (stopped, wait) = turned.map_err(|e| {
+                output.discard();
+                collect_failure(&e)
+            })?;
+            if stopped {
+                break;
+            }
+            std::thread::sleep(self.next_look(wait, started, &switch));
+        }
+        finish(recorder, &output, Outcome::default(), args)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Carries out what has been ordered; whether it is over.
+fn follow(switch: &mut Switch, recorder: &mut Recorder) -> Result<bool, CollectError> {
+    let mut over = false;
+    for order in switch.orders() {
+        match order {
+            Order::Enable => recorder.enable()?,
+            Order::Disable => recorder.disable(),
+            Order::Stop => over = true,
+        }
+        switch.done();
+    }
+    Ok(over)
 }
 
 /// Closes the recording and says what is in it.
@@ -317,83 +414,6 @@ fn finish(
 
 /// How often a command is looked after when nothing is recorded any more.
 const IDLE: Duration = Duration::from_millis(20);
-
-/// What a shell would say of a command that ended so.
-fn exit_code(outcome: Outcome) -> u8 {
-    match (outcome.code, outcome.signal) {
-        (Some(code), _) => code as u8,
-        (None, Some(signal)) => (128 + signal) as u8,
-        (None, None) => 1,
-    }
-}
-
-/// Ends a command step by step: its own chance at the signal the terminal sent it, then SIGINT, SIGTERM, SIGKILL.
-#[derive(Default)]
-struct Ending {
-    since: Option<Instant>,
-    sent: Option<Signal>,
-    by_duration: bool,
-}
-
-impl Ending {
-    fn step(&mut self, child: &Child, interrupts: usize, over: bool) {
-        if self.since.is_none() {
-            if interrupts == 0 && !over {
-                return;
-            }
-            self.by_duration = over && interrupts == 0;
-            self.since = Some(Instant::now());
-        }
-        let waited = self.since.map_or(Duration::ZERO, |s| s.elapsed());
-        let signal = if waited > Duration::from_secs(6) || interrupts > 2 {
-            Signal::KILL
-        } else if waited > Duration::from_secs(3) || self.by_duration {
-            Signal::TERM
-        } else if waited > Duration::from_millis(200) {
-            Signal::INT
-        } else {
-            return;
-        };
-        if self.sent != Some(signal) {
-            self.sent = Some(signal);
-            if let Some(pid) = SysPid::from_raw(child.id().cast_signed()) {
-                // It may have ended by itself; the next turn sees that.
-                let _ = kill_process(pid, signal);
-            }
-        }
-    }
-}
-
-fn record_running(args: &Args, interrupted: &AtomicUsize) -> Result<ExitCode, Failure> {
-    let target = Target::Running(args.pid.clone());
-    let (mut recorder, output) = start(&target, args, Ok(Probes::of_processes(&args.pid)))?;
-    let started = Instant::now();
-    let over = || {
-        interrupted.load(Ordering::Relaxed) > 0
-            || args.duration.is_some_and(|d| started.elapsed() >= d)
-            || args.pid.iter().all(|&pid| ended(pid))
-    };
-    while !over() {
-        let wait = recorder.turn().map_err(|e| {
-            output.discard();
-            collect_failure(&e)
-        })?;
-        let left = args.duration.map(|d| d.saturating_sub(started.elapsed()));
-        std::thread::sleep(left.map_or(wait, |l| l.min(wait)));
-    }
-    finish(recorder, &output, Outcome::default(), args)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Whether a process is gone, or only its exit status is left.
-fn ended(pid: Pid) -> bool {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
-        Err(_) => true,
-    }
-}
 
 fn summarize(tally: &Tally, args: &Args) {
     let bytes = fs::metadata(&args.output).map_or(0, |m| m.len());
@@ -426,13 +446,14 @@ fn summarize(tally: &Tally, args: &Args) {
         );
     }
     eprintln!(
-        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s",
+        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
         tally.samples,
         tally.event,
         tally.frequency_hz,
         tally.samples_lost,
         tally.stacks_unknown,
         tally.records_lost,
-        tally.recorder_cpu.as_secs_f64()
+        tally.recorder_cpu.as_secs_f64(),
+        tally.recorder_wakeups
     );
 }

@@ -4,17 +4,28 @@
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
+pub mod counting;
+pub mod doctor;
+pub mod events;
+pub mod limits;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod skew;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
 use crate::trace::{Symbolizer, WriteError, Writer};
 use crate::units::Nanos;
+use counting::Whom;
+use events::{Group, Machine};
 use perf::{Batch, Events, Plan};
 use probes::{ProbeTally, Probes};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Whom to record.
@@ -24,17 +35,51 @@ pub enum Target {
     Starting(Pid, Vec<String>),
     /// Processes that are running.
     Running(Vec<Pid>),
+    /// Everything on these CPUs.
+    Cpus(Vec<u32>),
+    /// A control group, by its directory, on these CPUs.
+    Cgroup(PathBuf, Vec<u32>),
+}
+
+impl Target {
+    /// What events are opened for.
+    pub fn whom(&self) -> Result<Whom, CollectError> {
+        Ok(match self {
+            Target::Starting(pid, _) => Whom::Tasks(vec![*pid]),
+            Target::Running(pids) => Whom::Tasks(threads_of(pids)?),
+            Target::Cpus(cpus) => Whom::Cpus(cpus.clone()),
+            Target::Cgroup(path, cpus) => {
+                let file = File::open(path).map_err(|source| CollectError::Cgroup {
+                    path: path.clone(),
+                    source,
+                })?;
+                Whom::Cgroup(file, cpus.clone())
+            }
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |numbers: &[u32]| {
+            let texts: Vec<_> = numbers.iter().map(u32::to_string).collect();
+            texts.join(",")
+        };
+        match self {
+            Target::Starting(_, command) => f.write_str(&command.join(" ")),
+            Target::Running(pids) => write!(f, "process {}", list(pids)),
+            Target::Cpus(cpus) => write!(f, "CPUs {}", list(cpus)),
+            Target::Cgroup(path, _) => write!(f, "control group {}", path.display()),
+        }
+    }
 }
 
 /// Why recording failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// The kernel offers no events at all.
-    #[error("cannot open perf events: {source}")]
-    Perf {
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// There is nothing that could be sampled.
+    #[error(transparent)]
+    Plan(#[from] perf::PlanError),
     /// An event could not be opened.
     #[error(transparent)]
     Open(#[from] perf::group::OpenError),
@@ -43,6 +88,14 @@ pub enum CollectError {
     NoProcess {
         /// The number asked for.
         pid: Pid,
+    },
+    /// A control group could not be opened.
+    #[error("cannot open control group {path}: {source}")]
+    Cgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// An event could not be switched on.
     #[error("cannot start recording: {source}")]
@@ -82,6 +135,8 @@ pub struct Tally {
     pub rings_unreached: u64,
     /// CPU time of the recorder.
     pub recorder_cpu: Duration,
+    /// Times it woke up.
+    pub recorder_wakeups: u64,
     /// Counted events and their totals.
     pub counters: Vec<(String, u64)>,
     /// What the user should know.
@@ -112,8 +167,38 @@ const FILLING: f64 = 0.1;
 /// Records in one turn that make the next one come sooner.
 const BUSY: usize = 2048;
 
+/// What is wanted of a recording.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Samples per second and CPU.
+    pub frequency_hz: u64,
+    /// Events to sample instead of the usual.
+    pub events: Vec<Group>,
+    /// Whether events wait until they are enabled.
+    pub waits: bool,
+    /// The share of a CPU that the recorder may use.
+    pub budget: Option<f64>,
+    /// Whether counters are read on the way: the kernel interrupts the CPU that a counter is on to read it.
+    pub reads_counters: bool,
+}
+
+/// Between two looks at what the recorder itself uses.
+const BUDGET_EVERY: Duration = Duration::from_secs(1);
+/// The rate is not lowered below this.
+const LOWEST_HZ: u64 = 10;
+
 /// A recording in progress.
 pub struct Recorder {
+    target: Target,
+    cpus: Vec<u32>,
+    budget: Option<f64>,
+    reads_counters: bool,
+    /// When the budget was looked at, and the CPU time used until then.
+    spent: (Instant, Nanos),
+    /// Whether events count now.
+    running: bool,
+    /// Processes of threads that are there.
+    alive: HashMap<Tid, Pid>,
     events: Events,
     writer: Writer,
     symbols: Box<dyn Symbolizer>,
@@ -121,7 +206,7 @@ pub struct Recorder {
     batch: Batch,
     tally: Tally,
     names: Vec<String>,
-    threads: std::collections::HashSet<Tid>,
+    threads: HashSet<Tid>,
     started: Instant,
     counted: Instant,
     paired: Instant,
@@ -131,28 +216,28 @@ pub struct Recorder {
 
 impl Recorder {
     /// Opens events for the target and writes the recording's head. A running target is recorded from here on, a
-    /// starting one from when it runs its program.
+    /// starting one from when it runs its program, both only when they are enabled if that is wanted.
     pub fn start(
         target: &Target,
-        frequency_hz: u64,
+        wanted: Wanted,
         writer: impl FnOnce() -> Result<Writer, WriteError>,
         symbols: Box<dyn Symbolizer>,
         probes: Result<Probes, Notice>,
     ) -> Result<Recorder, CollectError> {
-        let plan = Plan::probe(frequency_hz).map_err(|source| CollectError::Perf { source })?;
-        let (tids, on_exec) = match target {
-            Target::Starting(pid, _) => (vec![*pid], true),
-            Target::Running(pids) => (threads_of(pids)?, false),
-        };
+        limits::raise_open_files();
+        let whom = target.whom()?;
+        let inherit = matches!(whom, Whom::Tasks(_));
+        let machine = Machine::here();
+        let plan = Plan::probe(wanted.frequency_hz, wanted.events, inherit, &machine)?;
         let mut session = proc::session();
         session.events = plan.sources();
-        let mut metas = Vec::new();
         match target {
             Target::Starting(pid, command) => {
                 session.pids = vec![*pid];
                 session.command = command.clone();
             }
             Target::Running(pids) => session.pids = pids.clone(),
+            Target::Cpus(_) | Target::Cgroup(..) => session.command = vec![target.to_string()],
         }
         let mut notices = plan.notices.clone();
         let probes = probes.map_err(|notice| notices.push(notice)).ok();
@@ -163,22 +248,21 @@ impl Recorder {
             ..Tally::default()
         };
         let names = session.events.iter().map(|e| e.name.clone()).collect();
-        let events = Events::open(plan, &proc::cpus(), &tids, on_exec)?;
-        metas.push(Meta::Session(session));
+        let on_exec = matches!(target, Target::Starting(..)) && !wanted.waits;
+        let cpus = proc::cpus();
+        let events = Events::open(plan, &cpus, &whom, on_exec)?;
+        let mut metas = vec![Meta::Session(session)];
         metas.extend(notices.into_iter().map(Meta::Notice));
         proc::kernel(&mut metas);
-        if let Target::Running(pids) = target {
-            // First switched on, then read: what is mapped in between is seen twice rather than never.
-            events
-                .enable()
-                .map_err(|source| CollectError::Start { source })?;
-            for &pid in pids {
-                proc::names(pid, &mut metas);
-                proc::mappings(pid, &mut metas);
-            }
-        }
         let now = Instant::now();
         let mut recorder = Recorder {
+            target: target.clone(),
+            cpus,
+            budget: wanted.budget,
+            reads_counters: wanted.reads_counters,
+            spent: (now, cpu_time()),
+            running: on_exec,
+            alive: HashMap::new(),
             events,
             writer: writer()?,
             symbols,
@@ -186,7 +270,7 @@ impl Recorder {
             batch: Batch::default(),
             tally,
             names,
-            threads: Default::default(),
+            threads: HashSet::new(),
             started: now,
             counted: now,
             paired: now,
@@ -195,15 +279,101 @@ impl Recorder {
         };
         recorder.batch.metas = metas;
         recorder.batch.metas.push(Meta::Clock(clock::pair()));
+        if !on_exec && !wanted.waits {
+            recorder.enable()?;
+        }
         recorder.write_batch()?;
         recorder.writer.flush()?;
         Ok(recorder)
     }
 
+    /// Lets events count, from now on or again. What was mapped and named meanwhile is read.
+    pub fn enable(&mut self) -> Result<(), CollectError> {
+        // First switched on, then read: what is mapped in between is seen twice rather than never.
+        let enabled = self.events.enable();
+        enabled.map_err(|source| CollectError::Start { source })?;
+        self.running = true;
+        for pid in self.processes() {
+            proc::names(pid, &mut self.batch.metas);
+            proc::mappings(pid, &mut self.batch.metas);
+            // There may be thousands: meanwhile rings fill.
+            self.events.drain(&mut self.batch);
+        }
+        Ok(())
+    }
+
+    /// Keeps events from counting until they are enabled again.
+    pub fn disable(&mut self) {
+        // Events whose threads are gone refuse; there is nothing left to stop then.
+        let _ = self.events.disable();
+        self.running = false;
+    }
+
+    /// The processes that are recorded now.
+    fn processes(&self) -> Vec<Pid> {
+        let mut roots: Vec<Pid> = self.alive.values().copied().collect();
+        match &self.target {
+            Target::Starting(pid, _) => roots.push(*pid),
+            Target::Running(pids) => roots.extend(pids),
+            Target::Cpus(_) | Target::Cgroup(..) => return proc::all(),
+        }
+        proc::families(&roots)
+    }
+
+    /// Samples less often if the recorder uses more than it may.
+    fn keep_to_budget(&mut self) -> Result<(), CollectError> {
+        let (Some(budget), true) = (self.budget, self.running) else {
+            return Ok(());
+        };
+        let (since, used_then) = self.spent;
+        if since.elapsed() < BUDGET_EVERY {
+            return Ok(());
+        }
+        let used = cpu_time();
+        let share = used.since(used_then).ns() as f64 / since.elapsed().as_nanos() as f64;
+        self.spent = (Instant::now(), used);
+        let hz = self.events.frequency_hz();
+        let lower = ((hz as f64 * budget / share * 0.8) as u64).clamp(LOWEST_HZ, hz);
+        if share <= budget || lower == hz {
+            return Ok(());
+        }
+        self.events.drain(&mut self.batch);
+        let whom = match &self.target {
+            Target::Starting(..) | Target::Running(_) => {
+                let mut tids = Vec::new();
+                for pid in self.processes() {
+                    tids.extend(proc::threads(pid).unwrap_or_default());
+                }
+                Whom::Tasks(tids)
+            }
+            other => other.whom()?,
+        };
+        match self.events.resample(lower, &self.cpus, &whom) {
+            Ok(()) => {}
+            // All of it ended meanwhile.
+            Err(e) if e.source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+        let notice = Notice {
+            id: "budget".to_string(),
+            text: format!(
+                "sampling at {lower} Hz from {:.1} s on, not {hz}: the recorder used {:.1} % of a CPU and may use {:.1} %",
+                self.started.elapsed().as_secs_f64(),
+                share * 100.0,
+                budget * 100.0
+            ),
+        };
+        self.tally.notices.push(notice.clone());
+        self.batch.metas.push(Meta::Notice(notice));
+        Ok(())
+    }
+
     /// Takes what has come in and writes it; returns how long to wait before the next turn.
     pub fn turn(&mut self) -> Result<Duration, CollectError> {
+        self.tally.recorder_wakeups += 1;
         let taken = self.events.drain(&mut self.batch);
-        if self.counted.elapsed() >= COUNT_EVERY {
+        self.keep_to_budget()?;
+        if self.reads_counters && self.counted.elapsed() >= COUNT_EVERY {
             self.counted = Instant::now();
             let counters = self.counters();
             self.batch.metas.push(counters);
@@ -254,7 +424,11 @@ impl Recorder {
                     self.tally.samples_lost += lost.samples;
                     self.tally.records_lost += lost.records;
                 }
-                Meta::Thread(thread) => drop(self.threads.insert(thread.tid)),
+                Meta::Thread(thread) => {
+                    self.threads.insert(thread.tid);
+                    self.alive.insert(thread.tid, thread.pid);
+                }
+                Meta::Exit(exit) => drop(self.alive.remove(&exit.tid)),
                 _ => {}
             }
             self.symbols.meta(&meta);
@@ -310,6 +484,7 @@ impl Recorder {
             exit_code: outcome.code,
             signal: outcome.signal,
             recorder_cpu_ns: cpu.ns(),
+            recorder_wakeups: self.tally.recorder_wakeups,
             rings_unreached: self.tally.rings_unreached,
         }))?;
         self.writer.finish()?;
@@ -329,7 +504,7 @@ fn threads_of(pids: &[Pid]) -> Result<Vec<Tid>, CollectError> {
 }
 
 /// CPU time that this process has used.
-fn cpu_time() -> Nanos {
+pub fn cpu_time() -> Nanos {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Nanos::from_ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }

@@ -7,7 +7,7 @@ use super::perf::ring::hex;
 use crate::trace::record::{Mapping, Meta, Pid, Session, Thread, Tid};
 use crate::units::{Avma, FileOffset};
 use object::{Object, ReadCache};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +19,36 @@ pub fn threads(pid: Pid) -> io::Result<Vec<Tid>> {
     let mut tids: Vec<Tid> = entries.filter_map(tid).collect();
     tids.sort_unstable();
     Ok(tids)
+}
+
+/// Every process that can be seen.
+pub fn all() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<Pid> = entries
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// These processes, as far as they are there, and all that they made.
+pub fn families(roots: &[Pid]) -> Vec<Pid> {
+    let mut found: BTreeSet<Pid> = BTreeSet::new();
+    let mut left = roots.to_vec();
+    while let Some(pid) = left.pop() {
+        let Ok(threads) = threads(pid) else {
+            continue;
+        };
+        if !found.insert(pid) {
+            continue;
+        }
+        for tid in threads {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children"));
+            let children = children.unwrap_or_default();
+            left.extend(children.split(' ').filter_map(|c| c.parse::<Pid>().ok()));
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// Names of a process's threads.
@@ -147,7 +177,8 @@ pub fn cpus() -> Vec<u32> {
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-fn parse_cpus(list: &str) -> Vec<u32> {
+/// CPUs of a list as the kernel prints it: `0-2,5`.
+pub fn parse_cpus(list: &str) -> Vec<u32> {
     let part = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?.min(65_535))

@@ -4,6 +4,7 @@
 //! shown here was decided in `analyse`.
 
 pub mod compare;
+pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod flame;
@@ -11,9 +12,11 @@ pub mod html;
 pub mod json;
 pub mod latency;
 pub mod ledger;
+pub mod list;
 pub mod packs;
 pub mod queues;
 pub mod recover;
 pub mod spans;
+pub mod stat;
 pub mod style;
 pub mod table;

@@ -19,6 +19,7 @@ pub use record::Damage;
 pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 
+use bypassprof_wire::Slot;
 use record::{Meta, Sample, Symbols};
 
 /// Gives names to what was sampled while the files it came from are still there. `resolve` implements it; the recorder
@@ -30,6 +31,24 @@ pub trait Symbolizer {
     fn sample(&mut self, sample: &Sample);
     /// Names for everything noted, one record per file.
     fn finish(&mut self) -> Vec<Symbols>;
+}
+
+/// Where the contents of rings go: into a recording, or into a sum.
+pub trait RingSink {
+    /// Takes slots of a ring, the first of them at position `first` of all it ever had.
+    fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError>;
+    /// Takes a description of a ring or its totals.
+    fn meta(&mut self, meta: &Meta) -> Result<(), WriteError>;
+}
+
+impl RingSink for Writer {
+    fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError> {
+        Writer::slots(self, ring, first, slots)
+    }
+
+    fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
+        Writer::meta(self, meta)
+    }
 }
 
 #[cfg(test)]

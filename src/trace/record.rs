@@ -464,6 +464,8 @@ pub struct End {
     pub signal: Option<i32>,
     /// CPU time the recorder used until everything was taken over, in nanoseconds.
     pub recorder_cpu_ns: u64,
+    /// Times the recorder woke up to look for records.
+    pub recorder_wakeups: u64,
     /// Rings that could not be reached or were not ring files.
     pub rings_unreached: u64,
 }

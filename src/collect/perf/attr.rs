@@ -1,96 +1,103 @@
-//! Which events to open on this machine, and with what options.
+//! Which events to open for a recording, and with what options.
 //!
-//! In: the rate asked for, what the kernel lets us open; out: a [`Plan`], with a notice for everything that is missing.
-//! It refuses to know which processes the plan is for.
+//! In: the rate asked for, events asked for, what the kernel lets us open; out: a [`Plan`], with a notice for everything
+//! that is missing. It refuses to know which processes the plan is for.
 
+use crate::collect::events::{Encoded, EventError, Group, Machine, generic, refusal};
 use crate::trace::record::{EventSource, Notice};
 use perf_event_open::config::{
-    CallChain, Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Priv, Proc, RecordIdFormat,
-    SampleFormat, SampleOn, StatFormat, UseBuildId, sibling,
+    CallChain, Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat,
+    SampleFormat, SampleOn, StatFormat, UseBuildId, WakeUp, WakeUpOn, sibling,
 };
 use perf_event_open::count::Counter;
-use perf_event_open::event::Event;
-use perf_event_open::event::hw::{Hardware, Op, OpResult, Type};
-use perf_event_open::event::sw::Software;
+use perf_event_open::count::group::CounterGroup;
 use std::io;
 
-/// An event that is opened here.
+/// An event that is sampled, and those that are read with it.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// The CPU's counters.
-    Hardware(Hardware),
-    /// The kernel's own counts and clocks.
-    Software(Software),
-}
-
-impl TryFrom<Source> for Event {
-    type Error = io::Error;
-
-    fn try_from(source: Source) -> io::Result<Event> {
-        match source {
-            Source::Hardware(event) => event.try_into(),
-            Source::Software(event) => event.try_into(),
-        }
-    }
-}
-
-/// An event by name.
-#[derive(Clone, Debug)]
-pub struct Named {
-    /// In perf's notation, without modifiers.
-    pub name: &'static str,
-    /// What the kernel is asked for.
-    pub event: Source,
+pub struct Sampled {
+    /// The event.
+    pub leader: Encoded,
+    /// Members of its group, read with every sample.
+    pub members: Vec<Encoded>,
 }
 
 /// What will be opened.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The event that is sampled.
-    pub sampled: Named,
-    /// Members of its group, read with every sample.
-    pub members: Vec<Named>,
+    /// The events that are sampled.
+    pub sampled: Vec<Sampled>,
     /// Events that are only counted.
-    pub counted: Vec<Named>,
+    pub counted: Vec<Encoded>,
     /// Samples per second and CPU.
     pub frequency_hz: u64,
     /// Whether the kernel must be left out.
     pub user_only: bool,
+    /// Whether children are followed: events of whole CPUs see them anyway.
+    pub inherit: bool,
     /// Deepest stack.
     pub max_frames: u16,
     /// What the user should know.
     pub notices: Vec<Notice>,
 }
 
-fn hardware(name: &'static str, event: Hardware) -> Named {
-    let event = Source::Hardware(event);
-    Named { name, event }
-}
-
-fn software(name: &'static str, event: Software) -> Named {
-    let event = Source::Software(event);
-    Named { name, event }
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An event cannot be had.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// An event cannot be sampled here.
+    #[error("event {name}: {why}")]
+    Refused {
+        /// Its name.
+        name: String,
+        /// The reason.
+        why: String,
+    },
+    /// The kernel offers no events at all.
+    #[error("cannot open perf events: {source}")]
+    Perf {
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// Deepest stack that the kernel walks, if its own limit allows it.
 const MAX_FRAMES: u16 = 127;
 
+/// What rides in every sample unless something else is asked for: what the CPU counts, and [`FAULTS`].
+const MEMBERS: &str = "instructions,LLC-load-misses,dTLB-load-misses,branch-misses";
+
+/// What the kernel counts itself, so that there is a group on machines without a PMU too.
+const FAULTS: &str = "page-faults";
+
 impl Plan {
-    /// Finds out, on this very process, what the machine and our privileges allow.
-    pub fn probe(frequency_hz: u64) -> io::Result<Plan> {
-        let cycles = hardware("cycles", Hardware::CpuCycle);
-        let clock = software("cpu-clock", Software::CpuClock);
-        let limit = std::fs::read_to_string("/proc/sys/kernel/perf_event_max_stack");
-        let limit = limit.ok().and_then(|t| t.trim().parse().ok());
-        let rate = std::fs::read_to_string("/proc/sys/kernel/perf_event_max_sample_rate");
-        let rate: Option<u64> = rate.ok().and_then(|t| t.trim().parse().ok());
+    /// Finds out, on this very process, what the machine and our privileges allow. `asked`: sampled instead of the usual;
+    /// `inherit`: for tasks, whose children are followed.
+    pub fn probe(
+        frequency_hz: u64,
+        asked: Vec<Group>,
+        inherit: bool,
+        machine: &Machine,
+    ) -> Result<Plan, PlanError> {
+        let number = |path| {
+            std::fs::read_to_string(path)
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
+        let deepest = number("/proc/sys/kernel/perf_event_max_stack");
+        let rate = number("/proc/sys/kernel/perf_event_max_sample_rate");
+        let most = u64::from(MAX_FRAMES);
         let mut plan = Plan {
-            sampled: cycles,
-            members: Vec::new(),
+            sampled: Vec::new(),
             counted: Vec::new(),
             frequency_hz,
             user_only: false,
-            max_frames: limit.unwrap_or(MAX_FRAMES).clamp(1, MAX_FRAMES),
+            inherit,
+            max_frames: deepest.unwrap_or(most).clamp(1, most) as u16,
             notices: Vec::new(),
         };
         if let Some(rate) = rate.filter(|&r| r < frequency_hz) {
@@ -100,20 +107,13 @@ impl Plan {
                 format!("sampling at {rate} Hz, not {frequency_hz}: kernel.perf_event_max_sample_rate allows no more"),
             );
         }
-        plan.choose_privilege(&clock)?;
-        if plan.opens(&plan.sampled).is_err() {
-            plan.sampled = clock;
-            plan.notice(
-                "no-pmu",
-                "this machine offers no hardware counters: sampling on cpu-clock; cycles, instructions, cache, TLB \
-                 and branch misses are missing"
-                    .to_string(),
-            );
+        plan.choose_privilege(machine)?;
+        if asked.is_empty() {
+            plan.usual(machine)?;
         } else {
-            plan.choose_hardware();
+            plan.asked(asked, machine)?;
         }
-        plan.choose_group();
-        plan.choose_counted();
+        plan.choose_counted(machine)?;
         Ok(plan)
     }
 
@@ -122,14 +122,16 @@ impl Plan {
         self.notices.push(Notice { id, text });
     }
 
-    fn choose_privilege(&mut self, clock: &Named) -> io::Result<()> {
-        match self.opens(clock) {
+    fn choose_privilege(&mut self, machine: &Machine) -> Result<(), PlanError> {
+        let clock = one(machine, "cpu-clock")?;
+        match self.opens(&clock) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(e) => return Err(e),
+            Err(source) => return Err(PlanError::Perf { source }),
         }
         self.user_only = true;
-        self.opens(clock)?;
+        let refused = |source| PlanError::Perf { source };
+        self.opens(&clock.user_only()).map_err(refused)?;
         let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
         let level = level.unwrap_or_default();
         self.notice(
@@ -143,90 +145,187 @@ impl Plan {
         Ok(())
     }
 
-    fn choose_hardware(&mut self) {
-        let cache = |unit, result| Hardware::Cache(unit, Op::Read, result);
-        let wanted = [
-            hardware("instructions", Hardware::Instr),
-            hardware("LLC-load-misses", cache(Type::Ll, OpResult::Miss)),
-            hardware("dTLB-load-misses", cache(Type::Dtlb, OpResult::Miss)),
-            hardware("branch-misses", Hardware::BranchMiss),
-        ];
+    /// An event for whoever we may look at.
+    fn allowed(&self, event: Encoded) -> Encoded {
+        if self.user_only && !event.chosen {
+            event.user_only()
+        } else {
+            event
+        }
+    }
+
+    /// `cycles` with its group, or the clock.
+    fn usual(&mut self, machine: &Machine) -> Result<(), PlanError> {
+        let busy = |mut event: Encoded| {
+            // Of whole CPUs: a CPU that idles is used by no one.
+            event.exclude.idle = !self.inherit;
+            event
+        };
+        let cycles = busy(self.allowed(one(machine, "cycles")?));
+        if self.opens(&cycles).is_err() {
+            let clock = busy(self.allowed(one(machine, "cpu-clock")?));
+            let faults = self.allowed(one(machine, FAULTS)?);
+            self.notice(
+                "no-pmu",
+                "this machine offers no hardware counters: sampling on cpu-clock; cycles, instructions, cache, TLB \
+                 and branch misses are missing"
+                    .to_string(),
+            );
+            self.add(clock, vec![faults]);
+            return Ok(());
+        }
         let (mut members, mut missing) = (Vec::new(), Vec::new());
-        for member in wanted {
-            match self.opens(&member) {
-                Ok(()) => members.push(member),
-                Err(_) => missing.push(member.name),
+        for group in machine.encode(MEMBERS)? {
+            for member in group.events {
+                let member = self.allowed(member);
+                match self.opens(&member) {
+                    Ok(()) => members.push(member),
+                    Err(_) => missing.push(member.set.name),
+                }
             }
         }
         if !missing.is_empty() {
-            self.notice(
-                "no-counter",
-                format!("this machine cannot count {}", missing.join(", ")),
-            );
+            let missing = missing.join(", ");
+            self.notice("no-counter", format!("this machine cannot count {missing}"));
         }
-        self.members = members;
+        members.push(self.allowed(one(machine, FAULTS)?));
+        self.add(cycles, members);
+        Ok(())
     }
 
-    fn choose_group(&mut self) {
-        self.members
-            .push(software("page-faults", Software::PageFault));
-        // Older kernels refuse inherited groups that are read with samples; then the members are counted alone.
-        if self.opens_group().is_err() {
-            let members = std::mem::take(&mut self.members);
-            self.notice(
-                "no-group",
-                "this kernel cannot read a group with every sample of an inherited event: counters are totals only"
-                    .to_string(),
-            );
-            self.counted = members;
+    /// What the user wants sampled.
+    fn asked(&mut self, groups: Vec<Group>, machine: &Machine) -> Result<(), PlanError> {
+        for group in groups {
+            let mut events = Vec::new();
+            for event in group.events {
+                events.push(self.sampleable(event, machine)?);
+            }
+            if !group.braced {
+                let alone = |leader| Sampled {
+                    leader,
+                    members: Vec::new(),
+                };
+                self.sampled.extend(events.into_iter().map(alone));
+                continue;
+            }
+            let mut events = events.into_iter();
+            if let Some(leader) = events.next() {
+                self.add(leader, events.collect());
+            }
         }
+        Ok(())
     }
 
-    fn choose_counted(&mut self) {
-        self.counted
-            .push(software("task-clock", Software::TaskClock));
+    /// The event with as little taken away as lets the kernel sample it.
+    fn sampleable(&self, event: Encoded, machine: &Machine) -> Result<Encoded, PlanError> {
+        let mut tries = vec![event.clone()];
+        if !event.sides_chosen() {
+            tries.push(event.clone().any_side());
+        }
+        // A kernel event without the kernel would be a silent nothing.
+        if !event.chosen && !event.is_of_the_kernel() {
+            tries.push(event.clone().user_only());
+        }
+        let mut refused = None;
+        for event in tries {
+            match self.opens(&event) {
+                Ok(()) => return Ok(event),
+                Err(e) => refused = refused.or(Some(e)),
+            }
+        }
+        let why = refused.map_or_else(String::new, |e| refusal::why(&event, &e, machine));
+        Err(PlanError::Refused {
+            name: event.name,
+            why,
+        })
+    }
+
+    /// A leader with its members; kernels before 6.12 refuse to read a group with samples of inherited events: then the
+    /// members are counted alone.
+    fn add(&mut self, leader: Encoded, members: Vec<Encoded>) {
+        self.sampled.push(Sampled { leader, members });
+        let last = self.sampled.len() - 1;
+        if self.sampled[last].members.is_empty() || self.opens_group(&self.sampled[last]).is_ok() {
+            return;
+        }
+        let members = std::mem::take(&mut self.sampled[last].members);
+        self.notice(
+            "no-group",
+            "this kernel cannot read a group with every sample of an inherited event: counters are totals only"
+                .to_string(),
+        );
+        self.counted.extend(members);
+    }
+
+    fn choose_counted(&mut self, machine: &Machine) -> Result<(), PlanError> {
+        let mut names = vec!["task-clock", FAULTS];
         if self.user_only {
             self.notice(
                 "no-kernel-counters",
                 "context-switches and cpu-migrations happen in the kernel and are not counted"
                     .to_string(),
             );
-            return;
+        } else {
+            names.extend(["context-switches", "cpu-migrations"]);
         }
-        self.counted
-            .push(software("context-switches", Software::CtxSwitch));
-        self.counted
-            .push(software("cpu-migrations", Software::CpuMigration));
-    }
-
-    fn opens(&self, event: &Named) -> io::Result<()> {
-        let opts = self.sampling(false);
-        Counter::new(event.event.clone(), (Proc::CURRENT, Cpu(0)), &opts).map(drop)
-    }
-
-    fn opens_group(&self) -> io::Result<()> {
-        let opts = self.sampling(false);
-        let leader = Counter::new(self.sampled.event.clone(), (Proc::CURRENT, Cpu(0)), &opts)?;
-        let mut group = perf_event_open::count::group::CounterGroup::from(leader);
-        for member in &self.members {
-            group.add(member.event.clone(), self.member())?;
+        for name in names {
+            let event = self.allowed(one(machine, name)?);
+            let of_groups = self.sampled.iter().flat_map(|s| &s.members);
+            let mut known = of_groups.chain(&self.counted);
+            if !known.any(|e| e.set.name == event.set.name) {
+                self.counted.push(event);
+            }
         }
         Ok(())
     }
 
-    fn privilege(&self) -> Priv {
-        Priv {
-            kernel: self.user_only,
-            hv: self.user_only,
-            ..Priv::default()
+    fn opens(&self, event: &Encoded) -> io::Result<()> {
+        let target = match &event.set.cpus {
+            Some(cpus) => (Proc::ALL, Cpu(cpus.first().copied().unwrap_or(0))).into(),
+            None => perf_event_open::config::Target::from((Proc::CURRENT, Cpu(0))),
+        };
+        Counter::new(event, target, self.sampling(event, false)).map(drop)
+    }
+
+    fn opens_group(&self, sampled: &Sampled) -> io::Result<()> {
+        let opts = self.sampling(&sampled.leader, false);
+        let leader = Counter::new(&sampled.leader, (Proc::CURRENT, Cpu(0)), &opts)?;
+        let mut group = CounterGroup::from(leader);
+        for member in &sampled.members {
+            group.add(member, self.member(member))?;
+        }
+        Ok(())
+    }
+
+    fn inherit(&self) -> Option<Inherit> {
+        self.inherit.then_some(Inherit::NewChild)
+    }
+
+    /// Whether samples carry what a tracepoint recorded.
+    pub fn has_fields(&self) -> bool {
+        let traced = |s: &Sampled| s.leader.set.ty == generic::TRACEPOINT;
+        self.sampled.iter().any(traced)
+    }
+
+    /// When an event is sampled: so often in a second, or, of what is not a flow but a happening, each time.
+    fn sample_on(&self, event: &Encoded) -> SampleOn {
+        match (event.set.period, event.set.frequency_hz) {
+            (Some(period), _) => SampleOn::Count(period.max(1)),
+            (None, Some(hz)) => SampleOn::Freq(hz.clamp(1, self.frequency_hz.max(hz))),
+            (None, None) if event.is_a_happening() => SampleOn::Count(1),
+            (None, None) => SampleOn::Freq(self.frequency_hz),
         }
     }
 
-    /// Options of the sampled event. `on_exec`: it starts when the task runs its program.
-    pub fn sampling(&self, on_exec: bool) -> Opts {
+    /// Options of a sampled event. `on_exec`: it starts when the task runs its program. All sampled events write records
+    /// of the same form, since they share rings.
+    pub fn sampling(&self, event: &Encoded, on_exec: bool) -> Opts {
+        let groups = self.sampled.iter().any(|s| !s.members.is_empty());
         let mut sample_format = SampleFormat {
             period: true,
             code_addr: true,
+            stat: groups,
+            raw: self.has_fields(),
             ..SampleFormat::default()
         };
         sample_format.call_chain = Some(CallChain {
@@ -235,18 +334,20 @@ impl Plan {
             defer_user: false,
             max_stack_frames: self.max_frames,
         });
-        sample_format.stat = !self.members.is_empty();
         Opts {
-            exclude: self.privilege(),
-            inherit: Some(Inherit::NewChild),
+            exclude: event.privilege(),
+            only_group: event.exclusive,
+            pin_on_pmu: event.pinned,
+            sample_skid: event.skid(),
+            inherit: self.inherit(),
             on_execve: on_exec.then_some(OnExecve::Enable),
             stat_format: StatFormat {
                 time_enabled: true,
                 time_running: true,
-                siblings: !self.members.is_empty(),
+                siblings: groups,
                 ..StatFormat::default()
             },
-            sample_on: SampleOn::Freq(self.frequency_hz),
+            sample_on: self.sample_on(event),
             sample_format,
             extra_record: ExtraRecord {
                 task: true,
@@ -261,31 +362,45 @@ impl Plan {
             },
             record_id_all: true,
             record_id_format: RecordIdFormat {
+                id: self.sampled.len() > 1,
                 cpu: true,
                 task: true,
                 time: true,
                 ..RecordIdFormat::default()
+            },
+            // Nobody sleeps on a ring: a wake-up would be an interrupt on the CPU for no one.
+            wake_up: WakeUp {
+                on: WakeUpOn::Bytes(u32::MAX),
+                ..WakeUp::default()
             },
             timer: Some(Clock::MonotonicRaw),
             ..Opts::default()
         }
     }
 
-    /// Options of a member of the sampled group; it runs when its leader does.
-    pub fn member(&self) -> sibling::Opts {
+    /// The same for all but the first sampled event: what happens to tasks is told once.
+    pub fn sampling_beside(&self, event: &Encoded, on_exec: bool) -> Opts {
+        Opts {
+            extra_record: ExtraRecord::default(),
+            ..self.sampling(event, on_exec)
+        }
+    }
+
+    /// Options of a member of a sampled group; it runs when its leader does.
+    pub fn member(&self, event: &Encoded) -> sibling::Opts {
         sibling::Opts {
-            exclude: self.privilege(),
-            inherit: Some(Inherit::NewChild),
+            exclude: event.privilege(),
+            inherit: self.inherit(),
             enable: true,
             ..sibling::Opts::default()
         }
     }
 
     /// Options of an event that is only counted.
-    pub fn counting(&self, on_exec: bool) -> Opts {
+    pub fn counting(&self, event: &Encoded, on_exec: bool) -> Opts {
         Opts {
-            exclude: self.privilege(),
-            inherit: Some(Inherit::NewChild),
+            exclude: event.privilege(),
+            inherit: self.inherit(),
             on_execve: on_exec.then_some(OnExecve::Enable),
             stat_format: StatFormat {
                 time_enabled: true,
@@ -296,17 +411,36 @@ impl Plan {
         }
     }
 
-    /// What the recording says was opened: the sampled event, its members, the counted ones.
+    /// The place in [`Plan::sources`] of a sampled event.
+    pub fn place_of(&self, sampled: usize) -> u16 {
+        let before = self.sampled.iter().take(sampled);
+        before.map(|s| 1 + s.members.len() as u16).sum()
+    }
+
+    /// What the recording says was opened: each sampled event followed by its members, then the counted ones.
     pub fn sources(&self) -> Vec<EventSource> {
-        let source = |named: &Named, frequency_hz, leader| EventSource {
-            name: format!("{}{}", named.name, if self.user_only { ":u" } else { "" }),
+        let source = |event: &Encoded, frequency_hz, leader| EventSource {
+            name: event.name.clone(),
             frequency_hz,
             leader,
-            user_only: self.user_only,
+            user_only: event.exclude.kernel,
         };
-        let mut sources = vec![source(&self.sampled, self.frequency_hz, None)];
-        sources.extend(self.members.iter().map(|m| source(m, 0, Some(0))));
+        let mut sources = Vec::new();
+        for sampled in &self.sampled {
+            let leader = sources.len() as u16;
+            // Events sampled by count have a rate too, whatever it turns out to be.
+            sources.push(source(&sampled.leader, self.frequency_hz, None));
+            let members = sampled.members.iter();
+            sources.extend(members.map(|m| source(m, 0, Some(leader))));
+        }
         sources.extend(self.counted.iter().map(|c| source(c, 0, None)));
         sources
     }
+}
+
+/// One event that every kernel knows.
+fn one(machine: &Machine, name: &str) -> Result<Encoded, EventError> {
+    let mut groups = machine.encode(name)?;
+    let mut group = groups.remove(0);
+    Ok(group.events.remove(0))
 }

@@ -8,6 +8,6 @@ pub mod group;
 pub mod ring;
 mod sys;
 
-pub use attr::Plan;
+pub use attr::{Plan, PlanError};
 pub use group::Events;
 pub use ring::Batch;

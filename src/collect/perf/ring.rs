@@ -10,6 +10,7 @@ use perf_event_open::sample::Sampler;
 use perf_event_open::sample::record::mmap::Info;
 use perf_event_open::sample::record::sample::{CallChain, Sample as RawSample};
 use perf_event_open::sample::record::{Record, RecordId, ctx};
+use std::collections::HashMap;
 use std::ffi::CStr;
 
 /// Records of one drain, ready to be written.
@@ -23,11 +24,31 @@ pub struct Batch {
     pub metas: Vec<Meta>,
 }
 
+/// The number of a thread that has none any more.
+const NOBODY: Tid = Tid::MAX;
+
+/// Which event a sample is of, by the number the kernel gave it.
+#[derive(Debug, Default)]
+pub struct Ids(HashMap<u64, u16>);
+
+impl Ids {
+    /// An event's number and its place in the recording's list.
+    pub fn add(&mut self, id: u64, event: u16) {
+        self.0.insert(id, event);
+    }
+
+    /// With one event there are no numbers.
+    fn event(&self, id: Option<u64>) -> u16 {
+        id.and_then(|id| self.0.get(&id)).copied().unwrap_or(0)
+    }
+}
+
 /// Takes everything out of a CPU's ring; `limit` keeps one CPU from holding up the others. Returns how many.
 pub fn drain(
     sampler: &Sampler,
     cpu: u32,
     max_frames: u16,
+    ids: &Ids,
     limit: usize,
     batch: &mut Batch,
 ) -> usize {
@@ -37,16 +58,20 @@ pub fn drain(
     let mut count = 0;
     for (_, record) in records.take(limit) {
         count += 1;
-        take(record, cpu, max_frames, batch);
+        take(record, cpu, max_frames, ids, batch);
     }
     count
 }
 
-fn take(record: Record, cpu: u32, max_frames: u16, batch: &mut Batch) {
+fn take(record: Record, cpu: u32, max_frames: u16, ids: &Ids, batch: &mut Batch) {
     match record {
-        Record::Sample(raw) => batch.samples.push(sample(*raw, cpu, max_frames)),
+        Record::Sample(raw) => batch.samples.push(sample(*raw, cpu, max_frames, ids)),
         Record::CtxSwitch(switch) => {
             let (time, pid, tid) = who(switch.record_id.as_ref());
+            // A thread that has ended already leaves its CPU once more, without a number: its exit has told it.
+            if tid == NOBODY {
+                return;
+            }
             let kind = match switch.info {
                 ctx::Switch::InFrom(_) => SwitchKind::In,
                 ctx::Switch::OutTo { preempt: true, .. } => SwitchKind::OutPreempted,
@@ -144,13 +169,14 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn sample(raw: RawSample, cpu: u32, max_frames: u16) -> Sample {
+fn sample(raw: RawSample, cpu: u32, max_frames: u16, ids: &Ids) -> Sample {
     let (time, pid, tid) = who(Some(&raw.record_id));
     let mut sample = Sample {
         time,
         pid,
         tid,
         cpu: raw.record_id.cpu.unwrap_or(cpu),
+        event: ids.event(raw.record_id.id),
         period: raw.period.unwrap_or(0),
         ..Sample::default()
     };

@@ -13,7 +13,7 @@ mod tests;
 
 use super::clock;
 use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
-use crate::trace::{WriteError, Writer};
+use crate::trace::{RingSink, WriteError};
 use crate::units::Nanos;
 use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
 use bypassprof_wire::layout::Mode;
@@ -53,7 +53,7 @@ pub struct Probes {
     next_ring: u32,
     started: Instant,
     scanned: Option<Instant>,
-    totalled: Instant,
+    totalled: Option<Instant>,
     unreached: u64,
     tally: ProbeTally,
     drained: Drained,
@@ -137,7 +137,7 @@ impl Probes {
             next_ring: 0,
             started: Instant::now(),
             scanned: None,
-            totalled: Instant::now(),
+            totalled: None,
             unreached: 0,
             tally: ProbeTally::default(),
             drained: Drained::with_capacity(PIECE),
@@ -180,8 +180,8 @@ impl Probes {
     }
 
     /// Takes what has come in. Returns how full the fullest ring was, from 0 to 1.
-    pub fn turn(&mut self, writer: &mut Writer) -> Result<f64, WriteError> {
-        let totals = self.totalled.elapsed() >= TOTALS_EVERY;
+    pub fn turn(&mut self, writer: &mut dyn RingSink) -> Result<f64, WriteError> {
+        let totals = self.totalled.is_none_or(|t| t.elapsed() >= TOTALS_EVERY);
         let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
         let expecting = self.is_expecting();
         if totals || expecting {
@@ -214,7 +214,7 @@ impl Probes {
             self.leave(key, writer)?;
         }
         if totals {
-            self.totalled = Instant::now();
+            self.totalled = Some(Instant::now());
         }
         Ok(fullest)
     }
@@ -237,7 +237,11 @@ impl Probes {
     }
 
     /// Ends with a program that is gone: what it left is taken and its files go.
-    fn leave(&mut self, key: (usize, ProcessKey), writer: &mut Writer) -> Result<(), WriteError> {
+    fn leave(
+        &mut self,
+        key: (usize, ProcessKey),
+        writer: &mut dyn RingSink,
+    ) -> Result<(), WriteError> {
         let Some(mut program) = self.programs.remove(&key) else {
             return Ok(());
         };
@@ -264,7 +268,7 @@ impl Probes {
     }
 
     /// Takes what is left, switches off, and leaves. Returns what was drained and how many rings were not reached.
-    pub fn finish(mut self, writer: &mut Writer) -> Result<(ProbeTally, u64), WriteError> {
+    pub fn finish(mut self, writer: &mut dyn RingSink) -> Result<(ProbeTally, u64), WriteError> {
         self.scan();
         let keys: Vec<_> = self.programs.keys().copied().collect();
         for program in self.programs.values() {
@@ -363,7 +367,7 @@ struct Drain<'a> {
     totals: bool,
     /// Rings that were given back in this turn.
     released: usize,
-    writer: &'a mut Writer,
+    writer: &'a mut dyn RingSink,
 }
 
 /// Why a ring's turn ended early.

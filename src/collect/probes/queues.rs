@@ -6,7 +6,7 @@
 use super::Inside;
 use crate::collect::clock;
 use crate::trace::record::{Meta, Pid, Queue};
-use crate::trace::{WriteError, Writer};
+use crate::trace::{RingSink, WriteError};
 use bypassprof_ring::reader::{QueueCounts, QueueFile, SessionDir};
 use bypassprof_wire::names::ProcessKey;
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Queues {
         key: ProcessKey,
         pid: Pid,
         inside: &Inside,
-        writer: &mut Writer,
+        writer: &mut dyn RingSink,
     ) -> Result<(), WriteError> {
         if self.file.is_none() {
             self.file = dir.queues(key).ok();

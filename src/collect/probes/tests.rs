@@ -1,7 +1,7 @@
 //! Rings of a program that is only files: drained, given back, and not believed when they make no sense.
 
 use super::*;
-use crate::trace::{Reader, Record};
+use crate::trace::{Reader, Record, Writer};
 use bypassprof_ring::reader::{SessionDir, Writing};
 use bypassprof_wire::layout::{
     self, CONTROL_BYTES, CONTROL_MAGIC, Entry, EntryState, RING_HEADER_BYTES, RING_MAGIC,
