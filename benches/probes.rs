@@ -100,6 +100,20 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Asks the writer, which is this thread, for a mode, and writes until it is in it.
+    fn turn_to(&mut self, mode: Mode) {
+        for _ in 0..1 << 18 {
+            self.empty();
+            match &self.ring {
+                Some(ring) if ring.owner().mode != mode => ring.wish(mode),
+                _ => return,
+            }
+            for i in 0..1 << 10 {
+                probe::emit(points::APP_START, Flow::NONE, i);
+            }
+        }
+    }
+
     /// Empties the ring; how many slots were dropped so far.
     fn empty(&mut self) -> u64 {
         let Some(ring) = &mut self.ring else { return 0 };
@@ -118,8 +132,8 @@ struct Case {
     name: &'static str,
     /// Which case it is compared with, and how much more it may cost.
     target: Option<(&'static str, f64)>,
-    /// Whether points are switched on.
-    on: bool,
+    /// Whether points are switched on, and what a full ring does.
+    on: Option<Mode>,
     /// How many of them one call runs.
     count: u64,
     run: fn(&mut Floor, &mut PollLoop, &mut PollLoop),
@@ -127,15 +141,15 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |name, target, on, count, run| Case {
+    let case = |name, target, on: bool, count, run| Case {
         name,
         target,
-        on,
+        on: on.then_some(Mode::Drain),
         count,
         run,
         best: f64::INFINITY,
     };
-    vec![
+    let mut cases = vec![
         case(
             "floor: counter + 16-byte store",
             None,
@@ -253,8 +267,35 @@ fn cases() -> Vec<Case> {
                 }
             },
         ),
-    ]
+    ];
+    // The same with the flight recorder on, beside themselves in drain mode.
+    for (name, of) in IN_FLIGHT {
+        if let Some(drained) = cases.iter().find(|c| c.name == *of) {
+            let flown = Case {
+                name,
+                target: Some((of, 1.05)),
+                on: Some(Mode::Flight),
+                best: f64::INFINITY,
+                ..*drained
+            };
+            cases.push(flown);
+        }
+    }
+    cases
 }
+
+/// Cases that are measured in flight mode too.
+const IN_FLIGHT: &[(&str, &str)] = &[
+    ("event, stamped, in flight mode", "event, stamped"),
+    (
+        "event inside a stamped burst, in flight mode",
+        "event inside a stamped burst",
+    ),
+    (
+        "packet through rx and tx, in flight mode",
+        "packet through rx and tx, 4 events, burst of 16",
+    ),
+];
 
 fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let mut reader = Reader::new()?;
@@ -263,10 +304,12 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let mut cases = cases();
     for round in 0..ROUNDS {
         for case in &mut cases {
-            if case.on {
-                reader.control.switch_on(Mode::Drain);
-            } else {
-                reader.control.switch_off();
+            match case.on {
+                Some(mode) => {
+                    reader.control.switch_on(mode);
+                    reader.turn_to(mode);
+                }
+                None => reader.control.switch_off(),
             }
             // Once to get the caches ready, once for the clock.
             (case.run)(&mut floor, &mut stamped, &mut unstamped);

@@ -71,7 +71,7 @@ fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let run = converse(command.spawn().unwrap(), typed);
+    let run = converse(command.spawn().unwrap(), typed, |_| ());
     assert_eq!(run.code, Some(0), "{}\n{}", run.out, run.err);
     let queues = place.run(&["queues", "--json"]);
     assert_eq!(
@@ -89,7 +89,7 @@ fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[
 }
 
 /// Types each line when the one before has been answered: what is echoed would tear the answer apart.
-fn converse(mut child: Child, typed: &[&str]) -> Run {
+fn converse(mut child: Child, typed: &[&str], mut before_quit: impl FnMut(u32)) -> Run {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -119,10 +119,14 @@ fn converse(mut child: Child, typed: &[&str]) -> Run {
     wait_for(&|| answers().0 > 0, "its start");
     for line in typed {
         let (prompts, ends) = answers();
+        if *line == "quit" {
+            before_quit(child.id());
+        }
         writeln!(stdin, "{line}").unwrap();
         match *line {
             "quit" => break,
             "start" => std::thread::sleep(Duration::from_millis(250)),
+            "show port info 0" => std::thread::sleep(Duration::from_millis(1500)),
             "stop" => wait_for(&|| answers().1 > ends, line),
             _ => wait_for(&|| answers().0 > prompts, line),
         }
@@ -218,6 +222,243 @@ fn modes_with(queues: u32, before: &str, devices: &[&str]) {
 #[test]
 fn null_devices() {
     all_modes("", &["net_null0", "net_null1"]);
+}
+
+/// Polls are testpmd's own bursts by its burst statistics, sizes too; the program tells of its ports when it is asked.
+#[test]
+fn bursts_and_devices() {
+    or_leave_out!();
+    let place = Place::new();
+    let typed = [
+        "set record-burst-stats on",
+        "start",
+        "show port info 0",
+        "stop",
+        "quit",
+    ];
+    let run = testpmd(&place, "", &["net_null0", "net_null1"], 2, &typed);
+    run.agrees();
+    for (receives, name) in [(true, "RX-bursts : "), (false, "TX-bursts : ")] {
+        let parts = run.run.out.split(name).skip(1);
+        let number = |part: &str| part.split_whitespace().next()?.parse::<u64>().ok();
+        let told: u64 = parts.map(|part| number(part).unwrap()).sum();
+        let counted = [0, 1].map(|port| run.counted(port, receives, "calls"));
+        assert_eq!(counted.iter().sum::<u64>(), told, "{name}{}", run.run.out);
+        assert!(told > 0);
+    }
+    for row in run.queues["rows"].as_array().unwrap() {
+        assert_eq!(row["sizes"], serde_json::json!([[32, row["calls"]]]));
+    }
+    let port = &run.queues["ports"][0];
+    assert_eq!(port["device"]["name"], "net_null0", "{port:#}");
+    assert_eq!(
+        port["imbalance"].as_f64().map(|i| i < 1.1),
+        Some(true),
+        "{port:#}"
+    );
+    let lane = &run.queues["lanes"][0];
+    assert_eq!(
+        (&lane["lcore"], &lane["name"]),
+        (&1.into(), &"lcore 1".into())
+    );
+    let pools = &run.queues["pools"];
+    assert_eq!(pools[0]["last"]["size"], 8192, "{pools:#}");
+}
+
+/// Whatever ends the program, what it counted until then is whole; whatever ends the recorder, the program runs on with
+/// its own functions, and another recorder counts from there.
+#[test]
+fn killed_and_recorded_again() {
+    or_leave_out!();
+    let place = Place::new();
+    let prefix = format!("--file-prefix=bypassprof-killed-{}", std::process::id());
+    let mut command =
+        place.bypassprof(&["record", "--dpdk", "-o", "first.mcap", "--", "dpdk-testpmd"]);
+    command
+        .args(EAL)
+        .arg(prefix)
+        .args(["--vdev", "net_null0", "--vdev", "net_null1"]);
+    command.args([
+        "--",
+        "--total-num-mbufs=8192",
+        "--no-flush-rx",
+        "--auto-start",
+        "--stats-period=1",
+    ]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut recorder = command.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", recorder.id());
+    let child = || {
+        let text = std::fs::read_to_string(&children).ok()?;
+        let pid = text.trim().parse().ok()?;
+        (wrapped(pid)? == 3).then_some(pid)
+    };
+    let program: u32 = (0..3000)
+        .find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            child()
+        })
+        .expect("its ports are never counted");
+    let program = Orphan(program);
+    std::thread::sleep(Duration::from_millis(2500));
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let first = place.run(&["queues", "first.mcap"]);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    // Alive, and counting no more: nobody wants it.
+    let counts = || wrapped(program.0);
+    assert_eq!(counts(), Some(0), "the drivers' functions are back");
+    let pid = program.0.to_string();
+    let again = place.run(&["record", "-o", "again.mcap", "--duration", "1", "-p", &pid]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let again = place.run(&["queues", "again.mcap", "--json"]);
+    let again: Value = serde_json::from_str(&again.out).unwrap_or_else(|_| panic!("{}", again.err));
+    let rows = again["rows"].as_array().unwrap();
+    assert!(
+        rows.len() == 4 && rows.iter().all(|r| r["frames"].as_u64() > Some(0)),
+        "{again:#}"
+    );
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(counts(), Some(0), "it was left as it was found");
+}
+
+/// A program whose recorder was killed: it would run for ever, whatever becomes of the test.
+struct Orphan(u32);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0.cast_signed()) {
+            // If it ended by itself, so much the better.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Which ports a program counts now, from its queue file, wherever its directory is.
+fn wrapped(pid: u32) -> Option<u64> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let text = String::from_utf8_lossy(&environment).into_owned();
+    let dir = text
+        .split('\0')
+        .find_map(|e| e.strip_prefix("BYPASSPROF_SESSION="))?;
+    let mut files = std::fs::read_dir(dir)
+        .ok()?
+        .filter_map(|e| Some(e.ok()?.path()));
+    let file = files.find(|f| f.extension().is_some_and(|e| e == "queues"))?;
+    let bytes = std::fs::read(file).ok()?;
+    Some(u64::from_ne_bytes(bytes.get(144..152)?.try_into().ok()?))
+}
+
+/// What recording costs the forwarding thread: nanoseconds on its CPU for a frame, as often as rounds go, taken in turns
+/// so that a busy machine disturbs all alike. `cargo test -p bypassprof --test main dpdk::cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn cost() {
+    or_leave_out!();
+    let place = Place::new();
+    let alone: &[&str] = &[];
+    let ways: [(&str, &[&str]); 3] = [
+        ("alone", alone),
+        ("record", &["record", "--"]),
+        ("record --dpdk", &["record", "--dpdk", "--"]),
+    ];
+    let cable = ["net_af_packet0,iface=one", "net_af_packet1,iface=two"];
+    for (devices, mode, burst) in [
+        (["net_null0", "net_null1"], "io", 32),
+        (["net_null0", "net_null1"], "io", 1),
+        (cable, "txonly", 32),
+    ] {
+        let mut figures = [const { Vec::new() }; 3];
+        for _ in 0..4 {
+            for (way, of) in ways.iter().zip(&mut figures) {
+                of.push(ns_per_frame(&place, way.1, &devices, mode, burst));
+            }
+        }
+        for (way, mut of) in ways.iter().zip(figures) {
+            of.sort_by(f64::total_cmp);
+            let median = (of[1] + of[2]) / 2.0;
+            println!(
+                "{} {mode}, bursts of {burst:2}, {:14} {median:8.2} ns a frame, {of:.2?}",
+                devices[0], way.0
+            );
+        }
+    }
+}
+
+fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst: u32) -> f64 {
+    let cable =
+        "ip link add one type veth peer name two && ip link set one up && ip link set two up &&";
+    let shell = format!("{cable} exec stdbuf -oL dpdk-testpmd \"$@\"");
+    let mut command = match how {
+        [] => std::process::Command::new("unshare"),
+        how => {
+            let mut command = place.bypassprof(how);
+            command.arg("unshare");
+            command
+        }
+    };
+    command
+        .args(["-n", "sh", "-c"])
+        .arg(shell)
+        .arg("sh")
+        .args(EAL);
+    command.arg(format!(
+        "--file-prefix=bypassprof-cost-{}",
+        std::process::id()
+    ));
+    for device in devices {
+        command.args(["--vdev", device]);
+    }
+    command.args([
+        "--",
+        "-i",
+        "--nb-cores=1",
+        "--total-num-mbufs=8192",
+        "--no-flush-rx",
+    ]);
+    command
+        .arg(format!("--burst={burst}"))
+        .arg(format!("--forward-mode={mode}"));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut ns = 0.0;
+    let typed = ["start", "show port info 0", "stop", "quit"];
+    let run = converse(command.spawn().unwrap(), &typed, |child| {
+        let children =
+            std::fs::read_to_string(format!("/proc/{child}/task/{child}/children")).unwrap();
+        let pid = children
+            .split_whitespace()
+            .next()
+            .map_or(child, |c| c.parse().unwrap());
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let read =
+            |dir: &std::path::Path, what: &str| std::fs::read_to_string(dir.join(what)).unwrap();
+        let mut dirs = tasks.map(|t| t.unwrap().path());
+        let worker = dirs
+            .find(|d| read(d, "comm").starts_with("rte-worker"))
+            .unwrap();
+        ns = read(&worker, "schedstat")
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+    });
+    let told = Testpmd {
+        run,
+        queues: Value::Null,
+    };
+    let frames: u64 = [0, 1]
+        .map(|port| told.told(port, "TX-packets:"))
+        .iter()
+        .sum();
+    ns / frames as f64
 }
 
 /// Every mode on rings.

@@ -1,11 +1,13 @@
 //! The integration tests: one binary, a module per question. What is timed has the machine to itself in `measured`.
 
+mod attacks;
 mod compare;
 mod counters;
 mod dpdk;
 mod events;
 mod exchange;
 mod filters;
+mod flight;
 mod foreign;
 mod golden;
 mod heldout;
@@ -14,6 +16,7 @@ mod ledger;
 mod names;
 mod page;
 mod paper;
+mod postmortem;
 mod python;
 mod record;
 mod recover;

@@ -137,6 +137,38 @@ fn beheaded() {
     assert_eq!(whole.code, Some(0));
 }
 
+/// A full disk: the reason is said, nothing is left on it, and the damaged file is as it was.
+#[test]
+fn no_space() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can make a small file system");
+        return;
+    }
+    let place = Place::new();
+    let file = place.path("a.mcap");
+    write(&file, 200);
+    let bytes = std::fs::read(&file).unwrap();
+    let bytes = &bytes[..bytes.len() - 100];
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::create_dir(place.path("small")).unwrap();
+    let script = "mount -t tmpfs -o size=8k none small && \"$0\" recover a.mcap -o small/b.mcap; echo $? >code; \
+        ls -A small >left";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(env!("CARGO_BIN_EXE_bypassprof"))
+        .current_dir(place.path(""));
+    let run = Run::of(&mut command);
+    assert!(
+        run.err.contains("small/b.mcap: No space left on device"),
+        "{}",
+        run.err
+    );
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!((read("code").trim(), read("left").trim()), ("1", ""));
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+}
+
 /// What [`writer_killed_at_any_byte`] runs: writes a recording to the file that the environment names.
 #[test]
 #[ignore = "run by writer_killed_at_any_byte"]

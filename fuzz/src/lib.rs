@@ -10,12 +10,16 @@ mod tcp;
 
 pub use tcp::tcp;
 
+use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu, tracepoint};
-use bypassprof::resolve::{KernelSymbols, LocalSymbols};
+use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
 use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
-use bypassprof_ring::reader::{ControlHandle, Drained, RingFile};
+use bypassprof_ring::reader::{
+    ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing,
+};
+use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
 use std::io::Cursor;
@@ -26,6 +30,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("blocks", blocks),
+    ("core", core),
     ("device", device),
     ("events", events),
     ("http", http),
@@ -140,6 +145,38 @@ pub fn blocks(data: &[u8]) {
     }
 }
 
+/// A core dump: it is refused, or its threads' stacks are walked and its rings put aside, within its own size.
+pub fn core(data: &[u8]) {
+    let file = MemFile::new(data);
+    let Ok(core) = Core::open(file.path()) else {
+        return;
+    };
+    let mut mappings = core.mappings();
+    // Files of this machine that a core names are another target's.
+    mappings.iter_mut().for_each(|m| m.path.clear());
+    let mut walker = StackWalker::new(core.arch, &mappings);
+    for thread in core.threads.iter().take(16) {
+        let (frames, _) = walker.walk(thread.registers, &core);
+        assert!(frames.len() <= 512);
+    }
+    let aside = tempfile::tempdir().expect("a directory can be made");
+    let found = rings::extract(&core, aside.path()).expect("it can be written to");
+    let there = std::fs::read_dir(aside.path())
+        .expect("it is there")
+        .count();
+    assert_eq!(there as u64, found.rings);
+    if let Ok(dir) = SessionDir::look(aside.path()) {
+        for (key, index) in dir.ring_files().unwrap_or_default() {
+            let Ok(mut ring) = dir.look_at_file(key, index, Writing::Over) else {
+                continue;
+            };
+            let mut drained = Drained::with_capacity(ring.capacity() as usize);
+            let taken = ring.take(&mut drained);
+            assert!(taken.is_err() || drained.slots().len() as u64 <= ring.capacity());
+        }
+    }
+}
+
 /// A recording that no one reads, in memory.
 fn sink() -> (MemFile, Writer) {
     let file = MemFile::new(&[]);
@@ -212,8 +249,43 @@ pub fn ring(data: &[u8]) {
         let _ = (ring.totals(), ring.own_points(), ring.base_tsc());
         ring.release();
     }
+    for writing in [Writing::Goes, Writing::Over] {
+        look(&file, writing);
+    }
     if let Ok(control) = ControlHandle::open(file.file(), file.path()) {
         let _ = (control.rings(), control.own_points(), control.unreached());
+    }
+    if let Ok(control) = ControlHandle::look(file.file(), file.path()) {
+        // Wishes go nowhere: a store would end the process.
+        control.switch_on(Mode::Flight);
+        control.switch_off();
+        let _ = (control.name(), control.flight_bytes(), control.has_left());
+    }
+}
+
+/// A ring file that is only looked at: what is there, what is gone and what may be torn add up, and nothing is changed.
+fn look(file: &MemFile, writing: Writing) {
+    let Ok(mut look) = RingLook::open(file.file(), file.path(), writing) else {
+        return;
+    };
+    let mut drained = Drained::with_capacity(200);
+    for _ in 0..2 {
+        let range = look.positions();
+        let mut slots = 0;
+        while let Ok(taken) = look.take(&mut drained) {
+            slots += taken.slots as u64;
+            drained.clear();
+            if !taken.more {
+                break;
+            }
+        }
+        assert!(slots <= look.capacity());
+        let there = range.end.wrapping_sub(range.start);
+        assert_eq!(slots + look.overwritten(), there);
+        let _ = (look.totals(), look.own_points(), look.base_tsc(), look.earlier_owners());
+        if look.look_again().is_err() {
+            return;
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
             b"tap:t%d,loss=1%,reorder=0.25%,corrupt=0.0001%,delay=5ms,rate=10M,seed=7,pcap=a.pcap".to_vec(),
         ),
         ("device", "dpdk", b"dpdk:net_tap0,iface=t0,duplicate=100%".to_vec()),
+        ("core", "ring-and-thread", core(true)),
+        ("core", "threads-alone", core(false)),
         ("events", "kinds", EVENTS.into()),
         ("events", "options", b"event=0x3c,umask=0x01,edge,name=mine".to_vec()),
         ("events", "bits", b"config1:0-7,32-35".to_vec()),
@@ -173,6 +175,74 @@ fn ring() -> Vec<u8> {
         ],
     );
     file[layout::RING_HEADER_BYTES..][..slots.len()].copy_from_slice(&slots);
+    file
+}
+
+/// A core of one thread, a mapped file, a stack and, if wanted, a ring.
+fn core(with_ring: bool) -> Vec<u8> {
+    let note = |kind: u32, desc: &[u8]| {
+        let mut note = Vec::new();
+        for word in [5, desc.len() as u32, kind] {
+            note.extend(word.to_le_bytes());
+        }
+        note.extend(b"CORE\0\0\0\0");
+        note.extend(desc);
+        note.resize(note.len().next_multiple_of(4), 0);
+        note
+    };
+    // Signal, number, and registers from byte 112 on: rbp, rip, rsp.
+    let mut status = words(
+        336,
+        &[(144, 0x7000_0100), (240, 0x40_1010), (264, 0x7000_0080)],
+    );
+    status[12] = 11;
+    status[32] = 42;
+    let mut process = vec![0; 136];
+    process[24] = 42;
+    process[40..45].copy_from_slice(b"httpd");
+    let mut signal = words(128, &[(16, 0xdead)]);
+    (signal[0], signal[8]) = (11, 1);
+    let mut files = words(
+        40,
+        &[(0, 1), (8, 4096), (16, 0x40_1000), (24, 0x40_2000), (32, 1)],
+    );
+    files.extend(b"/bin/httpd\0");
+    let notes = [
+        note(1, &status),
+        note(3, &process),
+        note(0x5349_4749, &signal),
+        note(0x4649_4c45, &files),
+    ]
+    .concat();
+    let stack = words(512, &[(0x80, 0x40_1020), (0x100, 0), (0x108, 0x40_1030)]);
+    let ring = if with_ring { ring() } else { Vec::new() };
+    // Kind, flags, address and bytes of each segment.
+    let segments = [
+        (4u32, 0u32, 0u64, notes),
+        (1, 5, 0x40_1000, Vec::new()),
+        (1, 6, 0x7000_0000, stack),
+        (1, 6, 0x7100_0000, ring),
+    ];
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    file.extend([4, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [0u64, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    for half in [0u16, 0, 64, 56, segments.len() as u16, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    let mut at = 64 + 56 * segments.len() as u64;
+    for (kind, flags, address, bytes) in &segments {
+        file.extend(kind.to_le_bytes());
+        file.extend(flags.to_le_bytes());
+        let len = bytes.len() as u64;
+        let size = len.max(if *kind == 1 { 4096 } else { 0 });
+        for word in [at, *address, *address, len, size, 4] {
+            file.extend(word.to_le_bytes());
+        }
+        at += len;
+    }
+    segments.iter().for_each(|(.., bytes)| file.extend(bytes));
     file
 }
 

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod packs;
 pub mod phases;
 pub mod pollstate;
+pub mod postmortem;
 pub mod profile;
 pub mod queues;
 pub mod recovery;

@@ -119,7 +119,7 @@ pub struct Pool {
     /// The process.
     pub pid: Pid,
     /// Fewest free objects seen.
-    pub fewest_free: u64,
+    pub fewest_free: Option<u64>,
     /// As last read.
     pub last: DevicePool,
 }
@@ -268,7 +268,7 @@ fn pools(devices: &[Device]) -> Vec<Pool> {
                     fewest_free: pool.free,
                     last: pool.clone(),
                 });
-            known.fewest_free = known.fewest_free.min(pool.free);
+            known.fewest_free = known.fewest_free.into_iter().chain(pool.free).min();
             known.last.clone_from(pool);
         }
     }

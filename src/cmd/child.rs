@@ -58,6 +58,11 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Whether the command was asked to end.
+    pub fn has_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Does what is due now.
     pub fn step(&mut self, child: &Child, interrupts: usize, over: bool) {
         if self.since.is_none() {

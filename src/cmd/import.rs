@@ -3,7 +3,8 @@
 //! In: perf.data, the text of `perf script`, folded stacks; out: a recording. Functions in perf.data are named from the
 //! files of this machine, if those are the ones that ran; the two texts bring their names along.
 
-use super::{Failure, record};
+use super::Failure;
+use super::output::{self, Output};
 use crate::resolve::{LocalSymbols, SampledAddresses};
 use crate::trace::folded::Folded;
 use crate::trace::perfdata::{self, PerfDataError};
@@ -66,7 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Format::Folded => Some(read_folded(&args.files)?),
         Format::PerfData | Format::PerfScript => None,
     };
-    record::check_output(&args.output)?;
+    output::check(&args.output)?;
     let said = write(&args, format, folded).inspect_err(|_| {
         // Half a recording is none; if it is gone already, so much the better.
         let _ = fs::remove_file(&args.output);
@@ -76,7 +77,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn write(args: &Args, format: Format, folded: Option<Folded>) -> Result<String, Failure> {
-    let mut writer = Writer::create(&args.output).map_err(Failure::failed)?;
+    let (_, file) = Output::create(&args.output).map_err(Failure::failed)?;
+    let mut writer = Writer::to_file(&args.output, file).map_err(Failure::failed)?;
     let event = args.event.as_deref();
     let said = match (format, folded) {
         (Format::PerfData, _) => perf_data(&args.files[0], event, &mut writer)?,

@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod child;
 pub mod compare;
+pub mod crash;
 pub mod doctor;
 mod dpdk;
 pub mod events;
@@ -19,11 +20,14 @@ pub mod ledger;
 pub mod list;
 mod load;
 mod moments;
+mod output;
 pub mod packs;
+pub mod postmortem;
 pub mod queues;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod snapshot;
 pub mod spans;
 pub mod stat;
 pub mod switch;
@@ -59,8 +63,12 @@ enum Command {
     Explain(explain::Args),
     /// The gap between recordings of the same workload, taken apart
     Compare(compare::Args),
+    /// The newest events of a running process, now or when something happens
+    Snapshot(snapshot::Args),
     /// Make a recording of what another tool recorded
     Import(import::Args),
+    /// What a process was doing when it ended, from what is left of it
+    Postmortem(postmortem::Args),
     /// Write a recording for other programs
     Export(export::Args),
     /// Polls, bursts and frames of a DPDK program: by lcore, port and queue
@@ -152,7 +160,9 @@ pub fn main() -> ExitCode {
         Command::Spans(args) => spans::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Import(args) => import::run(args),
+        Command::Postmortem(args) => postmortem::run(args),
         Command::Export(args) => export::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Recover(args) => recover::run(args),

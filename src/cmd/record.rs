@@ -6,22 +6,25 @@
 use super::affinity::AffinityArgs;
 use super::child::{self, End, Ending, ended, exit_code};
 use super::events::EventArgs;
+use super::output::{self, Output};
 use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
-use super::{Failure, dpdk, gate};
+use super::{Failure, crash, dpdk, gate};
 use crate::collect::events::Machine;
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
+use crate::collect::rights::Rights;
 use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, Wanted, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Meta, Notice, Sample, Symbols};
-use crate::trace::{ReadError, Reader, Symbolizer, WriteError, Writer};
+use crate::trace::record::{Mapping, Meta, Notice, Pid, Sample, Symbols};
+use crate::trace::{Symbolizer, Writer};
 use bypassprof_wire::names::SESSION_VARIABLE;
+use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +41,12 @@ pub struct Args {
     /// Count and stamp the bursts of a DPDK program, which needs no change for it
     #[arg(long, conflicts_with = "pid")]
     dpdk: bool,
+    /// Leave out command lines and the folders of files
+    #[arg(long)]
+    redact: bool,
+    /// If the command dies by a signal, tell what it was doing then, and keep that in the recording
+    #[arg(long, requires = "command")]
+    on_crash: bool,
     #[command(flatten)]
     events: EventArgs,
     #[command(flatten)]
@@ -52,14 +61,28 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Names what was sampled, from the files of this machine.
-struct LocalNames {
+/// Names what was sampled, from the files of this machine, each opened with the rights of its program's user.
+#[derive(Default)]
+pub(super) struct LocalNames {
     sampled: SampledAddresses,
+    rights: HashMap<Pid, Rights>,
 }
 
 impl Symbolizer for LocalNames {
     fn meta(&mut self, meta: &Meta) {
         self.sampled.meta(meta);
+        // A process that is gone by now had the rights of the one that made it.
+        let (pid, parent) = match meta {
+            Meta::Thread(thread) if thread.exec || !self.rights.contains_key(&thread.pid) => {
+                (thread.pid, thread.parent)
+            }
+            Meta::Mapping(m) if m.pid != Mapping::KERNEL && !self.rights.contains_key(&m.pid) => {
+                (m.pid, m.pid)
+            }
+            _ => return,
+        };
+        let rights = Rights::of(pid).or_else(|| self.rights.get(&parent).cloned());
+        self.rights.extend(rights.map(|rights| (pid, rights)));
     }
     fn sample(&mut self, sample: &Sample) {
         self.sampled.sample(sample);
@@ -67,10 +90,11 @@ impl Symbolizer for LocalNames {
     fn finish(&mut self) -> Vec<Symbols> {
         let mut files = LocalSymbols::while_recording();
         let sampled = std::mem::take(&mut self.sampled).finish();
-        sampled
-            .iter()
-            .map(|(mapping, at)| files.names(mapping, at))
-            .collect()
+        let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
+            Some(rights) => rights.within(|| files.names(mapping, at)),
+            None => files.names(mapping, at),
+        };
+        sampled.iter().map(names).collect()
     }
 }
 
@@ -91,7 +115,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let command_cpus = args.affinity.apply()?;
     let groups = args.events.groups(&Machine::here())?;
     let interrupted = child::interrupts()?;
-    check_output(&args.output)?;
+    output::check(&args.output)?;
     let job = Job {
         wanted: Wanted {
             frequency_hz: args.frequency,
@@ -110,71 +134,24 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Nothing but an earlier recording is overwritten.
-pub(super) fn check_output(path: &Path) -> Result<(), Failure> {
-    match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Failure::failed(format!(
-            "cannot write {}: {e}",
-            path.display()
-        ))),
-        Ok(meta) if meta.len() == 0 && meta.is_file() => Ok(()),
-        Ok(_) => match Reader::open(path) {
-            Ok(_) | Err(ReadError::Version { .. }) => Ok(()),
-            Err(_) => Err(Failure::failed(format!(
-                "{} exists and is not a recording; it is left as it is",
-                path.display()
-            ))
-            .hint("-o with another name")),
-        },
-    }
-}
-
-/// The file while it is written: it takes its final name's place at once, and goes away if recording fails.
-struct Output {
-    path: PathBuf,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<(Output, File), WriteError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path);
-        let file = file.map_err(|source| WriteError::Create {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let path = path.to_path_buf();
-        Ok((Output { path }, file))
-    }
-
-    /// Leaves nothing behind: half a recording on a full disk harms more than it helps.
-    fn discard(&self) {
-        if self.path.is_file() {
-            // If it is gone already, so much the better.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// Opens events and only then the file, so that a refusal leaves nothing behind.
 fn start(
     target: &Target,
     wanted: Wanted,
-    path: &Path,
+    args: &Args,
     probes: Result<Probes, Notice>,
 ) -> Result<(Recorder, Output), Failure> {
     let mut output = None;
     let writer = || {
-        let (opened, file) = Output::create(path)?;
+        let (opened, file) = Output::create(&args.output)?;
         output = Some(opened);
-        Writer::to_file(path, file)
+        let mut writer = Writer::to_file(&args.output, file)?;
+        if args.redact {
+            writer.redact();
+        }
+        Ok(writer)
     };
-    let names = Box::new(LocalNames {
-        sampled: SampledAddresses::default(),
-    });
+    let names = Box::new(LocalNames::default());
     match (
         Recorder::start(target, wanted, writer, names, probes),
         output,
@@ -243,6 +220,9 @@ impl Job<'_> {
         if let Some(preload) = &preload {
             environment.push((dpdk::PRELOAD_VARIABLE, preload.as_os_str()));
         }
+        if args.on_crash {
+            crash::allow_core();
+        }
         let cpus = self.command_cpus.as_deref();
         let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
         let probes = session
@@ -265,7 +245,7 @@ impl Job<'_> {
             waits: switch.waits,
             ..self.wanted.clone()
         };
-        let (mut recorder, output) = match start(&target, wanted, &args.output, probes) {
+        let (mut recorder, output) = match start(&target, wanted, args, probes) {
             Ok((recorder, output)) => (Some(recorder), output),
             Err(failure) => {
                 held.cancel();
@@ -281,6 +261,7 @@ impl Job<'_> {
             }
         };
         let end = End::of(&child).map_err(Failure::failed)?;
+        let mut watch = args.on_crash.then(|| crash::Watch::of(child.id()));
         let started = Instant::now();
         switch.begin();
         let mut ending = Ending::default();
@@ -289,6 +270,9 @@ impl Job<'_> {
         let status = loop {
             if let Some(status) = child.try_wait().map_err(Failure::failed)? {
                 break status;
+            }
+            if let Some(watch) = &mut watch {
+                watch.look();
             }
             let over = stopped || args.whom.duration.is_some_and(|d| started.elapsed() >= d);
             ending.step(&child, self.interrupted.load(Ordering::Relaxed), over);
@@ -314,7 +298,11 @@ impl Job<'_> {
             signal: status.signal(),
         };
         match (recorder, failed) {
-            (Some(recorder), None) => finish(recorder, &output, outcome, args)?,
+            (Some(recorder), None) => {
+                // What we ended, or the user, did not crash.
+                let watch = watch.as_ref().filter(|_| !ending.has_begun());
+                finish(recorder, &output, outcome, args, watch)?;
+            }
             (_, failed) => return Ok(failed.unwrap_or(ExitCode::FAILURE)),
         }
         if ending.by_duration {
@@ -350,7 +338,7 @@ impl Job<'_> {
             ..self.wanted.clone()
         };
         let probes = Ok(Probes::of_processes(&pids));
-        let (mut recorder, output) = start(target, wanted, &args.output, probes)?;
+        let (mut recorder, output) = start(target, wanted, args, probes)?;
         let started = Instant::now();
         switch.begin();
         let ends = matches!(target, Target::Running(_));
@@ -371,7 +359,7 @@ impl Job<'_> {
             }
             std::thread::sleep(self.next_look(wait, started, &switch));
         }
-        finish(recorder, &output, Outcome::default(), args)?;
+        finish(recorder, &output, Outcome::default(), args, None)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -396,12 +384,22 @@ fn finish(
     output: &Output,
     outcome: Outcome,
     args: &Args,
+    watch: Option<&crash::Watch>,
 ) -> Result<(), Failure> {
-    match recorder.finish(outcome) {
+    let mut told = None;
+    let before_end = |writer: &mut Writer| {
+        if let Some(watch) = watch.filter(|_| outcome.signal.is_some()) {
+            told = Some(watch.tell(outcome, writer));
+        }
+    };
+    match recorder.finish(outcome, before_end) {
         Ok(tally) => {
             summarize(&tally, args);
             if args.dpdk {
                 dpdk::say(&tally);
+            }
+            if let Some(told) = told {
+                crash::say(told, &args.output);
             }
         }
         Err(e) => {

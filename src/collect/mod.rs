@@ -4,14 +4,20 @@
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
+pub mod core;
 pub mod counting;
 pub mod doctor;
 pub mod events;
 pub mod limits;
+pub mod oom;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod remains;
+pub mod rights;
 pub mod skew;
+pub mod snapshot;
+pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
 use crate::trace::{Symbolizer, WriteError, Writer};
@@ -452,8 +458,13 @@ impl Recorder {
         Ok(())
     }
 
-    /// Stops, takes what is left, names what was sampled, and closes the recording.
-    pub fn finish(mut self, outcome: Outcome) -> Result<Tally, CollectError> {
+    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
+    /// in it besides, when all else is there.
+    pub fn finish(
+        mut self,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut Writer),
+    ) -> Result<Tally, CollectError> {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
         let _ = self.events.disable();
@@ -479,6 +490,7 @@ impl Recorder {
         for symbols in self.symbols.finish() {
             self.writer.meta(&Meta::Symbols(symbols))?;
         }
+        before_end(&mut self.writer);
         self.writer.meta(&Meta::End(End {
             time: stopped,
             exit_code: outcome.code,

@@ -4,12 +4,15 @@
 
 use super::clock;
 use super::perf::ring::hex;
+use super::rights::Rights;
+use crate::trace::file::open_regular;
 use crate::trace::record::{Mapping, Meta, Pid, Session, Thread, Tid};
 use crate::units::{Avma, FileOffset};
 use object::{Object, ReadCache};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Threads of a process, by number.
@@ -76,6 +79,7 @@ pub fn mappings(pid: Pid, out: &mut Vec<Meta>) {
         return;
     };
     let mut build_ids: HashMap<String, String> = HashMap::new();
+    let rights = Rights::of(pid).unwrap_or_default();
     for line in maps.lines() {
         let Some(mut mapping) = parse_map(line) else {
             continue;
@@ -86,7 +90,9 @@ pub fn mappings(pid: Pid, out: &mut Vec<Meta>) {
             let id = build_ids.entry(mapping.path.clone());
             // Through the process's own root: a container's files are not ours.
             let inside = format!("/proc/{pid}/root{}", mapping.path);
-            mapping.build_id = id.or_insert_with(|| build_id(&inside)).clone();
+            mapping.build_id = id
+                .or_insert_with(|| rights.within(|| build_id(&inside)))
+                .clone();
         }
         out.push(Meta::Mapping(mapping));
     }
@@ -116,10 +122,7 @@ fn parse_map(line: &str) -> Option<Mapping> {
 /// A file's GNU build id; empty if it has none or cannot be read.
 fn build_id(path: &str) -> String {
     let read = || {
-        let file = File::open(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
+        let file = open_regular(Path::new(path)).ok()?;
         let cache = ReadCache::new(BufReader::new(file));
         let object = object::File::parse(&cache).ok()?;
         Some(hex(object.build_id().ok()??))

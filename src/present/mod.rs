@@ -14,6 +14,7 @@ pub mod latency;
 pub mod ledger;
 pub mod list;
 pub mod packs;
+pub mod postmortem;
 pub mod queues;
 pub mod recover;
 pub mod spans;

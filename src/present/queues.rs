@@ -64,8 +64,8 @@ pub fn text(profile: &Profile, queues: &Queues, style: Style) -> String {
             let last = &pool.last;
             vec![
                 last.size.to_string(),
-                last.free.to_string(),
-                pool.fewest_free.to_string(),
+                count(last.free),
+                count(pool.fewest_free),
                 printable(&last.name),
             ]
         });
@@ -110,6 +110,10 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
+fn count(value: Option<u64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
 fn part(some: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| some as f64 / all as f64)
 }
@@ -144,8 +148,7 @@ fn row(row: &Row) -> Vec<String> {
         percent(part(row.empty, row.calls)),
         row.frames.to_string(),
         number(row.mean_burst, 1),
-        row.refused
-            .map_or_else(|| "-".to_owned(), |n| n.to_string()),
+        count(row.refused),
         row.sampled.to_string(),
         format!("{}  {}", name(row), printable(&row.thread)),
     ]
@@ -195,16 +198,15 @@ fn port(port: &Port) -> Vec<String> {
         let device = port.device.as_ref().filter(|_| port.receives)?;
         device.counters.iter().find(|c| c.0 == name).map(|c| c.1)
     };
-    let shown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
     let link = port.device.as_ref().and_then(|d| d.link_mbps);
     let direction = if port.receives { "rx" } else { "tx" };
     vec![
         port.queues.to_string(),
         port.frames.to_string(),
         number(port.imbalance, 2),
-        shown(link.map(u64::from)),
-        shown(counter("imissed")),
-        shown(counter("rx_nombuf")),
+        count(link.map(u64::from)),
+        count(counter("imissed")),
+        count(counter("rx_nombuf")),
         format!("{} {direction} {}", port.port, printable(&port.name)),
     ]
 }

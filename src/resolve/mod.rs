@@ -11,6 +11,7 @@ mod program;
 mod sampled;
 mod space;
 mod symbol;
+mod unwind;
 
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
@@ -18,3 +19,4 @@ pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
 pub use symbol::{LocalSymbols, SymbolError};
+pub use unwind::StackWalker;

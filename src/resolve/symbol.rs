@@ -5,6 +5,7 @@
 //! distributions use: next to the file, in `.debug`, and under `/usr/lib/debug` by path and by build id.
 
 use super::kernel::KernelSymbols;
+use crate::trace::file::open_regular;
 use crate::trace::record::{AddressNames, Mapping, NamedFrame, Symbols};
 use addr2line::Loader;
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
@@ -12,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// Why a file names nothing.
@@ -155,6 +157,48 @@ fn open(mapping: &Mapping, need_build_id: bool) -> Result<ObjectNames, String> {
     Err(error.to_string())
 }
 
+/// Does something with the file of a mapping, if it is the one that ran.
+pub(super) fn with_object<T>(
+    mapping: &Mapping,
+    act: impl FnOnce(&object::File<'_, &ReadCache<File>>) -> T,
+) -> Result<T, String> {
+    let path = mapping.path.as_str();
+    if !path.starts_with('/') || path.starts_with("//") || path.starts_with("/memfd:") {
+        return Err("the memory belongs to no file".into());
+    }
+    let path = Path::new(path);
+    let (file, found) = open_object(path, &mapping.build_id).map_err(|e| e.to_string())?;
+    let cache = ReadCache::new(file);
+    let object = object::File::parse(&cache);
+    let object = object.map_err(|e| format!("{} ({found}): {e}", path.display()))?;
+    Ok(act(&object))
+}
+
+/// Opens an object file and checks its build id, which it gives too; an empty one is not asked for.
+fn open_object(path: &Path, wanted: &str) -> Result<(File, String), SymbolError> {
+    let read = |source| SymbolError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let format = |reason: String| SymbolError::Format {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = open_regular(path).map_err(read)?;
+    let cache = ReadCache::new(&file);
+    let object = object::File::parse(&cache).map_err(|e| format(e.to_string()))?;
+    let found = build_id(&object);
+    if !wanted.is_empty() && found != wanted {
+        let or_none = |id: &str| if id.is_empty() { "none" } else { id }.to_owned();
+        return Err(SymbolError::OtherBuild {
+            path: path.to_owned(),
+            found: or_none(&found),
+            wanted: or_none(wanted),
+        });
+    }
+    Ok((file, found))
+}
+
 /// The part of a file that was mapped: where it lies in the file and in its own address space.
 struct Segment {
     offset: u64,
@@ -180,31 +224,15 @@ struct ObjectNames {
 
 impl ObjectNames {
     fn open(path: &Path, wanted: &str) -> Result<ObjectNames, SymbolError> {
-        let read = |source| SymbolError::Read {
-            path: path.to_owned(),
-            source,
-        };
         let format = |reason: String| SymbolError::Format {
             path: path.to_owned(),
             reason,
         };
-        let file = File::open(path).map_err(read)?;
-        if !file.metadata().map_err(read)?.is_file() {
-            return Err(format("it is not a regular file".into()));
-        }
-        let cache = ReadCache::new(file);
+        let (file, found) = open_object(path, wanted)?;
+        let cache = ReadCache::new(&file);
         let object = object::File::parse(&cache).map_err(|e| format(e.to_string()))?;
-        let found = build_id(&object);
-        if !wanted.is_empty() && found != wanted {
-            let or_none = |id: &str| if id.is_empty() { "none" } else { id }.to_owned();
-            return Err(SymbolError::OtherBuild {
-                path: path.to_owned(),
-                found: or_none(&found),
-                wanted: or_none(wanted),
-            });
-        }
-        let own = Loader::new(path).map_err(|e| format(e.to_string()))?;
-        let debug = debug_file(path, &object, &found).and_then(|p| Loader::new(p).ok());
+        let own = load(&file).map_err(format)?;
+        let debug = debug_file(path, &object, &found).and_then(|file| load(&file).ok());
         Ok(ObjectNames {
             segments: segments(&object),
             source: Source::Files {
@@ -319,7 +347,7 @@ fn debug_file<'a, R: ReadRef<'a>>(
     path: &Path,
     object: &object::File<'a, R>,
     build_id: &str,
-) -> Option<PathBuf> {
+) -> Option<File> {
     if object.section_by_name(".debug_info").is_some() || build_id.len() < 3 {
         return None;
     }
@@ -337,13 +365,18 @@ fn debug_file<'a, R: ReadRef<'a>>(
             candidates.push(Path::new("/usr/lib/debug").join(below).join(&name));
         }
     }
-    candidates.into_iter().find(|candidate| {
-        let Ok(file) = File::open(candidate) else {
-            return false;
-        };
-        let cache = ReadCache::new(file);
-        object::File::parse(&cache).is_ok_and(|o| self::build_id(&o) == build_id)
+    candidates.into_iter().find_map(|candidate| {
+        let file = open_regular(&candidate).ok()?;
+        let cache = ReadCache::new(&file);
+        let same = object::File::parse(&cache).is_ok_and(|o| self::build_id(&o) == build_id);
+        drop(cache);
+        same.then_some(file)
     })
+}
+
+/// Reads the symbols of a file that is open: its path may lead to another one by now.
+fn load(file: &File) -> Result<Loader, String> {
+    Loader::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| e.to_string())
 }
 
 /// The vdso as this process sees it: the kernel maps the same one into all processes of an architecture.

@@ -44,7 +44,7 @@ pub const META_SCHEMA: &str = r#"{
   "properties": {
     "type": {
       "enum": ["session", "thread", "exit", "mapping", "ring", "ring_totals", "queue", "device", "clock",
-        "counters", "lost", "symbols", "notice", "end", "salvaged"]
+        "counters", "lost", "symbols", "notice", "end", "salvaged", "crash", "last_stack", "post_mortem"]
     },
     "time": { "type": "integer", "description": "CLOCK_MONOTONIC_RAW, nanoseconds" }
   },

@@ -3,12 +3,14 @@
 
 pub mod block;
 mod container;
+pub mod file;
 pub mod folded;
 pub mod format;
 pub mod perfdata;
 pub mod perfscript;
 pub mod reader;
 pub mod record;
+mod redact;
 mod resync;
 pub mod summary;
 mod walk;
@@ -16,6 +18,7 @@ pub mod writer;
 
 pub use reader::{Message, ReadError, Reader, Record, SlotBlock};
 pub use record::Damage;
+pub use redact::Redactor;
 pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 
@@ -31,6 +34,25 @@ pub trait Symbolizer {
     fn sample(&mut self, sample: &Sample);
     /// Names for everything noted, one record per file.
     fn finish(&mut self) -> Vec<Symbols>;
+}
+
+/// Registers that a stack is walked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Instruction.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Return address of the innermost function, where the processor has a register for it.
+    pub lr: u64,
+}
+
+/// What is left of the memory of a process that runs no more.
+pub trait Memory {
+    /// Reads all of `bytes` from an address; false if a part of it is not there.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool;
 }
 
 /// Where the contents of rings go: into a recording, or into a sum.

@@ -116,6 +116,12 @@ pub enum Meta {
     End(End),
     /// What a recording lacks that was salvaged from a damaged one.
     Salvaged(Salvaged),
+    /// Why a process ended, and what tells so.
+    Crash(Crash),
+    /// Where a thread was last.
+    LastStack(LastStack),
+    /// What was told of a crash when it was recorded.
+    PostMortem(PostMortem),
 }
 
 /// What was recorded, where, and with what.
@@ -366,8 +372,8 @@ pub struct DevicePool {
     pub name: String,
     /// Objects in all.
     pub size: u64,
-    /// Objects that are free, those in caches of threads included.
-    pub free: u64,
+    /// Objects that are free, those in caches of threads included; `None` where DPDK does not tell (22.11).
+    pub free: Option<u64>,
 }
 
 /// Running totals of counted events.
@@ -506,4 +512,64 @@ pub struct Salvaged {
     pub damage: Vec<Damage>,
     /// Slots that are missing there, by ring.
     pub slots_missing: Vec<(u32, u64)>,
+}
+
+/// Why a process ended. What nothing tells is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Crash {
+    /// The process; 0 if nothing tells.
+    pub pid: Pid,
+    /// The thread that was hit.
+    pub tid: Option<Tid>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Why the signal was sent, as the kernel codes it.
+    pub code: Option<i32>,
+    /// Address that could not be used.
+    pub address: Option<u64>,
+    /// Process and user that sent the signal.
+    pub sender: Option<(u32, u32)>,
+    /// Exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// How many processes of its cgroup were killed for want of memory while it was recorded.
+    pub oom_kills: Option<u64>,
+    /// It did not end: its memory was copied while it ran.
+    pub alive: bool,
+    /// What tells so: a file, or the recorder.
+    pub told_by: String,
+    /// What could not be had, and how that is known.
+    pub missing: Vec<Missing>,
+}
+
+/// Something that is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Missing {
+    /// What.
+    pub what: String,
+    /// How that is known, and what to do so that it is there the next time.
+    pub how: String,
+}
+
+/// Where a thread was when its process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastStack {
+    /// Its process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// Addresses, innermost first: an instruction, then return addresses.
+    pub frames: Vec<u64>,
+    /// How the walk ended.
+    pub end: StackEnd,
+}
+
+/// What was told of a crash when it was recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PostMortem {
+    /// As `bypassprof postmortem` printed it.
+    pub text: String,
 }

@@ -69,6 +69,8 @@ impl Summary {
             Meta::Notice(m) => self.notices.push(m),
             Meta::End(m) => self.end = Some(m),
             Meta::Salvaged(m) => self.salvaged.push(m),
+            // Told to those who go through all of them: [`super::Reader::metas`].
+            Meta::Crash(_) | Meta::LastStack(_) | Meta::PostMortem(_) => {}
         }
     }
 

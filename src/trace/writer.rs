@@ -3,6 +3,7 @@
 //! A chunk is closed, and with it safe from the writer's death, when it is large or a second old. It refuses to know
 //! where records come from.
 
+use super::Redactor;
 use super::block::{self, SlotEncoder};
 use super::format::{self, MAX_BLOCK};
 use super::record::{Meta, Sample, Switch};
@@ -65,6 +66,7 @@ pub struct Writer {
     flushed: Instant,
     buffer: Vec<u8>,
     encoder: SlotEncoder,
+    redactor: Option<Redactor>,
 }
 
 impl Writer {
@@ -124,7 +126,13 @@ impl Writer {
             flushed: Instant::now(),
             buffer: Vec::new(),
             encoder: SlotEncoder::default(),
+            redactor: None,
         })
+    }
+
+    /// Leaves out command lines and the folders of files from here on.
+    pub fn redact(&mut self) {
+        self.redactor = Some(Redactor::default());
     }
 
     /// The file's name.
@@ -135,6 +143,8 @@ impl Writer {
     /// Writes one low-rate record.
     pub fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
         self.buffer.clear();
+        let redacted = self.redactor.as_mut().map(|r| r.redact(meta));
+        let meta = redacted.as_deref().unwrap_or(meta);
         serde_json::to_writer(&mut self.buffer, meta).map_err(|source| WriteError::Encode {
             path: self.path.clone(),
             source,
@@ -259,7 +269,13 @@ fn time_of(meta: &Meta) -> u64 {
         Meta::Counters(m) => m.time,
         Meta::Lost(m) => m.time,
         Meta::End(m) => m.time,
-        Meta::Ring(_) | Meta::Symbols(_) | Meta::Notice(_) | Meta::Salvaged(_) => return 0,
+        Meta::Ring(_)
+        | Meta::Symbols(_)
+        | Meta::Notice(_)
+        | Meta::Salvaged(_)
+        | Meta::Crash(_)
+        | Meta::LastStack(_)
+        | Meta::PostMortem(_) => return 0,
     }
     .ns()
 }

@@ -63,6 +63,7 @@ impl Server {
         config.tx_delay = plan.tx_delay;
         config.side_poll = plan.side_poll;
         config.policy.ack = plan.planted.acks.policy();
+        config.policy.planted = plan.planted.fault_in_tcp();
         if let Some(batch) = plan.planted.plant_batch {
             config.rx_burst = usize::from(batch);
         }

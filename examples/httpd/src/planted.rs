@@ -1,6 +1,10 @@
-//! Slowdowns on purpose: what `bypassprof compare` and `explain` are tried with.
+//! Slowdowns and faults on purpose: what `bypassprof compare`, `explain` and `postmortem` are tried with.
 //!
 //! In: options; out: what is done for each request besides. Nothing of it is on unless asked for.
+
+mod fault;
+
+pub use fault::{Fault, FaultOptions};
 
 use bypassprof_probe::{self as probe, Flow, points};
 use clap::{Args, ValueEnum};
@@ -22,6 +26,8 @@ pub struct PlantedOptions {
     /// fstack: frames received at once; linux: events taken by one wait; by default 32 and 2048.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub plant_batch: Option<u16>,
+    #[command(flatten)]
+    pub fault: FaultOptions,
     /// fstack: when requests are acknowledged by themselves.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Acks::Each)]
     pub acks: Acks,
@@ -40,7 +46,13 @@ impl PlantedOptions {
     /// Whether nothing is planted.
     pub fn is_empty(&self) -> bool {
         let nothing = self.plant_copies == 0 && self.plant_lock_us.is_none();
-        nothing && self.plant_batch.is_none() && self.acks == Acks::Each
+        let no_fault = self.fault.plant_fault.is_none();
+        nothing && no_fault && self.plant_batch.is_none() && self.acks == Acks::Each
+    }
+
+    /// What the TCP engine is to call for every segment with data.
+    pub fn fault_in_tcp(&self) -> Option<fn()> {
+        self.fault.in_tcp()
     }
 }
 
@@ -63,6 +75,7 @@ pub struct Planted {
     copies: u32,
     copied: Vec<u8>,
     lock: Option<Arc<Mutex<()>>>,
+    fault: Option<Fault>,
 }
 
 impl Planted {
@@ -74,6 +87,7 @@ impl Planted {
             lock: options
                 .plant_lock_us
                 .map(|us| held_elsewhere(Duration::from_micros(us))),
+            fault: options.fault.in_requests(),
         }
     }
 
@@ -85,6 +99,9 @@ impl Planted {
         }
         if let Some(lock) = &self.lock {
             wait_for_lock(lock, flow);
+        }
+        if let Some(fault) = &mut self.fault {
+            fault.request();
         }
     }
 

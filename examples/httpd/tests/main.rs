@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per question. The last four are no tests but what these have in common.
 
+mod crash;
 mod devices;
 mod every;
 mod fstack;

@@ -51,6 +51,27 @@ fn large_bodies_arrive_whole() {
     }
 }
 
+/// Clients that read late, through little room, or after they have ended their own side, get every byte.
+#[test]
+fn late_readers_get_all() {
+    const BODY: usize = 200_000;
+    let Some(site) = Site::new() else { return };
+    for stack in stacks() {
+        let server = serve(&site, stack, &["--body", "200000"]);
+        site.connect(|| httpscenes::half_closed_and_late(BODY, 5));
+        // smoltcp feeds the smallest room that Linux allows by its retransmission timer only.
+        let buffers: &[usize] = if stack == "smoltcp" {
+            &[4096]
+        } else {
+            &[1, 4096]
+        };
+        for &buffer in buffers {
+            site.connect(|| httpscenes::slow_reader(buffer, BODY));
+        }
+        server.end();
+    }
+}
+
 /// Connections come and go by the server's end, the client's end and resets; those that are there go on being served.
 #[test]
 fn connections_come_and_go() {

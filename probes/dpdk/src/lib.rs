@@ -5,7 +5,7 @@
 //! of a port are replaced by ours, which call the driver's and count. Arguments, packets and results pass through
 //! unchanged, and the queue's own data stays where it is, so that every other function of the table works as before and
 //! a pointer can be put back at any moment. Nothing of DPDK is linked: what is needed is looked up by name in the
-//! program, and the layout of the table is that of the version that runs ([`dpdk`]). Without DPDK in the program nothing
+//! program, and the layout of the table is that of the version that runs (`dpdk`). Without DPDK in the program nothing
 //! here ever runs.
 //!
 //! Rust and not C, because rings, switch and queue file come from `bypassprof-probe`: a thread has one ring, whoever

@@ -89,7 +89,10 @@ impl Facts {
                 | Meta::Symbols(_)
                 | Meta::Queue(_)
                 | Meta::Device(_)
-                | Meta::Salvaged(_) => {}
+                | Meta::Salvaged(_)
+                | Meta::Crash(_)
+                | Meta::LastStack(_)
+                | Meta::PostMortem(_) => {}
             }
         }
         facts.clock = ClockMap::fit(&pairs);

@@ -6,6 +6,7 @@
 //! segments before one request are *split*: the request began with the first.
 
 use super::queue::Queue;
+use super::stages::{APP, TCP_IN, WAIT_APP, WAIT_DRAIN, WAIT_SEND};
 use super::turns::Turns;
 
 /// Where a request's bytes came in.
@@ -96,6 +97,21 @@ impl Request {
     fn replied(&self) -> bool {
         self.app_end.is_some() && self.out >= self.owed
     }
+}
+
+/// A request that has begun and is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnItsWay {
+    /// Its flow.
+    pub flow: u32,
+    /// The stage that it is in: an index into [`super::STAGES`].
+    pub stage: usize,
+    /// When it began.
+    pub began: u64,
+    /// When it came to this stage.
+    pub since: u64,
+    /// The ring that told of it last.
+    pub ring: u32,
 }
 
 /// Most requests of a flow in the making, and most segments that no one has looked at.
@@ -361,6 +377,50 @@ impl FlowState {
         let last = self.open.back().map(|r| r.app_start);
         let of_last = |a: &Arrival| last.is_some() && a.first() <= last;
         self.open.iter().all(|r| r.replied() && r.waiting == 0) && self.arrivals.iter().all(of_last)
+    }
+
+    /// The requests that were on their way when all was read.
+    pub fn on_their_way(&self, flow: u32) -> impl Iterator<Item = OnItsWay> + '_ {
+        let last = self.open.back().map(|r| r.app_start);
+        // What came in before the last request began is part of it.
+        let of_last = move |a: &Arrival| last.is_some() && a.first() <= last;
+        let arrivals = self.arrivals.iter().filter(move |a| !of_last(a));
+        let arrived = arrivals.filter_map(move |a| {
+            let (stage, since) = match (a.deliver, a.tcp_in) {
+                (Some(deliver), _) => (WAIT_APP, deliver),
+                (None, Some(tcp_in)) => (TCP_IN, tcp_in),
+                (None, None) => return None,
+            };
+            Some(OnItsWay {
+                flow,
+                stage,
+                began: a.first().unwrap_or(since),
+                since,
+                ring: a.ring,
+            })
+        });
+        let open = self.open.iter().filter_map(move |r| {
+            let (stage, since, ring) = match r.app_end {
+                None => (APP, r.app_start, r.app_ring),
+                Some(end) if !r.replied() => {
+                    let since = r.last_out.unwrap_or(end).max(end);
+                    (WAIT_SEND, since, r.out_ring.unwrap_or(r.app_ring))
+                }
+                Some(end) if r.waiting > 0 => {
+                    let since = r.last_out.unwrap_or(end);
+                    (WAIT_DRAIN, since, r.out_ring.unwrap_or(r.app_ring))
+                }
+                Some(_) => return None,
+            };
+            Some(OnItsWay {
+                flow,
+                stage,
+                began: r.start(),
+                since,
+                ring,
+            })
+        });
+        open.chain(arrived)
     }
 
     /// The recording is over: gives what is whole and counts what is not.

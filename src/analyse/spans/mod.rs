@@ -17,6 +17,7 @@ pub mod turns;
 pub mod way;
 
 pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
+pub use flow::OnItsWay;
 pub use pass::{Pass, WINDOW};
 pub use preempted::Preempted;
 pub use stages::{BEHIND, Kind, PARTS, STAGES, Stage};

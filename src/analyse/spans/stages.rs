@@ -77,6 +77,17 @@ pub const STAGES: &[Stage] = &[
     },
 ];
 
+/// Places in [`STAGES`].
+pub const TCP_IN: usize = 2;
+/// Likewise.
+pub const WAIT_APP: usize = 4;
+/// Likewise.
+pub const APP: usize = 5;
+/// Likewise.
+pub const WAIT_SEND: usize = 6;
+/// Likewise.
+pub const WAIT_DRAIN: usize = 7;
+
 /// Stages other than the whole way.
 pub const PARTS: usize = STAGES.len() - 1;
 

@@ -13,7 +13,7 @@ mod near;
 pub mod pmu;
 pub mod refusal;
 pub mod tracepoint;
-mod uprobe;
+pub mod uprobe;
 
 pub use encode::{Encoded, Group};
 pub use machine::{EventError, Machine};

@@ -3,9 +3,10 @@
 //! In: a file and a name, mangled or as it is written in the source; out: a position in the file, or the nearest names.
 //! It refuses to know perf.
 
+use crate::trace::file::open_regular;
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
-use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 
 /// Why there is no place for a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,7 @@ const MOST_NAMES: usize = 200_000;
 /// The position in the file of `offset` bytes behind the beginning of a function.
 pub fn place(path: &str, symbol: &str, offset: u64) -> Result<u64, Missing> {
     let unreadable = |e: String| Missing::File(format!("{path}: {e}"));
-    let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
-    if !file.metadata().is_ok_and(|m| m.is_file()) {
-        return Err(unreadable("no file".to_owned()));
-    }
+    let file = open_regular(Path::new(path)).map_err(|e| unreadable(e.to_string()))?;
     let cache = ReadCache::new(BufReader::new(file));
     let object = object::File::parse(&cache).map_err(|e| unreadable(e.to_string()))?;
     let (mut names, mut found) = (Vec::new(), None);

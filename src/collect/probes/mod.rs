@@ -7,7 +7,9 @@
 pub mod look;
 mod place;
 mod queues;
+mod reap;
 mod tasks;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,8 @@ pub use place::Place;
 use queues::Queues;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
-use tasks::Inside;
+pub use tasks::Inside;
+pub(super) use tasks::{is_gone, is_of_this_boot};
 
 /// How often new programs are looked for.
 const SCAN_EVERY: Duration = Duration::from_millis(10);
@@ -109,6 +112,8 @@ struct Tenant {
     generation: u64,
     first_slot: u64,
     told: Totals,
+    /// Slots that were overwritten before they were read.
+    overwritten: u64,
     released: bool,
 }
 
@@ -247,6 +252,8 @@ impl Probes {
         };
         self.left.insert(key);
         let place = &self.places[key.0];
+        // Asked before it is drained: what is there is all there will be.
+        let has_left = program.control.has_left();
         let mut drain = Drain {
             place,
             key: key.1,
@@ -260,10 +267,10 @@ impl Probes {
         while drain.program(&mut program)? > 0.0 {}
         self.unreached += program.unreached();
         for &index in program.rings.keys() {
-            place.remove(FileKind::Ring(key.1, index));
+            place.remove(FileKind::Ring(key.1, index), has_left);
         }
-        place.remove(FileKind::Queues(key.1));
-        place.remove(FileKind::Control(key.1));
+        place.remove(FileKind::Queues(key.1), has_left);
+        place.remove(FileKind::Control(key.1), has_left);
         Ok(())
     }
 
@@ -272,7 +279,7 @@ impl Probes {
         self.scan();
         let keys: Vec<_> = self.programs.keys().copied().collect();
         for program in self.programs.values() {
-            program.control.switch_off();
+            program.give_back();
         }
         for key in keys {
             let program = &self.programs[&key];
@@ -305,7 +312,7 @@ impl Drop for Probes {
     fn drop(&mut self) {
         for program in self.programs.values() {
             // On the way out of a failure: programs must not go on writing for no one.
-            program.control.switch_off();
+            program.give_back();
         }
     }
 }
@@ -315,11 +322,7 @@ impl Program {
     fn found(place: &Place, key: ProcessKey, followed: Option<&HashSet<Pid>>) -> Option<Program> {
         let mut control = place.dir().control(key).ok()?;
         let facts = control.facts();
-        let inside = Inside {
-            pid: facts.pid,
-            namespace: facts.pid_namespace,
-            start_time: facts.start_time,
-        };
+        let inside = Inside::of(&facts);
         let pid = inside.outside();
         let wanted = match followed {
             Some(followed) => pid.is_some_and(|p| followed.contains(&p)),
@@ -349,6 +352,18 @@ impl Program {
             },
             unreached: 0,
         })
+    }
+
+    /// Switches its points off, or leaves them to its own flight recorder.
+    fn give_back(&self) {
+        self.control.switch_off();
+        if self.control.mode() == Mode::Flight {
+            for ring in self.rings.values() {
+                if let OpenRing::Good(file, _) = ring {
+                    file.wish(Mode::Flight);
+                }
+            }
+        }
     }
 
     fn unreached(&self) -> u64 {
@@ -454,7 +469,11 @@ impl Drain<'_> {
             self.drained.clear();
             let taken = file.drain(self.drained)?;
             if file.owner().mode == Mode::Flight {
-                return Err(Stop::Ring);
+                // Its own flight recorder wrote there until now; within one turn of the ring it stops overwriting.
+                file.wish(Mode::Drain);
+                if let Some(tenant) = tenant {
+                    tenant.overwritten += taken.skipped;
+                }
             }
             if taken.slots > 0 {
                 let tenant = self.tenant(program, file, taken.first, tenant)?;
@@ -471,7 +490,8 @@ impl Drain<'_> {
         let finished = file.is_finished() && tenant.as_ref().is_none_or(|t| !t.released);
         if self.totals || finished {
             let tenant = self.tenant(program, file, file.position(), tenant)?;
-            let totals = file.totals();
+            let mut totals = file.totals();
+            totals.dropped_slots = totals.dropped_slots.saturating_add(tenant.overwritten);
             if tenant.told != totals {
                 let dropped = totals.dropped_slots;
                 self.tally.dropped += dropped.saturating_sub(tenant.told.dropped_slots);
@@ -530,6 +550,7 @@ impl Drain<'_> {
             generation: owner.generation,
             first_slot: owner.first_slot,
             told: Totals::default(),
+            overwritten: 0,
             released: false,
         }))
     }

@@ -3,18 +3,19 @@
 //! In: nothing, or a running process; out: an open directory. Its owner is checked, since a directory in `/dev/shm` may
 //! be anyone's. It refuses to know what is in the files.
 
-use super::tasks;
+use super::{reap, tasks};
 use crate::trace::record::Pid;
 use bypassprof_ring::reader::SessionDir;
 use bypassprof_wire::names::{FileKind, SESSION_VARIABLE, USER_DIRECTORY};
 use std::fs;
+use std::hash::BuildHasher;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Session directories are this, the recorder's process and its start time.
-const SESSION: &str = "/dev/shm/bypassprof-session-";
+pub(super) const SESSION: &str = "/dev/shm/bypassprof-session-";
 
 /// An open session directory.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Place {
     inode: (u64, u64),
     /// Whether it is ours to remove.
     ours: bool,
+    /// Its name here, if it is one that a user's programs share.
+    of_user: Option<PathBuf>,
 }
 
 impl Place {
@@ -31,8 +34,10 @@ impl Place {
     pub fn create() -> io::Result<Place> {
         let me = std::process::id();
         let start = tasks::start_time(me).unwrap_or(0);
-        sweep();
-        let path = PathBuf::from(format!("{SESSION}{me}-{start}"));
+        reap::reap();
+        // The end of the name cannot be guessed: anyone may make directories there, and could make ours first.
+        let end = std::hash::RandomState::new().hash_one(start) as u32;
+        let path = PathBuf::from(format!("{SESSION}{me}-{start}-{end:08x}"));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         let me = rustix::process::geteuid().as_raw();
         match SessionDir::open(&path, me) {
@@ -41,6 +46,7 @@ impl Place {
                 dir,
                 path,
                 ours: true,
+                of_user: None,
             }),
             Err(e) => {
                 // It was made a moment ago and is empty.
@@ -67,6 +73,10 @@ impl Place {
 
     /// A directory as the process sees it.
     fn inside(pid: Pid, owner: u32, path: &Path) -> Option<Place> {
+        let of_user = path
+            .to_str()
+            .filter(|p| p.starts_with(USER_DIRECTORY))
+            .map(PathBuf::from);
         let path = Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").ok()?);
         // One that gave its privileges away may have been started in root's.
         let dir = SessionDir::open(&path, owner).or_else(|_| SessionDir::open(&path, 0));
@@ -75,6 +85,7 @@ impl Place {
             dir: dir.ok()?,
             path,
             ours: false,
+            of_user,
         })
     }
 
@@ -87,6 +98,7 @@ impl Place {
             dir: SessionDir::open(path, owner).map_err(io::Error::other)?,
             path: path.to_path_buf(),
             ours: false,
+            of_user: None,
         })
     }
 
@@ -105,12 +117,18 @@ impl Place {
         &self.dir
     }
 
-    /// Removes a dead program's file from a session directory. What lies in a user's own is kept for post mortem, and
-    /// swept by the programs that come after.
-    pub fn remove(&self, file: FileKind) {
-        if self.ours {
-            // If its program removed it first, so much the better.
-            let _ = fs::remove_file(self.path.join(file.name().as_str()));
+    /// Removes a dead program's file. What lies in a directory that programs share is kept for post mortem, unless its
+    /// program ended by itself, and reaped by the programs that come after.
+    pub fn remove(&self, file: FileKind, has_left: bool) {
+        if !self.ours && !has_left {
+            return;
+        }
+        self.dir.remove(file);
+        if let (false, FileKind::Control(_), Some(path)) = (self.ours, file, &self.of_user)
+            && inode(path) == self.inode
+        {
+            // Others may still use it: then it stays.
+            let _ = fs::remove_dir(path);
         }
     }
 }
@@ -148,32 +166,22 @@ fn session_of(pid: Pid) -> Option<PathBuf> {
     (path.is_absolute() && path.components().all(plain)).then(|| path.to_path_buf())
 }
 
-/// Removes the session directories of recorders that are gone.
-fn sweep() {
-    let uid = rustix::process::geteuid().as_raw();
-    let Some((parent, prefix)) = SESSION.rsplit_once('/') else {
-        return;
-    };
-    let entries = fs::read_dir(parent).into_iter().flatten();
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|n| n.strip_prefix(prefix));
-        let owner = owner.and_then(|n| n.split_once('-'));
-        let Some((Ok(pid), Ok(start))) = owner.map(|(p, s)| (p.parse(), s.parse::<u64>())) else {
-            continue;
-        };
-        let ours = fs::symlink_metadata(entry.path()).is_ok_and(|m| m.is_dir() && m.uid() == uid);
-        if ours && tasks::start_time(pid) != Some(start) {
-            // Another recorder may sweep at the same time.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// Whoever makes directories with all the names that can be guessed does not keep a recorder from making its own.
+    #[test]
+    fn name_taken() {
+        let me = std::process::id();
+        let start = tasks::start_time(me).unwrap();
+        let guessed = PathBuf::from(format!("{SESSION}{me}-{start}"));
+        fs::create_dir_all(&guessed).unwrap();
+        let places = [Place::create().unwrap(), Place::create().unwrap()];
+        assert_ne!(places[0].path(), places[1].path());
+        fs::remove_dir(&guessed).unwrap();
+    }
 
     /// A directory is private while it is there and gone afterwards, with what is in it; a dead recorder's goes too.
     #[test]

@@ -1,9 +1,10 @@
 //! Counts of device queues, from the queue files of programs that have one.
 //!
-//! In: a program's queue file; out: a record for each entry that changed. What was counted before this recording began
-//! is taken off.
+//! In: a program's queue file; out: a record for each entry that changed, and what its devices say of themselves. What was
+//! counted before this recording began is taken off.
 
-use super::Inside;
+use super::tasks::Inside;
+use super::telemetry::Telemetry;
 use crate::collect::clock;
 use crate::trace::record::{Meta, Pid, Queue};
 use crate::trace::{RingSink, WriteError};
@@ -18,6 +19,8 @@ pub struct Queues {
     /// What entries held when this recording began.
     before: HashMap<u32, QueueCounts>,
     told: HashMap<u32, QueueCounts>,
+    /// What the program says of its devices when asked.
+    telemetry: Option<Telemetry>,
 }
 
 impl Queues {
@@ -28,7 +31,7 @@ impl Queues {
         Queues {
             before: entries.map(|e| (e.entry, e)).collect(),
             file,
-            told: HashMap::new(),
+            ..Queues::default()
         }
     }
 
@@ -62,6 +65,12 @@ impl Queues {
             let before = self.before.get(&counts.entry);
             writer.meta(&Meta::Queue(record(&counts, before, pid, inside)))?;
             self.told.insert(counts.entry, counts);
+        }
+        if self.telemetry.is_none() && !self.told.is_empty() {
+            self.telemetry = Telemetry::of(pid);
+        }
+        for device in self.telemetry.iter().flat_map(Telemetry::take) {
+            writer.meta(&Meta::Device(device))?;
         }
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! is known by namespace, number and start time together, so that a number that was used again is not mistaken.
 
 use crate::trace::record::{Pid, Tid};
+use bypassprof_ring::reader::{Facts, SessionDir};
+use bypassprof_wire::names::ProcessKey;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -43,6 +45,15 @@ fn namespace(pid: Pid) -> Option<u64> {
 }
 
 impl Inside {
+    /// What a program's files say of it.
+    pub fn of(facts: &Facts) -> Inside {
+        Inside {
+            pid: facts.pid,
+            namespace: facts.pid_namespace,
+            start_time: facts.start_time,
+        }
+    }
+
     fn is(&self, pid: Pid) -> bool {
         (self.start_time == 0 || start_time(pid) == Some(self.start_time))
             && (self.namespace == 0 || namespace(pid).is_none_or(|n| n == self.namespace))
@@ -100,6 +111,28 @@ impl Inside {
             }
         }
     }
+}
+
+/// Whether the process that left files in a directory lives no more, on this machine or since it was started.
+pub fn is_gone(dir: &SessionDir, key: ProcessKey) -> bool {
+    let facts = dir.look_at_control(key).map(|control| control.facts());
+    let facts = facts.unwrap_or_default();
+    if facts.boot_id != 0 && !is_of_this_boot(&facts) {
+        return true;
+    }
+    let inside = Inside {
+        pid: key.pid,
+        namespace: facts.pid_namespace,
+        start_time: key.start_time,
+    };
+    inside.outside().is_none_or(|pid| inside.is_gone(pid))
+}
+
+/// Whether a file was written since this machine was started, so that its counter values mean the same as ours.
+pub fn is_of_this_boot(facts: &Facts) -> bool {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = boot.trim().chars().filter(|c| *c != '-').collect();
+    u128::from_str_radix(&digits, 16).is_ok_and(|boot| boot == facts.boot_id)
 }
 
 #[cfg(test)]

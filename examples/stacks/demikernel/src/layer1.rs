@@ -1,7 +1,7 @@
 //! Our packet I/O as Demikernel's physical layer: four frames received at a time, each frame sent at once.
 //!
 //! In: the stack's calls; out: buffers of its own kind. It lets through what the stack is for, ARP, ICMP and whole TCP
-//! segments for its port, since other packets end in `unreachable!` there; what [`peers`](crate::peers) says of segments is
+//! segments for its port, since other packets end in `unreachable!` there; what `peers` says of segments is
 //! done here, and each new peer's Ethernet address is told before the stack asks for it.
 //!
 //! Checksums: the stack is told that the device has them verified and made (`tcp_checksum_offload`), and this does:

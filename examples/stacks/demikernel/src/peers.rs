@@ -80,7 +80,9 @@ pub struct Peers {
     /// Those of them that the peer has not completed.
     half_open: usize,
     news: Vec<Whose>,
-    /// Most connections.
+    /// Connections on which all has been said, which the stack has not ended yet.
+    parted: usize,
+    /// Most connections, these left out.
     limit: usize,
     /// Most bytes of a push.
     piece: u32,
@@ -96,6 +98,8 @@ const SILENT_TICKS: u32 = 600;
 const FIN_TICKS: u32 = 10;
 /// The sum that the stack's numbers begin with.
 const SUM: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
+/// How many times the limit of connections those that are over may be.
+const PARTED: usize = 4;
 /// Most half-open handshakes.
 const HALF_OPEN: usize = 64;
 
@@ -107,6 +111,7 @@ impl Peers {
             opening: HashMap::new(),
             half_open: 0,
             news: Vec::new(),
+            parted: 0,
             limit,
             piece: piece as u32,
         }
@@ -160,7 +165,8 @@ impl Peers {
         }
     }
 
-    /// A SYN came. There is room for so many connections, those under way counted with the others. A repeated one is kept
+    /// A SYN came. There is room for so many connections, those under way counted with the others, those that are over
+    /// not, up to a few times as many. A repeated one is kept
     /// from the stack, which would take it for a wrong acknowledgement and repeats its own answer after 3 s only.
     pub fn open(&mut self, syn: &mut Segment) -> Syn<'_> {
         if let Some(opening) = self.opening.get(&syn.from) {
@@ -174,7 +180,8 @@ impl Peers {
         if self.known.contains_key(&syn.from) || self.half_open >= HALF_OPEN {
             return Syn::Kept;
         }
-        if self.known.len() + self.opening.len() >= self.limit {
+        let all = self.known.len() + self.opening.len();
+        if all - self.parted >= self.limit || self.parted >= PARTED * self.limit {
             return Syn::Refused;
         }
         let opening = Opening {
@@ -306,7 +313,8 @@ impl Peers {
 
     /// The connection is no more.
     pub fn remove(&mut self, address: SocketAddrV4) {
-        self.known.remove(&address);
+        let known = self.known.remove(&address);
+        self.parted -= usize::from(known.is_some_and(|known| known.peer.shown_last));
     }
 
     /// The numbers of the acknowledgement of all that this peer has sent.
@@ -330,6 +338,7 @@ impl Peers {
         });
         let last = (peer.shown_fin && !peer.shown_last).then(|| {
             peer.shown_last = true;
+            self.parted += 1;
             frames::segment(way, peer.numbers(), flags::ACK)
         });
         [farewell, last]
@@ -499,6 +508,12 @@ mod tests {
         let bits = [flags::FIN | flags::ACK, flags::ACK];
         assert_eq!(parting, bits.map(|bits| (110, 501, bits)));
         assert_eq!(peers.part(WAY, true), [None, None]);
+        // It takes no room from now on, until it is forgotten.
+        peers.limit = 1;
+        assert_eq!(peers.open(&mut syn(9)), Syn::Shown);
+        assert_eq!(peers.open(&mut syn(10)), Syn::Refused);
+        peers.remove(PEER);
+        assert_eq!(peers.parted, 0);
     }
 
     /// The end of a peer's stream is news with its length; our FIN is repeated until it is acknowledged; a silent connection

@@ -180,6 +180,9 @@ pub struct Policy {
     /// Tell `Writable` for every acknowledgement of data, whether or not a write was refused: for applications that own what
     /// they send until it is acknowledged (IX's `sent`).
     pub tell_sent: bool,
+    /// Called for every segment with data, between the event that tells of it and the answer: where faults are planted to try
+    /// post mortems with. `None` in earnest.
+    pub planted: Option<fn()>,
     /// Make the events `deliver`, `send_call` and its `full` in here. Off for stacks whose application is behind queues of
     /// its own and that make them there.
     pub api_probes: bool,
@@ -222,6 +225,7 @@ impl Default for Policy {
             time_wait: Duration::from_secs(60),
             keepalive: None,
             tell_sent: false,
+            planted: None,
             api_probes: true,
         }
     }

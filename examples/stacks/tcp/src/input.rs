@@ -88,6 +88,11 @@ impl Core {
             meta.frame_no,
             [kind, acked, conn.peer_window],
         );
+        if let Some(planted) = self.config.policy.planted
+            && !segment.payload.is_empty()
+        {
+            planted();
+        }
         if conn.state != State::Closed {
             self.send_or_list(id, conn, now, out);
         }

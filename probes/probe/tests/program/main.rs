@@ -5,6 +5,7 @@
 #![cfg(feature = "enable")]
 
 mod basics;
+mod flight;
 mod harness;
 mod parts;
 mod threads;

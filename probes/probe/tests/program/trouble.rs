@@ -243,7 +243,8 @@ fn killed_at_any_moment() {
     }
 }
 
-fn check(event: &Event) {
+/// An event of the part that is killed is whole.
+pub fn check(event: &Event) {
     let n = event.args[0];
     let sum = match event.point.id() {
         300 => (

@@ -126,6 +126,12 @@ impl RingFile {
         self.cursor.give_back(self.ring());
     }
 
+    /// Asks the writer to drop or to overwrite when the ring is full; it follows within one turn of the ring.
+    pub fn wish(&self, mode: Mode) {
+        let wish = &self.ring().header().reader.mode;
+        wish.store(mode as u64, Ordering::Relaxed);
+    }
+
     /// Copies what is there to `out`, as much as it has room for in one piece, and lets the writer go on. When another
     /// thread has got the ring, nothing is copied and `new_owner` says so: [`RingFile::owner`] tells whose slots come
     /// next.

@@ -23,12 +23,18 @@ const TRIES: usize = 1000;
 #[derive(Debug)]
 pub struct RingLook {
     ring: Checked,
+    moment: Moment,
+    cursor: Cursor,
+    overwritten: u64,
+}
+
+/// A ring at a moment.
+#[derive(Debug)]
+struct Moment {
     owner: OwnerView,
     totals: Totals,
     start: u64,
     end: u64,
-    cursor: Cursor,
-    overwritten: u64,
     base_tsc: u64,
 }
 
@@ -36,34 +42,33 @@ impl RingLook {
     /// Maps and checks a ring file, and notes what it holds now; `path` is for messages.
     pub fn open(file: &File, path: &Path, writing: Writing) -> Result<RingLook, ReadError> {
         let ring = Checked::open(file, path, true)?;
-        for _ in 0..TRIES {
-            let Some(owner) = ring.owner().or_else(|| half_way(&ring, writing)) else {
-                std::thread::yield_now();
-                continue;
-            };
-            // Acquire `head`: pairs with the writer's Release `head`: the slots up to it are visible.
-            let end = ring.ring.header().writer.head.load(Ordering::Acquire);
-            let totals = ring.totals(&owner, end);
-            let base_tsc = ring.base_tsc();
-            if ring.generation() != owner.generation {
-                continue;
-            }
-            if ring.is_cut_short() {
-                break;
-            }
-            let start = oldest(&ring, &owner, end, writing);
-            return Ok(RingLook {
-                cursor: Cursor::at(start),
-                ring,
-                owner,
-                totals,
-                start,
-                end,
-                overwritten: 0,
-                base_tsc,
-            });
+        let moment = Moment::now(&ring, writing)?;
+        Ok(RingLook {
+            cursor: Cursor::at(moment.start),
+            ring,
+            moment,
+            overwritten: 0,
+        })
+    }
+
+    /// Notes what a running program's ring holds now, less what was noted before.
+    pub fn look_again(&mut self) -> Result<(), ReadError> {
+        let mut now = Moment::now(&self.ring, Writing::Goes)?;
+        let new = now.end.wrapping_sub(self.moment.end);
+        let there = now.end.wrapping_sub(now.start);
+        if now.owner.generation == self.moment.owner.generation && new < there {
+            now.start = self.moment.end;
         }
-        Err(ring.spoilt())
+        self.cursor = Cursor::at(now.start);
+        self.moment = now;
+        self.overwritten = 0;
+        Ok(())
+    }
+
+    /// Leaves out all but so many of the newest slots.
+    pub fn skip_to_newest(&mut self, slots: u64) {
+        let behind = self.left().min(slots);
+        self.cursor = Cursor::at(self.moment.end.wrapping_sub(behind));
     }
 
     /// Copies the next slots of that moment to `out`, as many as it has room for in one piece; none at the end.
@@ -71,13 +76,13 @@ impl RingLook {
         let left = self.left();
         if left == 0 {
             return Ok(Taken {
-                first: self.end,
+                first: self.moment.end,
                 ..Taken::default()
             });
         }
         let taken = self
             .cursor
-            .take_before(&self.ring.ring, out, self.end, true)
+            .take_before(&self.ring.ring, out, self.moment.end, true)
             .ok_or_else(|| self.ring.spoilt())?;
         if self.ring.is_cut_short() {
             out.keep_newest(taken.slots, taken.slots);
@@ -95,13 +100,13 @@ impl RingLook {
 
     /// Slots not looked at yet.
     fn left(&self) -> u64 {
-        let left = self.end.wrapping_sub(self.cursor.position());
+        let left = self.moment.end.wrapping_sub(self.cursor.position());
         if left > u64::MAX / 2 { 0 } else { left }
     }
 
     /// Slots of this owner that were gone at that moment: overwritten, or, in drain mode, read by a recorder.
     pub fn gone_before(&self) -> u64 {
-        self.start.wrapping_sub(self.owner.first_slot)
+        self.moment.start.wrapping_sub(self.moment.owner.first_slot)
     }
 
     /// Slots that were there at that moment and were overwritten before they could be copied.
@@ -116,17 +121,17 @@ impl RingLook {
 
     /// Whose the ring was.
     pub fn owner(&self) -> &OwnerView {
-        &self.owner
+        &self.moment.owner
     }
 
     /// The owner's totals at that moment.
     pub fn totals(&self) -> Totals {
-        self.totals
+        self.moment.totals
     }
 
     /// Threads that had the ring before this one, whose slots are not looked at.
     pub fn earlier_owners(&self) -> u64 {
-        (self.owner.generation / 2).saturating_sub(1)
+        (self.moment.owner.generation / 2).saturating_sub(1)
     }
 
     /// Slots of the ring.
@@ -136,17 +141,46 @@ impl RingLook {
 
     /// Positions from the oldest slot to after the newest.
     pub fn positions(&self) -> std::ops::Range<u64> {
-        self.start..self.end
+        self.moment.start..self.moment.end
     }
 
     /// A counter value that completes the stamps of slots which no `EPOCH` slot comes before.
     pub fn base_tsc(&self) -> u64 {
-        self.base_tsc
+        self.moment.base_tsc
     }
 
     /// The program's own points: number and name.
     pub fn own_points(&self) -> Vec<(u16, String)> {
         own_points(&self.ring.ring.header().own_points)
+    }
+}
+
+impl Moment {
+    fn now(ring: &Checked, writing: Writing) -> Result<Moment, ReadError> {
+        for _ in 0..TRIES {
+            let Some(owner) = ring.owner().or_else(|| half_way(ring, writing)) else {
+                std::thread::yield_now();
+                continue;
+            };
+            // Acquire `head`: pairs with the writer's Release `head`: the slots up to it are visible.
+            let end = ring.ring.header().writer.head.load(Ordering::Acquire);
+            let totals = ring.totals(&owner, end);
+            let base_tsc = ring.base_tsc();
+            if ring.generation() != owner.generation {
+                continue;
+            }
+            if ring.is_cut_short() {
+                break;
+            }
+            return Ok(Moment {
+                start: oldest(ring, &owner, end, writing),
+                owner,
+                totals,
+                end,
+                base_tsc,
+            });
+        }
+        Err(ring.spoilt())
     }
 }
 

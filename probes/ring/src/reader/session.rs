@@ -6,7 +6,7 @@
 use super::{ControlHandle, QueueFile, ReadError, RingFile, RingLook, RingPlace, Writing};
 use bypassprof_wire::layout::{self, ControlFile};
 use bypassprof_wire::names::{FileKind, ProcessKey};
-use rustix::fs::{Dir, Mode, OFlags, RawMode, fstat, fstatfs, openat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode, fstat, fstatfs, openat, unlinkat};
 use std::fs::File;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
@@ -167,6 +167,12 @@ impl SessionDir {
         // By a call and not through the mapping, so that the file's time says when.
         file.write_all_at(&1u64.to_ne_bytes(), EXAMINED as u64)
             .map_err(|source| ReadError::Open { path, source })
+    }
+
+    /// Removes a file, never one of another kind or in another place.
+    pub fn remove(&self, kind: FileKind) {
+        // If its program removed it first, so much the better.
+        let _ = unlinkat(&self.dir, kind.name().as_c_str(), AtFlags::empty());
     }
 
     /// The queue file of a process; only those that count queues have one.

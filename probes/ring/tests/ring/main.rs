@@ -3,7 +3,9 @@
 #![cfg(not(loom))]
 
 mod hostile;
+mod look;
 mod naive;
+mod steps;
 
 use bypassprof_ring::mapping::{Mapping, Populate};
 use bypassprof_ring::{Header, Ordering, Ring};

@@ -8,7 +8,7 @@ use super::ring::{RingState, push};
 use super::tell::record;
 use crate::analyse::filter::Filter;
 use crate::analyse::spans::answer::Spans;
-use crate::analyse::spans::flow::{FlowState, Request};
+use crate::analyse::spans::flow::{FlowState, OnItsWay, Request};
 use crate::analyse::spans::label::LabelHash;
 use crate::analyse::spans::order::Stamped;
 use crate::analyse::spans::preempted::Preempted;
@@ -205,6 +205,13 @@ impl Flows {
             }
             done.iter().for_each(|request| self.done(request));
         }
+    }
+
+    /// All has been read: requests that are on their way, by the places of rings.
+    pub fn in_flight(&self) -> Vec<OnItsWay> {
+        let ways = self.flows.iter();
+        ways.flat_map(|(&flow, state)| state.on_their_way(flow))
+            .collect()
     }
 
     /// No more events come: requests that are whole are over.

@@ -12,6 +12,7 @@ mod ring;
 mod tell;
 
 use super::answer::{Counts, EventTrust, Slice, Spans};
+use super::flow::OnItsWay;
 use super::order::Stamped;
 use super::preempted::Preempted;
 use super::stages::{BEHIND, PARTS, STAGES};
@@ -164,6 +165,14 @@ impl Pass {
         self
     }
 
+    /// For the end of a program, which may have stood still in the middle of a burst: no event counts as late while there is
+    /// room for those that wait.
+    #[must_use]
+    pub fn patient(mut self) -> Pass {
+        self.intake.wait_for_all();
+        self
+    }
+
     /// The same, for somebody who takes the [`Way`] of each request too.
     #[must_use]
     pub fn telling_ways(self) -> Pass {
@@ -243,6 +252,16 @@ impl Pass {
     /// The length of a request's way.
     pub fn length(&self, way: &Way) -> Nanos {
         Nanos::from_ns(lock(&self.flows).ns(way.total()))
+    }
+
+    /// All has been read, and this is asked before requests are closed: those that are on their way.
+    pub fn in_flight(&mut self) -> Vec<OnItsWay> {
+        self.intake.finish(&mut self.ready);
+        let mut requests = self.settled().in_flight();
+        for request in &mut requests {
+            request.ring = self.intake.number(request.ring);
+        }
+        requests
     }
 
     /// All has been read: requests that are whole are over.

@@ -1,0 +1,198 @@
+//! What a DPDK program says of its ports and memory pools when it is asked over its telemetry socket.
+//!
+//! In: a process; out: [`Device`] records, one a second while it runs. The program answers from a thread of DPDK's own; a
+//! program without the socket, or one that does not answer, says nothing. Answers are read as text from a stranger.
+
+use crate::collect::clock;
+use crate::trace::record::{Device, DevicePool, DevicePort, Pid};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
+    send, socket_with,
+};
+use serde_json::Value;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Between two questions.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Longest answer that is read.
+const MOST_BYTES: usize = 64 << 10;
+/// Most ports and pools that are asked about.
+const MOST: usize = 64;
+/// Start of the names of sockets in a program's run-time directory.
+const SOCKET: &str = "dpdk_telemetry.v2";
+
+/// A program that is asked.
+#[derive(Debug)]
+pub struct Telemetry {
+    told: mpsc::Receiver<Device>,
+    over: Arc<AtomicBool>,
+}
+
+impl Telemetry {
+    /// Asks a process until this is dropped.
+    pub fn of(pid: Pid) -> Option<Telemetry> {
+        let (tell, told) = mpsc::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let ask = move || {
+            // Whoever connects too early finds nothing yet: the socket comes with the end of DPDK's initialization.
+            while !ends.load(Ordering::Relaxed) {
+                if let Some(line) = connect_to(pid)
+                    && !ask_until(&line, pid, &ends, &tell)
+                {
+                    return;
+                }
+                std::thread::sleep(EVERY / 4);
+            }
+        };
+        let thread = std::thread::Builder::new().name("telemetry".to_owned());
+        thread.spawn(ask).ok()?;
+        Some(Telemetry { told, over })
+    }
+
+    /// What has come in.
+    pub fn take(&self) -> impl Iterator<Item = Device> + '_ {
+        self.told.try_iter()
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // Not waited for: it may be in the middle of a question.
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Where DPDK puts its run-time directories: root's, then those of users.
+fn directories() -> Vec<PathBuf> {
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let parents = [Some("/var/run".into()), user, Some("/tmp".into())];
+    let dpdk = parents
+        .into_iter()
+        .flatten()
+        .map(|p: PathBuf| p.join("dpdk"));
+    let programs = dpdk.filter_map(|dir| fs::read_dir(dir).ok());
+    programs
+        .flatten()
+        .filter_map(|e| Some(e.ok()?.path()))
+        .collect()
+}
+
+/// The socket of a process: the one whose other end it is, by the kernel's word.
+fn connect_to(pid: Pid) -> Option<OwnedFd> {
+    let sockets = directories()
+        .into_iter()
+        .filter_map(|dir| fs::read_dir(dir).ok());
+    let mut sockets = sockets.flatten().filter_map(|e| Some(e.ok()?.path()));
+    sockets.find_map(|path| {
+        let named = path.file_name()?.to_str()?.starts_with(SOCKET);
+        let line = named.then(|| open(&path)).flatten()?;
+        let peer = socket_peercred(&line).ok()?.pid.as_raw_nonzero().get();
+        (peer.unsigned_abs() == pid).then_some(line)
+    })
+}
+
+fn open(path: &Path) -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let line = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
+    for way in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(&line, way, Some(PATIENCE)).ok()?;
+    }
+    connect(&line, &SocketAddrUnix::new(path).ok()?).ok()?;
+    // It introduces itself first.
+    receive(&line)?;
+    Some(line)
+}
+
+fn receive(line: &OwnedFd) -> Option<Value> {
+    let mut answer = vec![0u8; MOST_BYTES];
+    let (_, len) = recv(line, &mut answer[..], RecvFlags::empty()).ok()?;
+    serde_json::from_slice(answer.get(..len)?).ok()
+}
+
+/// The answer to a question, which comes in an object under the question's name.
+fn ask(line: &OwnedFd, question: &str, about: &str) -> Option<Value> {
+    let text = match about {
+        "" => question.to_owned(),
+        about => format!("{question},{about}"),
+    };
+    send(line, text.as_bytes(), SendFlags::NOSIGNAL).ok()?;
+    receive(line)?.get_mut(question).map(Value::take)
+}
+
+/// Asks once a second; returns whether it is worth to connect again.
+fn ask_until(line: &OwnedFd, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Device>) -> bool {
+    loop {
+        let Some(device) = question(line, pid) else {
+            return true;
+        };
+        if tell.send(device).is_err() {
+            return false;
+        }
+        for _ in 0..10 {
+            std::thread::sleep(EVERY / 10);
+            if ends.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+    }
+}
+
+fn question(line: &OwnedFd, pid: Pid) -> Option<Device> {
+    let ports = ask(line, "/ethdev/list", "")?;
+    let ports = ports
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_u64)
+        .take(MOST);
+    let ports = ports.filter_map(|number| port(line, number)).collect();
+    let pools = ask(line, "/mempool/list", "").unwrap_or_default();
+    let names = pools.as_array().into_iter().flatten().take(MOST);
+    let pools = names
+        .filter_map(|name| pool(line, name.as_str()?))
+        .collect();
+    Some(Device {
+        time: clock::now(),
+        pid,
+        ports,
+        pools,
+    })
+}
+
+fn port(line: &OwnedFd, number: u64) -> Option<DevicePort> {
+    let about = number.to_string();
+    let stats = ask(line, "/ethdev/stats", &about)?;
+    let link = ask(line, "/ethdev/link_status", &about).unwrap_or_default();
+    let info = ask(line, "/ethdev/info", &about).unwrap_or_default();
+    let numbers = stats.as_object()?.iter();
+    let speed = link["speed"].as_u64().and_then(|s| u32::try_from(s).ok());
+    Some(DevicePort {
+        port: u16::try_from(number).ok()?,
+        name: info["name"].as_str().unwrap_or_default().to_owned(),
+        link_up: link["status"] == "UP",
+        // What DPDK says for a speed that it does not know.
+        link_mbps: speed.filter(|&s| s != u32::MAX),
+        counters: numbers
+            .filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)))
+            .collect(),
+    })
+}
+
+fn pool(line: &OwnedFd, name: &str) -> Option<DevicePool> {
+    let info = ask(line, "/mempool/info", name)?;
+    let number = |key: &str| info[key].as_u64();
+    Some(DevicePool {
+        name: name.to_owned(),
+        size: number("size")?,
+        free: number("common_pool_count")
+            .map(|free| free.saturating_add(number("total_cache_count").unwrap_or(0))),
+    })
+}

@@ -1,0 +1,327 @@
+//! The list of attacks of docs/design/security.md, tried: by another user, by a program that is recorded, by whoever may
+//! write where a recording is to lie. Most need root and a second user, and are left out for others.
+
+use crate::flight::Program;
+use crate::support::{HOT, Place, Run};
+use bypassprof::trace::Reader;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("left out: only root can play two users");
+    }
+    root
+}
+
+fn fifo(path: &Path) {
+    let _ = fs::remove_file(path);
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+}
+
+/// Runs a command that must not hang.
+fn within(seconds: u64, command: &mut Command) -> Run {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child: Child = child.unwrap();
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+            panic!("it hangs: {command:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Run::from(child.wait_with_output().unwrap())
+}
+
+/// A recording is not written through a link of either kind, into a FIFO, or over a file of someone else's.
+#[test]
+fn output_that_is_not_ours() {
+    let place = Place::new();
+    let victim = place.path("victim");
+    fs::write(&victim, b"").unwrap();
+    let out = place.path("out.mcap");
+    type Trap<'a> = (&'static str, Box<dyn Fn() + 'a>);
+    let mut traps: Vec<Trap<'_>> = vec![
+        (
+            "symbolic link",
+            Box::new(|| symlink(&victim, &out).unwrap()),
+        ),
+        (
+            "another name",
+            Box::new(|| fs::hard_link(&victim, &out).unwrap()),
+        ),
+        ("not a recording", Box::new(|| fifo(&out))),
+    ];
+    if is_root() {
+        traps.push((
+            "another user",
+            Box::new(|| {
+                fs::write(&out, b"").unwrap();
+                chown(&out, Some(60_010), None).unwrap();
+            }),
+        ));
+    }
+    for (words, trap) in traps {
+        trap();
+        for args in [
+            &["record", "-o", "out.mcap", "--", "true"][..],
+            &["import", "--folded", "-o", "out.mcap", "stacks"],
+        ] {
+            fs::write(place.path("stacks"), "a;b 1\n").unwrap();
+            let run = within(20, &mut place.bypassprof(args));
+            assert_eq!(run.code, Some(1), "{words}: {}", run.err);
+            assert!(run.err.contains(words), "{words}: {}", run.err);
+        }
+        assert_eq!(fs::metadata(&victim).unwrap().len(), 0, "{words}");
+        fs::remove_file(&out).unwrap();
+    }
+    let run = place.run(&["record", "-o", "out.mcap", "--", "true"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let mode = fs::metadata(&out).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "others can read it");
+}
+
+/// A program of another user's own, running from a folder of its.
+struct Theirs {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Theirs {
+    fn start(place: &Place, uid: u32) -> Theirs {
+        let dir = place.path("theirs");
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(dir.parent().unwrap(), Permissions::from_mode(0o711)).unwrap();
+        let built = place.hot();
+        let path = dir.join("hot");
+        fs::copy(&built, &path).unwrap();
+        chown(&dir, Some(uid), Some(uid)).unwrap();
+        let child = Command::new(&path)
+            .arg("20")
+            .uid(uid)
+            .gid(uid)
+            .spawn()
+            .unwrap();
+        Theirs { child, path }
+    }
+
+    /// Functions of it that a recording names.
+    fn names(&self, place: &Place) -> Vec<String> {
+        let pid = self.child.id().to_string();
+        let args = ["record", "-p", &pid, "--duration", "0.4", "-o", "r.mcap"];
+        let run = within(30, &mut place.bypassprof(&args));
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let reader = Reader::open(&place.path("r.mcap")).unwrap();
+        let symbols = reader.meta().symbols.iter();
+        let ours = symbols.filter(|s| s.path.ends_with("/hot"));
+        let frames = ours.flat_map(|s| &s.addresses).flat_map(|a| &a.frames);
+        frames.map(|f| f.name.clone()).collect()
+    }
+}
+
+impl Drop for Theirs {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A recorder that is root opens no file for a program that the program's user could not read, and waits for none.
+#[test]
+fn symbols_of_theirs() {
+    if !is_root() {
+        return;
+    }
+    assert!(HOT.contains("void hot"));
+    let place = Place::new();
+    let theirs = Theirs::start(&place, 60_011);
+    assert!(theirs.names(&place).contains(&"hot".to_owned()));
+    // The same build, so that nothing but the right to read it is in the way.
+    let secret = place.path("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o700)).unwrap();
+    fs::rename(&theirs.path, secret.join("hot")).unwrap();
+    symlink(secret.join("hot"), &theirs.path).unwrap();
+    assert_eq!(theirs.names(&place), [""; 0], "a file of root's was opened");
+    fifo(&theirs.path);
+    assert_eq!(theirs.names(&place), [""; 0]);
+}
+
+/// A user's program that root records, and that ends by itself, leaves nothing; one that is killed leaves its rings.
+#[test]
+fn nothing_left_of_theirs() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let dir = Path::new("/dev/shm/bypassprof-60012");
+    let _ = fs::remove_dir_all(dir);
+    for killed in [false, true] {
+        let program = Program::start_with(|command| {
+            command.uid(60_012).gid(60_012);
+        });
+        let pid = program.pid();
+        let mut recorder = place.bypassprof(&["record", "-p", &pid]);
+        let mut recorder = recorder.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        if killed {
+            drop(program);
+        } else {
+            program.end();
+        }
+        assert!(recorder.wait().unwrap().success());
+        let reader = Reader::open(&place.path("bypassprof.mcap")).unwrap();
+        assert!(reader.meta().slot_count() > 100);
+        assert_eq!(dir.exists(), killed);
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// Another user's program gives nothing away to who is not root.
+#[test]
+fn snapshot_of_theirs() {
+    if !is_root() {
+        return;
+    }
+    let dir = Path::new("/dev/shm/bypassprof-60013");
+    let _ = fs::remove_dir_all(dir);
+    let program = Program::start_with(|command| {
+        command
+            .env("BYPASSPROF_FLIGHT", "1M")
+            .uid(60_013)
+            .gid(60_013);
+    });
+    let place = Place::new();
+    let pid = program.pid();
+    let mut command = place.bypassprof(&["snapshot", "-p", &pid, "-o", "/dev/null"]);
+    let run = within(20, command.current_dir("/").uid(60_014).gid(60_014));
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    assert!(run.err.contains("another user's"), "{}", run.err);
+    // Root may, and so may the user.
+    let run = place.run(&["snapshot", "-p", &pid, "-o", "root.mcap"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let theirs = place.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(60_013), None).unwrap();
+    fs::set_permissions(theirs.parent().unwrap(), Permissions::from_mode(0o711)).unwrap();
+    let mut command = place.bypassprof(&["snapshot", "-p", &pid]);
+    let run = within(20, command.current_dir(&theirs).uid(60_013).gid(60_013));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    program.end();
+    assert!(!dir.exists());
+}
+
+/// A hostile program's directory: links, FIFOs and other users' files in the places of its control file and rings.
+#[test]
+fn traps_in_their_directory() {
+    if !is_root() {
+        return;
+    }
+    let dir = PathBuf::from("/dev/shm/bypassprof-60015");
+    let _ = fs::remove_dir_all(&dir);
+    let place = Place::new();
+    let secret = place.path("secret");
+    let program = Program::start_with(|command| {
+        command
+            .env("BYPASSPROF_FLIGHT", "1M")
+            .uid(60_015)
+            .gid(60_015);
+    });
+    let named = |ending: &str| {
+        let entries = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+        entries
+            .into_iter()
+            .find(|p| p.extension().is_some_and(|e| e == ending))
+            .unwrap()
+    };
+    for ending in ["ring", "control"] {
+        let trap = named(ending);
+        let good = fs::read(&trap).unwrap();
+        // A file of root's own that looks just as it should: it must not be opened because a link leads to it.
+        fs::write(&secret, &good).unwrap();
+        let tries: [(&str, &dyn Fn()); 3] = [
+            ("symbolic link", &|| symlink(&secret, &trap).unwrap()),
+            ("root's file", &|| {
+                fs::write(&trap, &good).unwrap();
+                chown(&trap, Some(0), Some(0)).unwrap();
+            }),
+            ("FIFO", &|| fifo(&trap)),
+        ];
+        for (what, lay) in tries {
+            fs::remove_file(&trap).unwrap();
+            lay();
+            let run = within(
+                20,
+                &mut place.bypassprof(&["snapshot", "-p", &program.pid()]),
+            );
+            let unread = run.err.contains("1 rings not reached") || run.code == Some(1);
+            assert!(unread, "{what} for the {ending}: {}", run.err);
+            let args = [
+                "record",
+                "-p",
+                &program.pid(),
+                "--duration",
+                "0.1",
+                "-o",
+                "r.mcap",
+            ];
+            let run = within(20, &mut place.bypassprof(&args));
+            assert_eq!(run.code, Some(0), "{what} for the {ending}: {}", run.err);
+            assert!(
+                fs::read(&secret).unwrap() == good,
+                "{what} for the {ending}: written"
+            );
+        }
+        let _ = fs::remove_file(&trap);
+        fs::write(&trap, &good).unwrap();
+        chown(&trap, Some(60_015), Some(60_015)).unwrap();
+    }
+    drop(program);
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+/// What `--redact` takes away is nowhere in the file, whatever else is.
+#[test]
+fn redacted() {
+    let place = Place::new();
+    let hot = place.hot();
+    let folder = place
+        .path("")
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned());
+    for redact in [false, true] {
+        let mut args = vec!["record", "-o", "r.mcap"];
+        args.extend(redact.then_some("--redact"));
+        args.extend([
+            "--",
+            hot.to_str().unwrap(),
+            "0.3",
+            "0",
+            "--password=hunter2",
+        ]);
+        let run = place.run(&args);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let reader = Reader::open(&place.path("r.mcap")).unwrap();
+        let all: Vec<_> = reader
+            .metas()
+            .map(|meta| format!("{:?}", meta.unwrap()))
+            .collect();
+        let all = all.join("\n");
+        let folder = folder.as_deref().unwrap();
+        assert_eq!(all.contains("hunter2"), !redact);
+        assert_eq!(all.contains(folder), !redact, "the folder {folder}");
+        let report = place.run(&["report", "r.mcap"]);
+        assert!(report.out.contains("hot"), "{}{}", report.out, report.err);
+    }
+}

@@ -1,0 +1,339 @@
+//! Snapshots of a program that runs with its flight recorder on: at once, and of each thing that they can wait for. The
+//! program is this test binary, started again as [`program`].
+
+use crate::support::{Place, Run};
+use bypassprof::trace::record::Notice;
+use bypassprof::trace::{Reader, Record};
+use bypassprof_probe::{self as probe, Flow, PollLoop, points};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Not a test: serves a request a millisecond, and does what it is told line by line.
+#[test]
+#[ignore = "the program that the tests of this module take snapshots of"]
+fn program() {
+    let (told, orders) = mpsc::channel();
+    std::thread::spawn(move || {
+        std::io::stdin()
+            .lines()
+            .map_while(Result::ok)
+            .for_each(|l| drop(told.send(l)));
+    });
+    let mut rounds = PollLoop::new();
+    let flow = Flow::from_raw(7);
+    for n in 0u32.. {
+        rounds.begin();
+        let burst = rounds.rx_burst(0, 1, 32, n);
+        burst.emit_with(points::TCP_IN, flow, n, [100, 0, 65_535]);
+        probe::emit(points::APP_START, flow, n);
+        match orders.try_recv().as_deref() {
+            Ok("ask") => probe::trigger(5),
+            Ok("slow") => std::thread::sleep(Duration::from_millis(60)),
+            Ok("drop") => probe::emit(points::DROP, flow, 4 << 24),
+            Ok("stall") => std::thread::sleep(Duration::from_millis(800)),
+            Ok("call") => assert_eq!(reached_by_uprobe(n), n),
+            Ok("end") => return,
+            Err(mpsc::TryRecvError::Disconnected) => return,
+            _ => {}
+        }
+        probe::emit(points::APP_END, flow, 151);
+        probe::emit_with6(points::TCP_OUT, flow, n, [151, 151, 65_535, 65_535, 0, 0]);
+        rounds.tx_burst(0, 1, 1, n);
+        rounds.end();
+        if n == 0 {
+            println!("\nready");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[inline(never)]
+fn reached_by_uprobe(n: u32) -> u32 {
+    std::hint::black_box(n)
+}
+
+/// The program, killed at the end.
+pub struct Program(
+    Child,
+    #[expect(dead_code, reason = "it must stay open")] Lines<BufReader<ChildStdout>>,
+);
+
+impl Program {
+    pub fn start(session: &Path, flight: &str) -> Program {
+        Program::start_with(|command| {
+            command
+                .env("BYPASSPROF_SESSION", session)
+                .env("BYPASSPROF_FLIGHT", flight);
+        })
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Command)) -> Program {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "flight::program",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "-q",
+            ])
+            .env_remove("BYPASSPROF_SESSION")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line == "ready");
+        assert!(ready, "the program did not start");
+        // It goes on talking to who started it.
+        Program(child, lines)
+    }
+
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    /// Lets it end by itself.
+    pub fn end(mut self) {
+        self.tell("end");
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A session directory of its own.
+fn session() -> tempfile::TempDir {
+    let prefix = "bypassprof-test-";
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in("/dev/shm")
+        .unwrap()
+}
+
+fn notices(file: &Path) -> Vec<Notice> {
+    Reader::open(file).unwrap().meta().notices.clone()
+}
+
+/// Slots of a recording that begin an event of a point.
+fn count(file: &Path, point: probe::Point) -> usize {
+    let reader = Reader::open(file).unwrap();
+    let slots = |record| match record {
+        Ok(Record::Slots(_, block)) => block.slots.iter().filter(|s| s.point() == point).count(),
+        _ => 0,
+    };
+    reader.records().map(slots).sum()
+}
+
+/// The newest events become a recording that other commands open; what the rings lost is in it, to the slot; the
+/// program goes on.
+#[test]
+fn snapshot_now() {
+    let (place, session) = (Place::new(), session());
+    // A ring of 1024 slots: seven slots and more a request are over it in a fifth of a second.
+    let mut program = Program::start(session.path(), "64K");
+    std::thread::sleep(Duration::from_millis(600));
+    let run = place.run(&["snapshot", "-p", &program.pid()]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let file = place.path("bypassprof.mcap");
+    let reader = Reader::open(&file).unwrap();
+    let meta = reader.meta();
+    let (ring, totals) = (&meta.rings[&0], &meta.totals[&0]);
+    assert!(
+        ring.flight && ring.capacity == 1024 && ring.first_slot > 0,
+        "{ring:?}"
+    );
+    // What may be torn, and what the program wrote while its ring was copied.
+    let overwritten = totals.dropped_slots - ring.first_slot;
+    assert!((8..200).contains(&overwritten), "{overwritten}");
+    assert_eq!(meta.slot_counts[&0] + overwritten, 1024);
+    let told = format!("overwritten: {overwritten} slots while");
+    assert!(run.err.contains(&told), "{}", run.err);
+    assert!(count(&file, points::APP_END) > 50);
+    let spans = place.run(&["spans", "--json"]);
+    assert_eq!(spans.code, Some(0), "{}", spans.err);
+    let spans: serde_json::Value = serde_json::from_str(&spans.out).unwrap();
+    assert!(spans["requests"].as_u64() > Some(50), "{spans:#}");
+    // Taken twice, since nothing was taken away.
+    let again = place.run(&["snapshot", "-p", &program.pid(), "--redact", "-o", "b.mcap"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let redacted = Reader::open(&place.path("b.mcap")).unwrap();
+    assert_eq!(redacted.meta().session.host, "");
+    program.tell("ask");
+    program.end();
+    assert_eq!(std::fs::read_dir(session.path()).unwrap().count(), 0);
+}
+
+/// A command that waits, and what it says.
+struct Waiting {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Waiting {
+    fn start(place: &Place, args: &[&str]) -> Waiting {
+        let mut command = place.bypassprof(args);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|l| drop(said.send(l)));
+        });
+        let mut waiting = Waiting {
+            child,
+            lines: heard,
+        };
+        waiting.expect("waiting");
+        waiting
+    }
+
+    /// The next line with these words.
+    fn expect(&mut self, words: &str) -> String {
+        let mut all = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = line.unwrap_or_else(|e| panic!("{words:?} was not said ({e}): {all:#?}"));
+            if line.contains(words) {
+                return line;
+            }
+            all.push(line);
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Each thing that can be waited for is found, named and saved; the newest few snapshots stay; the end of the process is
+/// the last of them.
+#[test]
+fn every_trigger() {
+    let (place, session) = (Place::new(), session());
+    let mut program = Program::start(session.path(), "1M");
+    let root = rustix::process::geteuid().is_root();
+    let mut causes = "trigger,drops,latency=30ms,stall=300ms,signal".to_owned();
+    if root {
+        causes.push_str(",call=main::flight::reached_by_uprobe");
+    } else {
+        println!("left out: only root can place uprobes");
+    }
+    let pid = program.pid();
+    let args = [
+        "snapshot", "-p", &pid, "--on", &causes, "--every", "0s", "--after", "20ms",
+    ];
+    let mut waiting = Waiting::start(
+        &place,
+        &[&args[..], &["--keep", "2", "-o", "s.mcap"]].concat(),
+    );
+    let found = |waiting: &mut Waiting, why: &str| {
+        waiting.expect(why);
+        let line = waiting.expect(" in s-");
+        place.path(line.rsplit(' ').next().unwrap())
+    };
+    program.tell("ask");
+    let file = found(&mut waiting, "the program asked for it");
+    assert_eq!(count(&file, points::TRIGGER), 1);
+    assert!(notices(&file)[0].text.contains("asked for it"));
+    program.tell("drop");
+    assert_eq!(
+        count(&found(&mut waiting, "dropped something"), points::DROP),
+        1
+    );
+    program.tell("slow");
+    found(&mut waiting, "a request took");
+    waiting.signal(rustix::process::Signal::USR1);
+    found(&mut waiting, "SIGUSR1");
+    if root {
+        program.tell("call");
+        found(&mut waiting, "reached_by_uprobe was called");
+    }
+    program.0.kill().unwrap();
+    assert_eq!(program.0.wait().unwrap().signal(), Some(9));
+    let file = found(&mut waiting, "the process ended without a word");
+    assert!(count(&file, points::APP_END) > 10);
+    waiting.expect("snapshots");
+    assert!(waiting.child.wait().unwrap().success());
+    assert_eq!(place.names().len(), 2, "{:?}", place.names());
+}
+
+/// A polling thread that stands still is told once; moments that come too soon are counted and not saved.
+#[test]
+fn stall_and_rate() {
+    let (place, session) = (Place::new(), session());
+    let mut program = Program::start(session.path(), "1M");
+    let pid = program.pid();
+    let args = [
+        "snapshot",
+        "-p",
+        &pid,
+        "--on",
+        "stall=200ms,trigger",
+        "--every",
+        "1000s",
+        "--after",
+        "0ms",
+    ];
+    let mut waiting = Waiting::start(&place, &args);
+    program.tell("stall");
+    waiting.expect("polled and stands still for 200 ms");
+    waiting.expect("bypassprof-1.mcap");
+    program.tell("ask");
+    std::thread::sleep(Duration::from_millis(1500));
+    waiting.signal(rustix::process::Signal::INT);
+    let last = waiting.expect("snapshots");
+    assert!(
+        last.contains("1 snapshots; ") && !last.contains("; 0 more"),
+        "{last}"
+    );
+    assert_eq!(place.names(), ["bypassprof-1.mcap"]);
+}
+
+/// What cannot be done is said, with what to try.
+#[test]
+fn refusals() {
+    let place = Place::new();
+    let me = std::process::id().to_string();
+    let tries: [(&[&str], i32, &str); 4] = [
+        (&["snapshot", "-p", "4194304"], 1, "there is no process"),
+        (&["snapshot", "-p", "1"], 1, "has no rings"),
+        (&["snapshot"], 2, "--pid"),
+        (
+            &["snapshot", "-p", &me, "--on", "latency"],
+            2,
+            "latency=TIME",
+        ),
+    ];
+    for (args, code, words) in tries {
+        let run: Run = place.run(args);
+        assert_eq!(run.code, Some(code), "{args:?}: {}", run.err);
+        assert!(run.err.contains(words), "{args:?}: {}", run.err);
+    }
+    assert_eq!(place.names(), [""; 0]);
+}
