@@ -41,6 +41,47 @@ fn program() {
     );
 }
 
+/// How often [`phases`] goes from one of its two phases to the other, and the CPU time of each.
+const TIMES: u32 = 10;
+const PHASE: Duration = Duration::from_millis(25);
+
+#[inline(never)]
+fn compute_only(until: Duration) {
+    let mut x = 1u64;
+    while cpu_time(ClockId::ThreadCPUTime) < until {
+        for _ in 0..1000 {
+            x = std::hint::black_box(x.wrapping_mul(3) + 1);
+        }
+    }
+}
+
+#[inline(never)]
+fn touch_fresh_pages(until: Duration) {
+    // As far apart as the largest pages, so that each touch is a fault; and too large to be kept by the allocator.
+    const APART: usize = 2 << 20;
+    while cpu_time(ClockId::ThreadCPUTime) < until {
+        let mut pages = vec![0u8; 32 * APART];
+        for at in (0..pages.len()).step_by(APART) {
+            pages[at] = 1;
+        }
+        std::hint::black_box(&pages);
+    }
+}
+
+/// Not a test: computes for a while, touches fresh pages for a while, and so on; says how often it faulted.
+#[test]
+#[ignore = "the program that the tests of this module record"]
+fn phases() {
+    for _ in 0..TIMES {
+        compute_only(cpu_time(ClockId::ThreadCPUTime) + PHASE);
+        touch_fresh_pages(cpu_time(ClockId::ThreadCPUTime) + PHASE);
+    }
+    // Field 10 of proc_pid_stat(5): faults of this thread that needed no disk.
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    println!("faulted {}", after_name.split_whitespace().nth(7).unwrap());
+}
+
 /// Not a test: as many turns of a loop of two instructions as [`TURNS`] says.
 #[test]
 #[ignore = "the program that the tests of this module count"]
@@ -263,12 +304,13 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-fn recorded() -> (Place, Reader, Run) {
+fn recorded(program: &str) -> (Place, Reader, Run) {
     let place = Place::new();
     let mut command = place.bypassprof(&["record", "--"]);
     let this = Command::new(std::env::current_exe().unwrap());
     command.arg(this.get_program());
-    command.args(["--exact", "counters::program", "--ignored", "--nocapture"]);
+    let name = format!("counters::{program}");
+    command.args(["--exact", &name, "--ignored", "--nocapture"]);
     let run = Run::of(&mut command);
     assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
     let reader = Reader::open(&place.path("bypassprof.mcap")).unwrap();
@@ -278,7 +320,7 @@ fn recorded() -> (Place, Reader, Run) {
 /// Every sample carries the group's running totals, which only grow and end below what was counted in all.
 #[test]
 fn the_group_rides_in_the_samples() {
-    let (_place, reader, run) = recorded();
+    let (_place, reader, run) = recorded("program");
     let summary = reader.meta();
     let events = &summary.session.events;
     let told = |id: &str| summary.notices.iter().any(|n: &Notice| n.id == id);
@@ -297,19 +339,21 @@ fn the_group_rides_in_the_samples() {
         assert_eq!(members.is_empty(), kernel() < (6, 12), "{}", run.err);
         assert_eq!(members.is_empty(), told("no-group"), "{}", run.err);
     }
-    let mut last: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
-    let mut samples = 0;
-    for record in reader.records() {
-        let Record::Sample(sample) = record.unwrap() else {
-            continue;
-        };
-        samples += 1;
+    let mut last: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
+    let of_sample = |record| match record {
+        Record::Sample(sample) => Some(sample),
+        Record::Switch(_) | Record::Slots(..) => None,
+    };
+    let samples = reader.records().filter_map(|r| of_sample(r.unwrap()));
+    let mut samples: Vec<_> = samples.collect();
+    samples.sort_by_key(|s| s.time);
+    for sample in &samples {
         assert_eq!(sample.group.len(), members.len());
-        let before = last.entry(sample.tid).or_default();
+        let before = last.entry((sample.tid, sample.cpu)).or_default();
         assert!(before.iter().zip(&sample.group).all(|(a, b)| a <= b));
-        *before = sample.group;
+        before.clone_from(&sample.group);
     }
-    assert!(samples > 20, "{samples} samples: {}", run.err);
+    assert!(samples.len() > 20, "{} samples: {}", samples.len(), run.err);
     let totals = &summary.counters.as_ref().unwrap().values;
     assert_eq!(totals.len(), events.len());
     for (at, &event) in members.iter().enumerate() {
@@ -338,7 +382,7 @@ fn the_group_rides_in_the_samples() {
 /// The CPU time that was counted is what the program says that it used, but for its beginning and its end.
 #[test]
 fn counted_alongside() {
-    let (_place, reader, run) = recorded();
+    let (_place, reader, run) = recorded("program");
     let summary = reader.meta();
     let named = |name: &str| {
         let events = &summary.session.events;
@@ -356,4 +400,75 @@ fn counted_alongside() {
     );
     assert!(named("page-faults").unwrap() > 0);
     assert!(named("context-switches").is_none_or(|n| n > 0));
+}
+
+/// Counts are told to the phase that they were counted in: pages are touched in one of two phases only, and nearly all
+/// faults are in the rows that the kernel's part of it and the touching function have.
+#[test]
+fn by_phase() {
+    let (place, reader, run) = recorded("phases");
+    let pack = r#"
+        name = "phases"
+        about = "a program of a test"
+        symbols = ["*counters::compute_only"]
+        [[rule]]
+        order = "first"
+        phase = "app"
+        symbols = ["*counters::compute_only"]
+        [[rule]]
+        order = "first"
+        phase = "tcp_tx"
+        symbols = ["*counters::touch_fresh_pages"]
+    "#;
+    std::fs::write(place.path("phases.toml"), pack).unwrap();
+    let told = place.run(&["ledger", "--json", "--pack", "phases.toml"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    let ledger: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    let events = &reader.meta().session.events;
+    if events.iter().all(|e| e.leader.is_none()) {
+        assert_eq!(ledger["counters"].as_array().unwrap().len(), 0);
+        eprintln!("left out: this kernel reads no group with samples");
+        return;
+    }
+    let names = ledger["counters"].as_array().unwrap().iter();
+    let names: Vec<&str> = names.map(|n| n.as_str().unwrap()).collect();
+    let counter = |name: &str| names.iter().position(|n| n.starts_with(name));
+    let rows = ledger["rows"].as_array().unwrap().iter();
+    let rows: BTreeMap<&str, Vec<u64>> = rows
+        .filter(|r| r["level"] == "program")
+        .map(|r| {
+            let counts = r["counts"].as_array().unwrap().iter();
+            let counts = counts.map(|c| c.as_u64().unwrap()).collect();
+            (r["phase"].as_str().unwrap(), counts)
+        })
+        .collect();
+    let of = |phase: &str, at: usize| {
+        rows.get(phase)
+            .map_or(0, |r| r.get(at).copied().unwrap_or(0))
+    };
+    let faults = counter("page-faults").expect("the kernel counts them");
+    let all = ledger["accounts"][0]["counts"][faults].as_u64().unwrap();
+    let truth = run.out.split("faulted ").nth(1).unwrap();
+    let truth: u64 = truth.split_whitespace().next().unwrap().parse().unwrap();
+    // The program began as a copy of the recorder, and its other thread waits.
+    assert!(
+        (truth / 10 * 9..truth / 10 * 11 + 500).contains(&all),
+        "{all} of {truth}"
+    );
+    let [computing, touching] = ["app", "tcp_tx"].map(|phase| of(phase, faults));
+    let kernel = of("alloc", faults) + of("kernel_syscall", faults) + of("irq", faults);
+    assert!(computing < all / 10, "{computing} of {all}: {rows:?}");
+    // Before its first phase there are faults where no rule knows the code: the loader's.
+    let known = all - of("unaccounted", faults);
+    assert!(
+        touching + kernel > known / 10 * 8,
+        "{touching} and {kernel} of {all}: {rows:?}"
+    );
+    if let Some(instructions) = counter("instructions") {
+        let per_cycle = of("app", instructions) as f64 / of("app", 0) as f64;
+        eprintln!("computing: {per_cycle:.2} instructions a cycle");
+        assert!(per_cycle > 0.1);
+    }
+    let text = place.run(&["ledger", "--pack", "phases.toml"]);
+    assert!(text.out.contains("page-faults"), "{}", text.out);
 }

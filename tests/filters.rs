@@ -123,6 +123,40 @@ fn flows() {
     assert_eq!(list[0], slowest["slowest"][0]);
 }
 
+/// What threads did for one flow's requests: its requests and no others, and no more time than those took.
+#[test]
+fn time_of_flows() {
+    let shown = json(&["spans", "--show", "1"]);
+    let flow = shown["slowest"][0]["flow"].as_str().unwrap();
+    let of_flow = json(&["spans", "--flow", flow, "--show", "1000"]);
+    let list = of_flow["slowest"].as_array().unwrap();
+    let total: f64 = list.iter().map(|r| r["total_ns"].as_f64().unwrap()).sum();
+    let one = json(&["ledger", "--flow", flow]);
+    assert_eq!(one["requests"], of_flow["requests"]);
+    // Two of its requests in one burst share a part of their time.
+    let time = cycles(&one) * one["ns_per_cycle"].as_f64().unwrap();
+    assert!(
+        (0.5..1.001).contains(&(time / total)),
+        "{time} of {total} ns"
+    );
+    let line = format!(
+        "only what threads did for {} requests of flow {flow}",
+        one["requests"]
+    );
+    for command in ["ledger", "report", "explain"] {
+        let told = json(&[command, "--flow", flow]);
+        assert_eq!(told["trust"]["filtered"], line.as_str(), "{command}");
+    }
+    let run = recording().run(&[
+        "compare",
+        "bypassprof.mcap",
+        "bypassprof.mcap",
+        "--flow",
+        flow,
+    ]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+}
+
 /// What cannot be meant or leaves nothing is told with what there is; nothing is printed as an answer.
 #[test]
 fn refusals() {
@@ -134,11 +168,7 @@ fn refusals() {
         ),
         (&["ledger", "--window", "soon"], 2, &["--window", "2s..5s"]),
         (&["spans", "--flow", "10.0.0.1:80"], 2, &["--flow", "both"]),
-        (
-            &["report", "--flow", "1234"],
-            2,
-            &["--flow", "spans --flow"],
-        ),
+        (&["report", "--flow", "1234"], 1, &["only flow 00001234"]),
         (&["report", "--cpu", "x"], 2, &["--cpu"]),
         (
             &["report", "--thread", "nobody"],

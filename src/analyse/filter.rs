@@ -103,14 +103,17 @@ impl Filter {
         if !self.cpus.is_empty() {
             parts.push(list("cpu", self.cpus.iter().map(u32::to_string).collect()));
         }
-        if !self.flows.is_empty() {
-            let flows = self.flows.iter().map(|f| format!("{f:08x}"));
-            parts.push(list("flow", flows.collect()));
-        }
+        parts.extend(self.flow_line());
         if let Some(least) = self.at_least {
             parts.push(format!("requests of {} and more", seconds(least)));
         }
         (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
+    }
+
+    /// The flows that pass, as outputs name them; `None` if all do.
+    pub fn flow_line(&self) -> Option<String> {
+        let flows: Vec<_> = self.flows.iter().map(|f| format!("{f:08x}")).collect();
+        (!flows.is_empty()).then(|| format!("flow {}", flows.join(" ")))
     }
 }
 

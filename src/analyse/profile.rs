@@ -4,6 +4,7 @@
 //! exact where probes bound it; time by function is what samples say.
 
 use super::estimate::Estimate;
+use super::grouped::Grouped;
 use super::phases;
 use super::stacks::{FrameId, NodeId, Stacks};
 use super::timeline::Shares;
@@ -237,6 +238,8 @@ pub struct Profile {
     pub stacks: Stacks,
     /// Weight of each thread's stacks by state. The first number is the thread's place in `threads`.
     pub weights: BTreeMap<(usize, Root, NodeId), Weight>,
+    /// What the other counters of the sampled event's group counted.
+    pub grouped: Grouped,
     /// The same by window and CPU too, if that was asked for ([`super::Join::in_windows`]).
     pub cells: Vec<(Cell, Weight)>,
     /// The time between edges that were asked for ([`super::Join::sliced`]).

@@ -36,7 +36,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let pairs = pairs(
         &args.recordings,
         &packs,
-        &args.filter.of_samples()?,
+        &args.filter.of_several()?,
         args.anyway,
     )?;
     let text = if args.json {

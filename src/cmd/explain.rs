@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 /// Why each of the others is slower than the first.
 fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Failure> {
-    let pairs = compare::pairs(files, packs, &args.filter.of_samples()?, args.anyway)?;
+    let pairs = compare::pairs(files, packs, &args.filter.of_several()?, args.anyway)?;
     if args.json {
         let text = present::across::json(&pairs).map_err(Failure::failed)?;
         Ok(text + "\n")
@@ -74,10 +74,7 @@ fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
         )?)),
         None => None,
     };
-    let (profile, spans) = match args.slowest {
-        Some(share) => load::of_slowest(file, packs, &args.filter.filter(), share)?,
-        None => load::both(file, packs, &args.filter.of_samples()?)?,
-    };
+    let (profile, spans) = load::chosen_both(file, packs, &args.filter.filter(), args.slowest)?;
     let ledger = Ledger::of(&profile, idle.as_ref());
     let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
     if args.json {

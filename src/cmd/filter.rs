@@ -24,7 +24,7 @@ pub struct FilterArgs {
     /// Only what ran on this CPU (may be repeated)
     #[arg(long = "cpu", value_name = "N")]
     cpus: Vec<u32>,
-    /// Only requests of this flow: as timelines print it, or both ends as ADDR:PORT-ADDR:PORT (may be repeated)
+    /// Only requests of this flow, and what threads did for them: as timelines print it, or both ends as ADDR:PORT-ADDR:PORT (may be repeated)
     #[arg(long = "flow", value_name = "HEX|ENDS", value_parser = flow)]
     flows: Vec<u32>,
 }
@@ -41,14 +41,25 @@ impl FilterArgs {
         }
     }
 
-    /// What passes of samples and of threads' times, which are not told apart by flow.
+    /// What passes of samples, which are not told apart by flow where nobody joins requests.
     pub fn of_samples(&self) -> Result<Filter, Failure> {
         if self.flows.is_empty() {
             return Ok(self.filter());
         }
         Err(
-            Failure::wrong_use("--flow is about requests; samples do not say whose request they are in")
-                .hint("`bypassprof spans --flow` for the flow's requests, or --thread with the thread that handles it"),
+            Failure::wrong_use("--flow is about requests; what is exported are samples, of all requests")
+                .hint("`report --flow` or `flamegraph --flow` for what threads did for the flow, or --thread with the thread that handles it"),
+        )
+    }
+
+    /// What passes of each of several recordings, in which one connection has other labels.
+    pub fn of_several(&self) -> Result<Filter, Failure> {
+        if self.flows.is_empty() {
+            return Ok(self.filter());
+        }
+        Err(
+            Failure::wrong_use("--flow names a connection of one recording; another one has others")
+                .hint("`bypassprof ledger --flow` or `explain FILE --flow` for each, or --thread with the thread that handles it"),
         )
     }
 }

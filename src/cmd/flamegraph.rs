@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         draw_difference(&args, other, &mut svg)?
     } else {
         let packs = args.packs.load()?;
-        let mut profile = load::chosen(&args.file, packs, &args.filter, args.slowest)?;
+        let mut profile = load::chosen(&args.file, packs, &args.filter.filter(), args.slowest)?;
         if args.busy {
             profile.only_busy();
         }
@@ -119,7 +119,7 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
 /// Draws the work for a request beside that of another recording; gives the line of trust of both.
 fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let packs = args.packs.load()?;
-    let side = |file| load::side(file, &packs, &args.filter.of_samples()?);
+    let side = |file| load::side(file, &packs, &args.filter.of_several()?);
     let (before, after) = (side(other)?, side(&args.file)?);
     for remark in remarks(&before, &after) {
         eprintln!("note: {}", remark.text);

@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     };
     let ledger = Ledger::of(
-        &load::chosen(&args.file, packs, &args.filter, args.slowest)?,
+        &load::chosen(&args.file, packs, &args.filter.filter(), args.slowest)?,
         idle.as_ref(),
     );
     if let Some(svg) = &args.svg {

@@ -3,12 +3,12 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use super::filter::{FilterArgs, There};
+use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
 use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::series::{self, Series};
-use crate::analyse::spans::{PARTS, Pass, Spans, Timeline};
+use crate::analyse::spans::{PARTS, Pass, Preempted, Spans, Timeline};
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::present::style::duration;
 use crate::trace::record::{Counters, Device, Meta, Queue};
@@ -51,7 +51,7 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
     there.check(filter)?;
-    let mut pass = Pass::new(&metas, packs, filter.clone(), show);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), show).on_two_threads();
     drop(metas);
     each(path, &reader, |record| to_pass(&mut pass, record))?;
     let spans = pass.finish(damage(&reader));
@@ -60,11 +60,11 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
 }
 
 /// Both of them, reading once. Requests may be absent: not every thread handles any.
-pub fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Spans), Failure> {
+fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Spans), Failure> {
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
     there.check(filter)?;
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0).on_two_threads();
     let mut join = Join::only(&metas, packs, filter.clone());
     drop(metas);
     each(path, &reader, |record| {
@@ -96,7 +96,7 @@ pub fn everything(
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
     there.check(filter)?;
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), show);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), show).on_two_threads();
     let mut join = Join::only(&metas, packs, filter.clone()).in_windows(window);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
@@ -111,26 +111,28 @@ pub fn everything(
     })
 }
 
-/// The slowest requests of a recording: when their threads were busy with them, and what is told of them.
-struct Slowest {
+/// Requests that alone count: when their threads were busy with them, and what is told of them.
+struct Picked {
     stretches: Stretches,
     spans: Spans,
     filter: Filter,
 }
 
-/// Finds the slowest `share` of the requests that pass a filter; reads twice.
-fn slowest(path: &Path, packs: &Packs, filter: &Filter, share: f64) -> Result<Slowest, Failure> {
-    let all = spans(path, packs, filter, 0)?;
-    let Some(least) = all.slowest_from(share) else {
-        return Err(Failure::failed(format!(
-            "{} holds no whole requests: --slowest has nothing to choose from",
-            path.display()
-        ))
-        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
-    };
+/// Picks the requests of a filter's flows, or of all, and of these the slowest `share` if one is asked for; that reads
+/// twice.
+fn picked(
+    path: &Path,
+    packs: &Packs,
+    filter: &Filter,
+    share: Option<f64>,
+) -> Result<Picked, Failure> {
     let mut filter = filter.clone();
-    filter.at_least = Some(least);
+    let slowest = share.map(|share| threshold(path, packs, &filter, share));
+    let slowest = slowest.transpose()?;
+    filter.at_least = slowest.as_ref().map(|(least, _)| *least);
     let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(&filter)?;
     let mut stretches = Stretches::new(&metas);
     let mut pass = Pass::new(&metas, packs, filter.clone(), 0).telling_ways();
     each(path, &reader, |record| {
@@ -139,48 +141,87 @@ fn slowest(path: &Path, packs: &Packs, filter: &Filter, share: f64) -> Result<Sl
     })?;
     pass.close_all();
     pass.take_ways().iter().for_each(|way| stretches.add(way));
+    there.check_left(&filter, stretches.requests > 0)?;
     stretches.settle();
+    let which = slowest.map_or_else(|| format!("{} requests", stretches.requests), |(_, of)| of);
+    let flows = filter.flow_line().map(|flows| format!(" of {flows}"));
     stretches.line = format!(
-        "only what threads did for the slowest {} % of {} requests, {} or more",
-        share * 100.0,
-        all.counts.complete,
-        duration(least.ns())
+        "only what threads did for {which}{}",
+        flows.unwrap_or_default()
     );
     // Samples and times are chosen by request now, not by flow and length.
     filter.at_least = None;
     filter.flows.clear();
-    Ok(Slowest {
+    Ok(Picked {
         stretches,
         spans: pass.finish(damage(&reader)),
         filter,
     })
 }
 
-/// As [`both`], of the slowest `share` of requests alone; reads three times.
-pub fn of_slowest(
+/// How long the slowest `share` of requests take at least, and how outputs call them.
+fn threshold(
+    path: &Path,
+    packs: &Packs,
+    filter: &Filter,
+    share: f64,
+) -> Result<(Nanos, String), Failure> {
+    let all = spans(path, packs, filter, 0)?;
+    let Some(least) = all.slowest_from(share) else {
+        return Err(Failure::failed(format!(
+            "{} holds no whole requests: --slowest has nothing to choose from",
+            path.display()
+        ))
+        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
+    };
+    let name = format!(
+        "the slowest {} % of {} requests, {} or more,",
+        share * 100.0,
+        all.counts.complete,
+        duration(least.ns())
+    );
+    Ok((least, name))
+}
+
+/// As [`both`], of what threads did for some requests alone; reads twice, or three times for the slowest.
+fn of_requests(
     path: &Path,
     packs: Packs,
     filter: &Filter,
-    share: f64,
+    share: Option<f64>,
 ) -> Result<(Profile, Spans), Failure> {
-    let slowest = slowest(path, &packs, filter, share)?;
+    let picked = picked(path, &packs, filter, share)?;
     let (reader, metas) = open(path)?;
-    let mut join = Join::only(&metas, packs, slowest.filter).within(slowest.stretches);
+    let mut join = Join::only(&metas, packs, picked.filter).within(picked.stretches);
     each(path, &reader, |record| to_join(&mut join, record))?;
-    Ok((join.finish(damage(&reader)), slowest.spans))
+    Ok((join.finish(damage(&reader)), picked.spans))
 }
 
-/// As [`profile`], of all that passes the filters or of the slowest requests alone.
+/// As [`profile`], of all that passes a filter; where that is about requests, or only the slowest are asked for, of
+/// what threads did for these.
 pub fn chosen(
     path: &Path,
     packs: Packs,
-    filter: &FilterArgs,
+    filter: &Filter,
     share: Option<f64>,
 ) -> Result<Profile, Failure> {
-    match share {
-        Some(share) => Ok(of_slowest(path, packs, &filter.filter(), share)?.0),
-        None => profile(path, packs, &filter.of_samples()?),
+    if filter.is_about_requests() || share.is_some() {
+        return Ok(of_requests(path, packs, filter, share)?.0);
     }
+    profile(path, packs, filter)
+}
+
+/// As [`both`], likewise.
+pub fn chosen_both(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+    share: Option<f64>,
+) -> Result<(Profile, Spans), Failure> {
+    if filter.is_about_requests() || share.is_some() {
+        return of_requests(path, packs, filter, share);
+    }
+    both(path, packs, filter)
 }
 
 /// What threads did in each stage of these requests; lengths in ns.
@@ -238,7 +279,7 @@ pub fn requests(
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut sampled = Sampled::new(&metas);
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0);
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0).on_two_threads();
     let mut again = Pass::new(&metas, &packs, filter.clone(), 0).telling_ways();
     // Samples are looked up by thread and time: which of them count is said by the requests.
     let mut join = Join::new(&metas, packs);
@@ -320,7 +361,15 @@ pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure
     there.check(filter)?;
     let edges = side::edges(&metas, filter.window);
     let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
-    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).sliced(&edges);
+    let mut preempted = Preempted::new(&metas);
+    for switch in reader.switches() {
+        preempted.switch(&switch.map_err(|e| unreadable(&e))?);
+    }
+    preempted.settle();
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0)
+        .sliced(&edges)
+        .kept_by(preempted)
+        .on_two_threads();
     let mut tally = tally::Pass::new(&metas, packs, &edges);
     each(path, &reader, |record| {
         match record {

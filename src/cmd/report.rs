@@ -57,7 +57,7 @@ const ROWS: u32 = 20;
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if let Some(output) = &args.html {
-        let filter = args.filter.of_samples()?;
+        let filter = args.filter.of_several()?;
         html::write(&args.recordings, output, &args.packs.load()?, &filter)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -65,7 +65,12 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::wrong_use("a report is of one recording")
             .hint("--html OUT.html with several, or `bypassprof compare`"));
     };
-    let mut profile = load::chosen(file, args.packs.load()?, &args.filter, args.slowest)?;
+    let mut profile = load::chosen(
+        file,
+        args.packs.load()?,
+        &args.filter.filter(),
+        args.slowest,
+    )?;
     if args.busy {
         profile.only_busy();
     }

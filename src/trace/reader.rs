@@ -486,6 +486,21 @@ impl Reader {
         )
     }
 
+    /// All switches in the order they were written.
+    pub fn switches(&self) -> impl Iterator<Item = Result<Switch, ReadError>> + '_ {
+        let mut switches = Vec::new();
+        self.pass(
+            |c| c.switches,
+            move |kind, data, out| {
+                if kind == Kind::Switches {
+                    block::decode_switches(data, &mut switches)?;
+                    out.extend(switches.drain(..));
+                }
+                Ok(())
+            },
+        )
+    }
+
     /// Everything there is, message by message, as it was written: what a copy is made of.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message, ReadError>> + '_ {
         self.pass(

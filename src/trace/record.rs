@@ -36,7 +36,7 @@ pub struct Sample {
     /// Whether the user part of the stack is whole.
     pub stack: StackEnd,
     /// Values of the sampled group's other members, in the order of [`Session::events`] that name this one as leader;
-    /// running totals of the thread, not differences.
+    /// running totals of the thread on that CPU, not differences.
     pub group: Vec<u64>,
 }
 

@@ -11,6 +11,7 @@ mod mtcp;
 mod plain;
 mod points;
 mod properties;
+mod reasons;
 mod tas;
 
 mod events;

@@ -242,10 +242,19 @@ impl Comparison {
                         Kind::Work => Sort::Work,
                         Kind::Wait => Sort::Wait,
                     },
-                    change: change(key, of_latency),
+                    change: change(key, least_of(Key::Latency)),
                     basis: Basis::Measured,
                     split: None,
                 }),
+                Key::Preempted if a.value(key).value + b.value(key).value > 0.0 => {
+                    stages.push(Contribution {
+                        cause: WAIT_CPU,
+                        sort: Sort::Wait,
+                        change: change(key, of_latency),
+                        basis: Basis::Measured,
+                        split: None,
+                    });
+                }
                 Key::Count(what) => {
                     let of_count = least_of(key);
                     let row = change(key, of_count);
@@ -253,7 +262,7 @@ impl Comparison {
                         counts.push((what, row));
                     }
                 }
-                Key::Work | Key::Latency | Key::Wall => {}
+                Key::Work | Key::Latency | Key::Wall | Key::Preempted => {}
             }
         }
         counts.sort_by_key(|(what, _)| COUNTED.iter().position(|(c, _)| c == what));
@@ -280,6 +289,9 @@ impl Comparison {
         self.work.is_noise() && latency && self.wall.is_none_or(|w| !w.believed)
     }
 }
+
+/// What requests waited while the thread of their stage was kept from running by other programs, as a cause.
+pub const WAIT_CPU: &str = "wait_cpu";
 
 /// From this share of its time on that a side's threads had to leave their CPUs to other programs, its throughput says
 /// nothing: the client had to as well.

@@ -76,6 +76,8 @@ pub enum Key {
     Latency,
     /// One of [`STAGES`].
     Stage(usize),
+    /// What the stages' threads were kept from running by other programs; no part of [`Key::Stage`].
+    Preempted,
     /// Time between two requests, all connections together.
     Wall,
     /// Something counted.
@@ -126,6 +128,9 @@ impl Part {
             self.spans.sums[at] += other.spans.sums[at];
             self.spans.counts[at] += other.spans.counts[at];
         }
+        for (sum, ns) in (self.spans.preempted.iter_mut()).zip(other.spans.preempted) {
+            *sum += ns;
+        }
         self.counts.add(&other.counts);
     }
 
@@ -150,6 +155,9 @@ impl Part {
         for at in 0..STAGES.len() {
             rest.spans.sums[at] -= part.spans.sums[at];
             rest.spans.counts[at] -= part.spans.counts[at];
+        }
+        for (sum, ns) in (rest.spans.preempted.iter_mut()).zip(part.spans.preempted) {
+            *sum -= ns;
         }
         rest.counts.take(&part.counts);
         rest
@@ -317,6 +325,7 @@ fn whole(profile: &Profile, spans: &Spans, tally: &Tally) -> Part {
     }
     let mut told = spans::Slice {
         requests: spans.counts.complete as f64,
+        preempted: spans.preempted,
         ..spans::Slice::default()
     };
     for (at, histogram) in spans.stages.iter().enumerate() {
@@ -402,10 +411,14 @@ fn measure(profile: &mut Profile, part: &Part, unit: Unit) -> Measured {
             } else {
                 Key::Stage(at)
             };
+            // What threads were kept from is apart, and in the whole.
+            let kept = part.spans.preempted.get(at).copied().unwrap_or(0.0);
             if part.spans.counts[at] > 0.0 {
-                measured.values.insert(key, sum / told);
+                measured.values.insert(key, (sum - kept) / told);
             }
         }
+        let kept: f64 = part.spans.preempted.iter().sum();
+        measured.values.insert(Key::Preempted, kept / told);
     }
     measured
 }

@@ -81,7 +81,7 @@ pub struct Finding {
 pub fn explain(facts: &Facts) -> Vec<Finding> {
     let about =
         |rule: &&Rule| rule.stacks.is_empty() || rule.stacks.contains(&facts.stack.as_str());
-    let mut findings: Vec<Finding> = (rules::RULES.iter().filter(about))
+    let mut findings: Vec<Finding> = (rules::rules().filter(about))
         .filter_map(|rule| {
             Some(Finding {
                 id: rule.id,

@@ -72,6 +72,8 @@ pub struct Spans {
     pub slowest: Vec<Timeline>,
     /// Requests by when they began, if edges were asked for ([`super::Pass::sliced`]).
     pub slices: Vec<Slice>,
+    /// For each stage, ns for which its thread was kept from running, all requests together; 0 if nobody asked.
+    pub preempted: [f64; PARTS],
     /// How far to trust it: what was recorded of events. Nothing here rests on samples.
     pub trust: EventTrust,
 }
@@ -85,6 +87,8 @@ pub struct Slice {
     pub sums: [f64; STAGES.len()],
     /// How many had the stage.
     pub counts: [f64; STAGES.len()],
+    /// Of the sums, ns for which the stage's thread was kept from running.
+    pub preempted: [f64; PARTS],
 }
 
 /// What was recorded of events and what is missing. `None` is "not known".

@@ -8,7 +8,7 @@
 //! runs' heads then costs a few compares an event, however many wait.
 
 use bypassprof_wire::{Event, Point};
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
@@ -24,13 +24,31 @@ pub struct Stamped {
     /// Flow, or the point's own use of the field.
     pub flow: u32,
     /// The first arguments.
-    pub args: [u32; 4],
-    order: u64,
+    pub args: [u32; 3],
+    order: u32,
+}
+
+/// What an event is put in order by: its stamp, and the number in which it came. Numbers begin anew after 2^32 events,
+/// far more than wait; they are compared by their distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(u64, u32);
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        let distance = self.1.wrapping_sub(other.1) as i32;
+        self.0.cmp(&other.0).then(distance.cmp(&0))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Stamped {
-    fn key(&self) -> (u64, u64) {
-        (self.tsc, self.order)
+    fn key(&self) -> Key {
+        Key(self.tsc, self.order)
     }
 }
 
@@ -79,7 +97,7 @@ pub struct Order {
 struct Counts {
     waiting: usize,
     given: u64,
-    taken: u64,
+    taken: u32,
     late: u64,
 }
 
@@ -91,23 +109,28 @@ pub struct Inlet<'a> {
 }
 
 impl Inlet<'_> {
+    /// Hears of an event that no one needs: the ring is not silent.
+    pub fn heard(&mut self, tsc: u64) {
+        self.source.newest = tsc.max(self.source.newest);
+    }
+
     /// Takes an event.
     pub fn push(&mut self, event: &Event, point: Point) {
         let tsc = event.tsc.raw();
-        self.source.newest = tsc.max(self.source.newest);
+        self.heard(tsc);
         if tsc < self.counts.given {
             self.counts.late += 1;
             return;
         }
-        self.counts.taken += 1;
+        self.counts.taken = self.counts.taken.wrapping_add(1);
         self.counts.waiting += 1;
-        let [a, b, c, d, ..] = event.args;
+        let [a, b, c, ..] = event.args;
         self.source.push(Stamped {
             tsc,
             ring: self.ring,
             point,
             flow: event.flow.raw(),
-            args: [a, b, c, d],
+            args: [a, b, c],
             order: self.counts.taken,
         });
     }
@@ -176,9 +199,9 @@ impl Order {
             .collect();
         let head = |run: &VecDeque<Stamped>| {
             let key = run.front().map(Stamped::key);
-            key.filter(|(tsc, _)| *tsc < until)
+            key.filter(|key| key.0 < until)
         };
-        let mut heads: BinaryHeap<Reverse<((u64, u64), usize)>> = (runs.iter().enumerate())
+        let mut heads: BinaryHeap<Reverse<(Key, usize)>> = (runs.iter().enumerate())
             .filter_map(|(at, run)| Some(Reverse((head(run)?, at))))
             .collect();
         while let Some(mut top) = heads.peek_mut() {

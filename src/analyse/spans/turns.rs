@@ -3,7 +3,7 @@
 //! In: when the application began and ended requests, in the order of time; out: how much of a stretch of time before
 //! now it spent on them. A short memory: what is older than the oldest turn that is kept is not told.
 
-use std::collections::VecDeque;
+use super::queue::Queue;
 
 /// Turns that are remembered.
 const MOST: usize = 4096;
@@ -21,7 +21,7 @@ struct Turn {
 /// The turns of one thread or one flow; stamps and lengths are counter ticks.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
-    over: VecDeque<Turn>,
+    over: Queue<Turn>,
     sum: u64,
     running: Option<u64>,
 }

@@ -16,6 +16,7 @@ struct Document<'a> {
     requests: u64,
     packets: u64,
     tx_bytes: u64,
+    counters: &'a [String],
     recorder_process_share: Option<f64>,
     accounts: Vec<Sum<'a>>,
     rows: Vec<Row<'a>>,
@@ -29,6 +30,7 @@ struct Sum<'a> {
     role: &'a str,
     threads: usize,
     cycles: f64,
+    counts: Vec<u64>,
     busy_share: Option<f64>,
     estimated: Option<Estimated>,
 }
@@ -56,6 +58,7 @@ struct Row<'a> {
     per_request: Option<f64>,
     per_packet: Option<f64>,
     per_byte: Option<f64>,
+    counts: &'a [u64],
 }
 
 /// All accounts, or those of one level.
@@ -71,6 +74,7 @@ pub fn ledger(ledger: &Ledger, level: Option<Level>) -> serde_json::Result<Strin
         requests: work.requests,
         packets: work.rx_packets + work.tx_packets,
         tx_bytes: work.tx_bytes,
+        counters: &ledger.counters,
         recorder_process_share: ledger.trust.observer_share,
         accounts: accounts.clone().map(sum).collect(),
         rows: accounts.flat_map(|a| rows(ledger, a)).collect(),
@@ -86,6 +90,7 @@ fn sum(account: &Account) -> Sum<'_> {
         role: &account.role,
         threads: account.threads,
         cycles: account.cycles,
+        counts: account.counted(),
         busy_share: account.busy(),
         estimated: account.estimate.map(|e| Estimated {
             method: e.method.name(),
@@ -115,6 +120,7 @@ fn rows<'a>(ledger: &'a Ledger, account: &'a Account) -> impl Iterator<Item = Ro
             per_request: per(entry, work.requests),
             per_packet: per(entry, work.rx_packets + work.tx_packets),
             per_byte: per(entry, work.tx_bytes),
+            counts: account.counts.get(entry.phase).map_or(&[], Vec::as_slice),
         }
     })
 }

@@ -121,6 +121,50 @@ fn one(ledger: &Ledger, account: &Account, style: Style, text: &mut String) {
     total.extend([String::new(), "all".to_owned()]);
     rows.push(total);
     lines(&rows, style, text);
+    counters(ledger, account, style, text);
+}
+
+/// What counters counted by row, where there are any that counted.
+fn counters(ledger: &Ledger, account: &Account, style: Style, text: &mut String) {
+    let all = account.counted();
+    let Some((&sampled, members)) = all.split_first() else {
+        return;
+    };
+    let told: Vec<usize> = (1..all.len()).filter(|&at| members[at - 1] > 0).collect();
+    if told.is_empty() || sampled == 0 {
+        return;
+    }
+    let requests = ledger.work.requests;
+    let per = if requests > 0 { "/request" } else { "" };
+    let name = |at: usize| printable(ledger.counters.get(at).map_or("", String::as_str));
+    let is = |at: usize, what: &str| name(at).trim_end_matches(":u") == what;
+    let cycles = is(0, "cycles");
+    let heading = |&at: &usize| match cycles && is(at, "instructions") {
+        true => "instructions/cycle".to_owned(),
+        false => format!("{}{per}", name(at)),
+    };
+    let mut rows = vec![told.iter().map(heading).collect::<Vec<_>>()];
+    rows[0].push("phase".to_owned());
+    let row = |counts: &[u64], phase: &str| {
+        let count = |at: usize| counts.get(at).copied().unwrap_or(0) as f64;
+        let cell = |&at: &usize| match cycles && is(at, "instructions") {
+            true => format!("{:.2}", count(at) / count(0).max(1.0)),
+            false if requests > 0 => number(count(at) / requests as f64),
+            false => format!("{:.0}", count(at)),
+        };
+        let mut cells: Vec<_> = told.iter().map(cell).collect();
+        cells.push(phase.to_owned());
+        cells
+    };
+    for entry in &account.entries {
+        if let Some(counts) = account.counts.get(entry.phase) {
+            rows.push(row(counts, entry.phase));
+        }
+    }
+    rows.push(row(&all, "all"));
+    let title = "counted since the thread's sample before, by where that sample fell";
+    let _ = writeln!(text, "{}", style.dim(&style.fit(title)));
+    lines(&rows, style, text);
 }
 
 /// A number of cycles with as many digits as help.

@@ -79,6 +79,14 @@ pub const LATENCY: &[Rule] = &[
         needs: Evidence::Own(drained_by_timer),
     },
     Rule {
+        id: "C8",
+        stacks: ANY,
+        title: "waits for its CPUs, which other programs have",
+        advice: "a CPU for each thread that polls, and no other program on it; it says nothing about the server",
+        takes: &[("wait_cpu", Rest)],
+        needs: Evidence::Pieces,
+    },
+    Rule {
         id: "M1",
         stacks: &["mtcp"],
         title: "hands each request over between two threads that sleep in between",

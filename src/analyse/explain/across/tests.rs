@@ -88,6 +88,7 @@ fn cases() -> Vec<(&'static str, &'static str, Comparison)> {
         ),
         ("C7", "ix", waits("wait_app", &crossing)),
         ("S1", "ix", waits("wait_drain", &[])),
+        ("C8", "ix", waits("wait_cpu", &[])),
         ("S2", "linux", waits("wait_wakeup", &[])),
         ("S3", "ix", waits("wait_app", &[])),
         ("S4", "ix", waits("wait_send", &[])),

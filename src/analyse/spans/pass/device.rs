@@ -3,35 +3,46 @@
 //! In: segments that leave TCP, and bursts that the device took; out: the same to the flows that the segments are of.
 //! It refuses to know what a request is.
 
+use super::Stamped;
+use super::flows::Flows;
 use super::ring::{RingState, Sent, push};
-use super::{Pass, Stamped};
+use crate::trace::record::Pid;
+use std::collections::HashMap;
 
 /// Frames of a ring that wait for their burst.
 const MOST_FRAMES: usize = 1 << 16;
 
-impl Pass {
+impl Flows {
     /// The ring of the device that a ring's thread receives from and sends to through another thread: it has none of
     /// its own, and there is one in its process.
     pub(super) fn device_of(&self, ring: u32) -> Option<&RingState> {
-        self.rings.get(&self.device_number(ring)?)
+        let device = self.rings.get(ring as usize)?.device;
+        self.rings.get(device as usize).filter(|_| device != ring)
     }
 
-    fn device_number(&self, ring: u32) -> Option<u32> {
-        let own = self.rings.get(&ring).filter(|r| !r.has_device)?;
-        let has_one = |(_, r): &(&u32, &RingState)| r.pid == own.pid && r.has_device;
-        let mut devices = self.rings.iter().filter(has_one);
-        let (&device, _) = devices.next()?;
-        devices.next().is_none().then_some(device)
+    /// Another ring has told of bursts: which ring's bursts carry whose frames is looked up again.
+    pub(super) fn find_devices(&mut self) {
+        let mut of_process: HashMap<Pid, Option<u32>> = HashMap::new();
+        for (place, ring) in (0u32..).zip(&self.rings).filter(|(_, r)| r.has_device) {
+            let device = of_process.entry(ring.pid).or_insert(Some(place));
+            // With several it is not known which.
+            *device = device.filter(|&first| first == place);
+        }
+        for (place, ring) in (0u32..).zip(&mut self.rings) {
+            let other = of_process.get(&ring.pid).copied().flatten();
+            ring.device = other.filter(|_| !ring.has_device).unwrap_or(place);
+        }
     }
 
     pub(super) fn segment_out(&mut self, e: &Stamped, counts: bool) {
         let (kind, len) = (e.args[1] >> 24, e.args[1] & 0xff_ffff);
-        let device = self.device_number(e.ring).unwrap_or(e.ring);
+        let ring = self.rings.get(e.ring as usize);
+        let device = ring.map_or(e.ring, |r| r.device);
         let mut requests = None;
         let counts = u64::from(counts && self.filter.has_flow(e.flow));
         match kind {
             0 if len > 0 => {
-                let drains = self.rings.get(&device).is_some_and(|r| r.drains);
+                let drains = self.rings.get(device as usize).is_some_and(|r| r.drains);
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
@@ -41,7 +52,7 @@ impl Pass {
             2 => self.spans.counts.retransmissions += counts,
             _ => {}
         }
-        if let Some(ring) = self.rings.get_mut(&device) {
+        if let Some(ring) = self.rings.get_mut(device as usize) {
             let sent = Sent {
                 frame: e.args[0],
                 flow: e.flow,
@@ -60,7 +71,7 @@ impl Pass {
         age: u32,
         tsc: u64,
     ) {
-        let Some(ring) = self.rings.get_mut(&ring) else {
+        let Some(ring) = self.rings.get_mut(ring as usize) else {
             return;
         };
         let mut began = None;

@@ -1,71 +1,56 @@
 //! The pass over a recording's rings: from slots to requests that are over.
 //!
 //! In: records of low rate, then every ring's slots, block by block, in the order of the file; out: [`Spans`], and the
-//! [`Way`] of each request for those who ask. Here events get into the order of time and go to the flow and the ring
-//! that they are of. Memory is bounded by the flows open at a time and by what happens within [`WINDOW`].
+//! [`Way`] of each request for those who ask. Events get into the order of time in `intake`, and go to the flow and the
+//! ring that they are of in `flows`, on a thread of its own if one likes. Memory is bounded by the flows open at a time
+//! and by what happens within [`WINDOW`].
 
 mod device;
+mod flows;
+mod intake;
 mod ring;
 mod tell;
 
 use super::answer::{Counts, EventTrust, Slice, Spans};
-use super::flow::{FlowState, OnItsWay, Request};
-use super::label::LabelHash;
-use super::order::{Order, Stamped};
-use super::stages::{BEHIND, STAGES};
+use super::flow::OnItsWay;
+use super::order::Stamped;
+use super::preempted::Preempted;
+use super::stages::{BEHIND, PARTS, STAGES};
 use super::way::Way;
 use crate::analyse::filter::Filter;
 use crate::analyse::packs::{Packs, Rules};
-use crate::trace::record::{Meta, OwnPoint, Pid, Ring, Sample, Switch, SwitchKind, Tid};
+use crate::trace::record::{Meta, Pid, Sample, Switch, SwitchKind, Tid};
 use crate::units::{ClockMap, Nanos};
-use bypassprof_wire::{Event, Flow, Point, Slot, event, points};
-use ring::{RingState, meaning, push};
-use std::collections::{BTreeMap, HashMap};
-use tell::{histogram, record};
+use bypassprof_wire::Slot;
+use flows::Flows;
+use intake::Intake;
+use ring::RingState;
+use std::collections::HashMap;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use tell::histogram;
 
 /// A ring that is silent is waited for so long.
 pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
 /// Events of one ring are at most so far out of order: a round that handles a full burst.
 const SLACK: Nanos = Nanos::from_ns(20_000_000);
-/// Flows followed at a time.
-const MOST_FLOWS: usize = 1 << 18;
 /// A flow with nothing on its way is forgotten when it was silent so long: its connection may be gone.
 const QUIET: Nanos = Nanos::from_ns(2_000_000_000);
-/// Bursts of a ring that segments can still name.
-const MOST_BURSTS: usize = 256;
-/// Losses of a ring that are remembered: a request that ended is looked at when the next one comes.
-const MOST_LOSSES: usize = 256;
-/// Moves of a thread from CPU to CPU that are remembered, likewise.
-const MOST_MOVES: usize = 256;
-/// A thread was seen on a CPU. No event has this number.
-const PLACE: Point = points::EPOCH;
+/// Events that are given to another thread at once, and how many such heaps may wait there.
+const BATCH: usize = 1 << 13;
+/// See [`BATCH`].
+const BATCHES: usize = 4;
 
 /// The pass over a recording's rings.
 pub struct Pass {
-    clock: Option<ClockMap>,
-    started: Nanos,
-    filter: Filter,
-    /// Counter values of the filter's window.
-    span: (u64, u64),
-    /// Rings of a thread; only kept if CPUs are asked for.
-    rings_of: HashMap<(Pid, Tid), Vec<u32>>,
-    show: usize,
-    rings: BTreeMap<u32, RingState>,
-    order: Order,
-    flows: HashMap<u32, FlowState, LabelHash>,
-    /// Length of [`QUIET`], and when quiet flows are looked for next.
-    quiet: (u64, u64),
-    /// Requests told just now: kept for its memory.
-    told: Vec<Request>,
-    now: u64,
-    /// End of the newest loss in any ring.
-    last_loss: u64,
-    /// Ends of slices.
-    edges: Vec<Nanos>,
-    spans: Spans,
-    /// Whether somebody takes the ways.
-    tell_ways: bool,
-    ways: Vec<Way>,
+    intake: Intake,
+    /// Events in order that nobody has taken yet.
+    ready: Vec<Stamped>,
+    flows: Arc<Mutex<Flows>>,
+    /// Where events are made requests, if not here: it ends when nobody can send any more.
+    thread: Option<(SyncSender<Vec<Stamped>>, JoinHandle<()>)>,
 }
 
 impl Pass {
@@ -111,21 +96,22 @@ impl Pass {
             let per_ns = clock.map_or(1.0, |c| 1.0 / c.ns_per_tick());
             (length.ns() as f64 * per_ns) as u64
         };
-        let mut pass = Pass {
-            order: Order::new(ticks(SLACK), ticks(WINDOW)),
+        let places = !filter.cpus.is_empty();
+        let mut intake = Intake::new(clock, ticks(SLACK), ticks(WINDOW), places);
+        let mut flows = Flows {
             clock,
             started,
             filter,
             span,
-            rings_of: HashMap::new(),
             show,
-            rings: BTreeMap::new(),
+            rings: Vec::new(),
             flows: HashMap::default(),
             quiet: (ticks(QUIET), 0),
             told: Vec::new(),
             now: 0,
             last_loss: 0,
             edges: Vec::new(),
+            preempted: None,
             tell_ways: false,
             ways: Vec::new(),
             spans: Spans {
@@ -135,6 +121,7 @@ impl Pass {
                 bursts: [histogram(), histogram()],
                 slowest: Vec::new(),
                 slices: Vec::new(),
+                preempted: [0.0; PARTS],
                 trust,
             },
         };
@@ -143,310 +130,166 @@ impl Pass {
         let rules = Rules::of(&all);
         for ring in rings {
             let name = names.get(&(ring.pid, ring.tid)).cloned();
-            pass.add_ring(ring, name.unwrap_or_else(|| ring.name.clone()), &rules);
-            if let (Some(state), Some(&slots)) =
-                (pass.rings.get_mut(&ring.ring), dropped.get(&ring.ring))
-            {
-                state.dropped = slots;
+            let dropped = dropped.get(&ring.ring).copied().unwrap_or(0);
+            let name = name.unwrap_or_else(|| ring.name.clone());
+            let wanted = flows.filter.has_thread(ring.tid, &name);
+            let place = intake.add_ring(ring, &rules, dropped);
+            let state = RingState::new(place, ring, name, wanted);
+            match flows.rings.get_mut(place as usize) {
+                Some(told_again) => *told_again = state,
+                None => flows.rings.push(state),
             }
         }
-        pass
+        Pass {
+            intake,
+            ready: Vec::new(),
+            flows: Arc::new(Mutex::new(flows)),
+            thread: None,
+        }
     }
 
     /// Adds requests up by when they began too: [`Spans::slices`]. Edges are times of the recording's clock.
     #[must_use]
-    pub fn sliced(mut self, edges: &[Nanos]) -> Pass {
-        self.edges = edges.iter().map(|e| e.since(self.started)).collect();
-        self.spans.slices = vec![Slice::default(); edges.len()];
+    pub fn sliced(self, edges: &[Nanos]) -> Pass {
+        let mut flows = lock(&self.flows);
+        flows.edges = edges.iter().map(|e| e.since(flows.started)).collect();
+        flows.spans.slices = vec![Slice::default(); edges.len()];
+        drop(flows);
         self
     }
 
-    fn add_ring(&mut self, ring: &Ring, name: String, rules: &Rules) {
-        self.order.ring(ring.ring);
-        if !self.filter.cpus.is_empty() {
-            let rings = self.rings_of.entry((ring.pid, ring.tid));
-            rings.or_default().push(ring.ring);
-        }
-        let meaning = |p: &OwnPoint| Some((p.id, rules.meaning(&p.name)?));
-        let own = ring.points.iter().filter_map(meaning).collect();
-        let wanted = self.filter.has_thread(ring.tid, &name);
-        let state = RingState::new(ring, name, wanted, own);
-        self.rings.insert(ring.ring, state);
-    }
-
-    /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
-    pub fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) {
-        let Some(state) = self.rings.get_mut(&ring) else {
-            return;
-        };
-        let mut gap = first > state.next_slot;
-        if gap {
-            state.missing = state.missing.saturating_add(first - state.next_slot);
-            state.decoder.gap();
-        }
-        state.next_slot = first.saturating_add(slots.len() as u64);
-        let (mut inlet, own) = (self.order.inlet(ring), &state.own);
-        for &slot in slots {
-            state.decoder.push(slot, &mut |event| {
-                if std::mem::take(&mut gap) {
-                    inlet.push(&event, points::LOST);
-                }
-                inlet.push(&event, meaning(own, event.point));
-            });
-        }
-        self.settle(false);
+    /// Tells how much of requests' stages their threads were kept from running: [`Spans::preempted`].
+    #[must_use]
+    pub fn kept_by(self, preempted: Preempted) -> Pass {
+        lock(&self.flows).preempted = Some(preempted);
+        self
     }
 
     /// For the end of a program, which may have stood still in the middle of a burst: no event counts as late while there is
     /// room for those that wait.
+    #[must_use]
     pub fn patient(mut self) -> Pass {
-        self.order.wait_for_all();
+        self.intake.wait_for_all();
         self
     }
 
     /// The same, for somebody who takes the [`Way`] of each request too.
-    pub fn telling_ways(mut self) -> Pass {
-        self.tell_ways = true;
+    #[must_use]
+    pub fn telling_ways(self) -> Pass {
+        lock(&self.flows).tell_ways = true;
         self
+    }
+
+    /// The same, with a second thread for the second half of the work. Where there can be none all is done on this one.
+    #[must_use]
+    pub fn on_two_threads(mut self) -> Pass {
+        let (send, receive) = sync_channel::<Vec<Stamped>>(BATCHES);
+        let flows = Arc::clone(&self.flows);
+        let work = move || {
+            for batch in receive {
+                lock(&flows).events(batch);
+            }
+        };
+        let thread = thread::Builder::new().name("requests".into()).spawn(work);
+        self.thread = thread.ok().map(|thread| (send, thread));
+        self
+    }
+
+    /// Gives events that are ready to whoever makes them requests, if there are so many.
+    fn hand_over(&mut self, least: usize) {
+        if self.ready.len() < least {
+            return;
+        }
+        let ready = std::mem::take(&mut self.ready);
+        match &self.thread {
+            // A thread that ended too early is told when it is waited for.
+            Some((send, _)) => drop(send.send(ready)),
+            None => lock(&self.flows).events(ready),
+        }
+    }
+
+    /// The flows, when all that is ready was taken.
+    fn settled(&mut self) -> MutexGuard<'_, Flows> {
+        self.hand_over(0);
+        if let Some((send, thread)) = self.thread.take() {
+            drop(send);
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+        lock(&self.flows)
+    }
+
+    /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
+    pub fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) {
+        self.intake.slots(ring, first, slots);
+        self.intake.settle(&mut self.ready);
+        self.hand_over(BATCH);
     }
 
     /// The ways of requests that were told since this was asked last. Lengths are in counter ticks.
     pub fn take_ways(&mut self) -> Vec<Way> {
-        std::mem::take(&mut self.ways)
+        std::mem::take(&mut self.settled().ways)
     }
 
     /// A sample of the file: it tells where its thread runs.
     pub fn sample(&mut self, sample: &Sample) {
-        self.place(sample.time, (sample.pid, sample.tid), sample.cpu);
+        let thread = (sample.pid, sample.tid);
+        self.intake.place(sample.time, thread, sample.cpu);
     }
 
     /// A switch of the file, likewise.
     pub fn switch(&mut self, switch: &Switch) {
         if switch.kind == SwitchKind::In {
-            self.place(switch.time, (switch.pid, switch.tid), switch.cpu);
+            let thread = (switch.pid, switch.tid);
+            self.intake.place(switch.time, thread, switch.cpu);
         }
-    }
-
-    fn place(&mut self, time: Nanos, thread: (Pid, Tid), cpu: u32) {
-        let (Some(clock), Some(rings)) = (&self.clock, self.rings_of.get(&thread)) else {
-            return;
-        };
-        let mut args = [0; event::MAX_ARGS];
-        for &ring in rings {
-            args[0] = ring;
-            let event = Event {
-                tsc: clock.tsc(time),
-                point: PLACE,
-                flow: Flow::from_raw(cpu),
-                args,
-                arg_count: 1,
-            };
-            // Each CPU's records lie in order; they are waited for like a ring's.
-            self.order.inlet(u32::MAX - cpu).push(&event, PLACE);
-        }
-    }
-
-    fn settle(&mut self, all: bool) {
-        let mut order = std::mem::replace(&mut self.order, Order::new(0, 0));
-        let mut take = |event| self.event(event);
-        if all {
-            order.finish(&mut take);
-        } else {
-            order.settle(&mut take);
-        }
-        self.order = order;
     }
 
     /// Events that wait to be put in order.
     pub fn waiting(&self) -> usize {
-        self.order.waiting()
-    }
-
-    fn event(&mut self, e: Stamped) {
-        if e.point == PLACE {
-            if let Some(ring) = self.rings.get_mut(&e.args[0])
-                && ring.ran_on.back().is_none_or(|last| last.1 != e.flow)
-            {
-                push(&mut ring.ran_on, (e.tsc, e.flow), MOST_MOVES);
-            }
-            return;
-        }
-        let Some(ring) = self.rings.get_mut(&e.ring) else {
-            return;
-        };
-        if e.point == points::LOST {
-            push(&mut ring.losses, (ring.newest, e.tsc), MOST_LOSSES);
-            ring.sent.clear();
-            self.last_loss = self.last_loss.max(e.tsc);
-        }
-        ring.newest = e.tsc;
-        let counts = ring.wanted && (self.span.0..self.span.1).contains(&e.tsc);
-        self.now = e.tsc;
-        let mut told = std::mem::take(&mut self.told);
-        let mut out = |request| told.push(request);
-        match e.point {
-            points::RX_BURST => {
-                ring.has_device = true;
-                let frames = e.flow & 0xfff;
-                if counts {
-                    record(&mut self.spans.bursts[0], u64::from(frames));
-                }
-                push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
-            }
-            points::TX_BURST => {
-                ring.drains = true;
-                ring.has_device = true;
-                let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
-                if counts {
-                    record(&mut self.spans.bursts[1], u64::from(accepted));
-                    let trigger = self.spans.counts.triggers.get_mut(e.args[2] as usize);
-                    trigger.into_iter().for_each(|bursts| *bursts += 1);
-                }
-                self.burst_taken(e.ring, (first, accepted), e.args[1], e.tsc);
-            }
-            points::WAKE => ring.wake = Some(e.tsc),
-            points::HANDOFF => {
-                let since = e.tsc.saturating_sub(u64::from(e.args[2]));
-                ring.handed = Some((e.flow, since));
-            }
-            points::TCP_IN if e.args[1] & 0xff_ffff > 0 => {
-                let handed = ring.handed.take();
-                let handed = handed.filter(|(flow, _)| *flow == e.flow || *flow == 0);
-                let own = ring.burst_of(e.args[0]);
-                let rx = own.or_else(|| self.device_of(e.ring)?.burst_of(e.args[0]));
-                let flow = self.flow(e.flow);
-                flow.tcp_in(e.tsc, rx, e.ring, &mut out);
-                if let Some((_, since)) = handed.filter(|_| own.is_none()) {
-                    flow.was_handed_over(since.max(rx.unwrap_or(0)));
-                }
-            }
-            points::DELIVER if e.args[0] > 0 => {
-                let before = std::mem::replace(&mut ring.delivered, e.tsc);
-                self.flow(e.flow).deliver(e.tsc, before, e.ring, &mut out);
-            }
-            points::APP_START => {
-                let (wake, mut turns) = (ring.wake, std::mem::take(&mut ring.turns));
-                let thread = (e.ring, &turns);
-                self.flow(e.flow)
-                    .app_start(e.flow, e.tsc, wake, thread, &mut out);
-                turns.began(e.tsc);
-                if let Some(ring) = self.rings.get_mut(&e.ring) {
-                    ring.turns = turns;
-                }
-            }
-            points::APP_END => {
-                ring.turns.ended(e.tsc);
-                self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out);
-            }
-            points::TCP_OUT => self.segment_out(&e, counts),
-            _ => {}
-        }
-        told.drain(..).for_each(|request| self.done(&request));
-        self.told = told;
-        if self.now >= self.quiet.1 {
-            self.forget_quiet(self.now.saturating_sub(self.quiet.0));
-            self.quiet.1 = self.now.saturating_add(self.quiet.0 / 2);
-        }
-    }
-
-    /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
-    fn forget_quiet(&mut self, tsc: u64) {
-        let mut told = Vec::new();
-        let (counts, filter) = (&mut self.spans.counts, &self.filter);
-        self.flows.retain(|flow, state| {
-            if state.heard >= tsc || !state.is_quiet() {
-                return true;
-            }
-            let unfinished = state.finish(&mut |r| told.push(r)) + state.overrun;
-            if filter.has_flow(*flow) {
-                counts.unfinished += unfinished;
-            }
-            false
-        });
-        // In an order that does not depend on the map's.
-        told.sort_unstable_by_key(|r| (r.start(), r.flow));
-        told.iter().for_each(|request| self.done(request));
-    }
-
-    fn flow(&mut self, flow: u32) -> &mut FlowState {
-        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&flow) {
-            // Which one is arbitrary; that there is an end to memory is not.
-            if let Some(victim) = self.flows.keys().next().copied() {
-                self.close(victim);
-            }
-        }
-        let state = self.flows.entry(flow).or_default();
-        state.heard = self.now;
-        let torn = state.forget_before(self.last_loss);
-        if self.filter.has_flow(flow) {
-            self.spans.counts.torn += torn;
-        }
-        state
-    }
-
-    fn close(&mut self, flow: u32) {
-        if let Some(mut state) = self.flows.remove(&flow) {
-            let mut done = Vec::new();
-            let unfinished = state.finish(&mut |r| done.push(r)) + state.overrun;
-            if self.filter.has_flow(flow) {
-                self.spans.counts.unfinished += unfinished;
-            }
-            done.iter().for_each(|request| self.done(request));
-        }
+        self.intake.waiting()
     }
 
     /// The length of a request's way.
     pub fn length(&self, way: &Way) -> Nanos {
-        Nanos::from_ns(self.ns(way.total()))
+        Nanos::from_ns(lock(&self.flows).ns(way.total()))
     }
 
     /// All has been read, and this is asked before requests are closed: those that are on their way.
     pub fn in_flight(&mut self) -> Vec<OnItsWay> {
-        self.take_the_rest();
-        let flows = self.flows.iter();
-        flows
-            .flat_map(|(&flow, state)| state.on_their_way(flow))
-            .collect()
+        self.intake.finish(&mut self.ready);
+        let mut requests = self.settled().in_flight();
+        for request in &mut requests {
+            request.ring = self.intake.number(request.ring);
+        }
+        requests
     }
 
     /// All has been read: requests that are whole are over.
     pub fn close_all(&mut self) {
-        self.take_the_rest();
-        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
-        flows.sort_unstable();
-        flows.into_iter().for_each(|flow| self.close(flow));
-    }
-
-    /// Nothing comes any more: all events that wait are in order now.
-    fn take_the_rest(&mut self) {
-        let rings: Vec<u32> = self.rings.keys().copied().collect();
-        for number in rings {
-            let (Some(ring), order) = (self.rings.get_mut(&number), &mut self.order) else {
-                continue;
-            };
-            let (mut inlet, own) = (order.inlet(number), &ring.own);
-            ring.decoder
-                .flush(&mut |event| inlet.push(&event, meaning(own, event.point)));
-        }
-        self.settle(true);
+        self.intake.finish(&mut self.ready);
+        self.settled().close_all();
     }
 
     /// Ends the pass. `damage` says what is wrong with the file, if anything.
     pub fn finish(mut self, damage: Option<String>) -> Spans {
         self.close_all();
-        self.spans.counts.late = self.order.late();
-        let trust = &mut self.spans.trust;
-        trust.damage = damage;
-        for ring in self.rings.values() {
-            let counts = ring.decoder.counts();
-            trust.rings += usize::from(counts.events > 0);
-            trust.events += counts.events;
-            // The writer's own count and what is missing in the file overlap: the larger one is the loss.
-            let seen = counts.lost_slots.saturating_add(ring.missing);
-            trust.dropped = trust.dropped.saturating_add(seen.max(ring.dropped));
-        }
-        self.spans
+        let read = self.intake.read();
+        let mut spans = lock(&self.flows).spans.clone();
+        spans.counts.late = read.late;
+        spans.trust = EventTrust {
+            damage,
+            rings: read.rings,
+            events: read.events,
+            dropped: read.dropped,
+            ..spans.trust
+        };
+        spans
     }
+}
+
+fn lock(flows: &Mutex<Flows>) -> MutexGuard<'_, Flows> {
+    // Whoever panicked while holding it is heard of when its thread is waited for.
+    flows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

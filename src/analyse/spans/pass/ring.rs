@@ -5,19 +5,17 @@
 
 use super::super::turns::Turns;
 use crate::trace::record::{Pid, Ring};
-use bypassprof_wire::{Decoder, Point, Tsc, points};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// What is known of a ring, and of the thread that writes it.
 pub struct RingState {
+    /// Its number in the file.
+    pub number: u32,
     pub name: String,
     /// Whether its thread passes the filter.
     pub wanted: bool,
     /// From when on its thread ran on which CPU; only kept if CPUs are asked for.
     pub ran_on: VecDeque<(u64, u32)>,
-    pub decoder: Decoder,
-    pub next_slot: u64,
-    pub own: HashMap<u16, Point>,
     /// First frame, frames and stamp of receive bursts.
     pub received: VecDeque<(u32, u32, u64)>,
     /// Frames that left TCP and wait for their burst.
@@ -33,13 +31,10 @@ pub struct RingState {
     pub drains: bool,
     /// It tells of bursts, received or sent.
     pub has_device: bool,
+    /// Place of the ring whose bursts carry its frames: its own, or that of the one device in its process if it has none.
+    pub device: u32,
     /// What it took out of another thread's queue and no segment has claimed: its flow, and since when it waited.
     pub handed: Option<(u32, u64)>,
-    pub newest: u64,
-    /// Slots that its writer dropped, by the writer's own count.
-    pub dropped: u64,
-    /// Slots that are missing in the file.
-    pub missing: u64,
     /// When events were lost, from the last one before to the first one after; the newest losses.
     pub losses: VecDeque<(u64, u64)>,
 }
@@ -54,15 +49,13 @@ pub struct Sent {
 }
 
 impl RingState {
-    /// A ring that nothing has come from yet; `own` is what its program's own points mean.
-    pub fn new(ring: &Ring, name: String, wanted: bool, own: HashMap<u16, Point>) -> RingState {
+    /// A ring at this place that nothing has come from yet.
+    pub fn new(place: u32, ring: &Ring, name: String, wanted: bool) -> RingState {
         RingState {
+            number: ring.ring,
             wanted,
             ran_on: VecDeque::new(),
             name,
-            decoder: Decoder::new((ring.base_tsc > 0).then(|| Tsc::from_raw(ring.base_tsc))),
-            next_slot: ring.first_slot,
-            own,
             received: VecDeque::new(),
             sent: VecDeque::new(),
             delivered: 0,
@@ -71,10 +64,8 @@ impl RingState {
             pid: ring.pid,
             drains: false,
             has_device: false,
+            device: place,
             handed: None,
-            newest: 0,
-            dropped: 0,
-            missing: 0,
             losses: VecDeque::new(),
         }
     }
@@ -85,14 +76,6 @@ impl RingState {
         let mut of = bursts.filter(|(first, n, _)| frame.wrapping_sub(*first) < *n);
         of.next().map(|(.., tsc)| *tsc)
     }
-}
-
-/// What a point means: a program's own one what packs say, all others themselves.
-pub fn meaning(own: &HashMap<u16, Point>, point: Point) -> Point {
-    if point.id() < points::FIRST_OWN {
-        return point;
-    }
-    own.get(&point.id()).copied().unwrap_or(point)
 }
 
 /// Puts an item at the end of a queue that holds `most`; the oldest makes room.

@@ -4,12 +4,12 @@
 //! In: a [`Request`] with the stamps of its way; out: histograms, slices, the slowest and ways. It refuses to know how
 //! a request was put together.
 
-use super::Pass;
+use super::flows::Flows;
 use crate::analyse::spans::answer::Timeline;
 use crate::analyse::spans::flow::Request;
 use crate::analyse::spans::stages::{BEHIND, PARTS};
 use crate::analyse::spans::way::Way;
-use crate::units::{Cycles, Nanos};
+use crate::units::Nanos;
 use bypassprof_wire::Tsc;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
@@ -27,10 +27,11 @@ pub fn record(histogram: &mut Histogram<u64>, length: u64) {
     }
 }
 
-impl Pass {
+impl Flows {
     pub(super) fn ns(&self, ticks: u64) -> u64 {
         match &self.clock {
-            Some(clock) => clock.length(Cycles::from_ticks(ticks)).ns(),
+            // As `ClockMap::length` does, without a call: it is asked a dozen times a request.
+            Some(clock) => (ticks as f64 * clock.ns_per_tick() + 0.5) as u64,
             None => ticks,
         }
     }
@@ -51,7 +52,7 @@ impl Pass {
             .rings()
             .into_iter()
             .flatten()
-            .filter_map(|r| self.rings.get(&r));
+            .filter_map(|r| self.rings.get(r as usize));
         (self.span.0..self.span.1).contains(&request.start())
             && self.filter.has_flow(request.flow)
             && self.ran_on_wanted_cpu(request)
@@ -62,7 +63,7 @@ impl Pass {
         if self.filter.cpus.is_empty() {
             return true;
         }
-        let places = self.rings.get(&request.app_ring).map(|r| &r.ran_on);
+        let places = self.rings.get(request.app_ring as usize).map(|r| &r.ran_on);
         let before = places.and_then(|p| {
             p.iter()
                 .rev()
@@ -92,7 +93,7 @@ impl Pass {
             .max();
         let end = end.unwrap_or(start);
         let lost_in = |ring: u32| {
-            let losses = self.rings.get(&ring).map(|r| &r.losses);
+            let losses = self.rings.get(ring as usize).map(|r| &r.losses);
             losses.is_some_and(|l| l.iter().any(|&(from, to)| from < end && start < to))
         };
         let rings = request.rings();
@@ -115,7 +116,8 @@ impl Pass {
             request.burst.and(request.tx),
         ];
         let behind = [request.arrival.behind, request.behind.0, request.behind.1];
-        let way = Way::new(request.flow, start, ends, rings, behind);
+        let numbers = rings.map(|place| self.rings.get(place? as usize).map(|r| r.number));
+        let way = Way::new(request.flow, start, ends, numbers, behind);
         let stages = way.lengths().map(|length| Some(self.ns(length?)));
         let total = self.ns(way.total());
         if self.filter.at_least.is_some_and(|least| total < least.ns()) {
@@ -133,8 +135,16 @@ impl Pass {
                 record(histogram, length);
             }
         }
+        let kept = self.preempted.as_ref().map(|preempted| preempted.of(&way));
+        let kept = kept.map(|kept| kept.map(|ticks| self.ns(ticks) as f64));
+        for (sum, ns) in self.spans.preempted.iter_mut().zip(kept.iter().flatten()) {
+            *sum += ns;
+        }
         let slice = self.edges.partition_point(|&edge| edge <= began);
         if let Some(slice) = self.spans.slices.get_mut(slice) {
+            for (sum, ns) in slice.preempted.iter_mut().zip(kept.iter().flatten()) {
+                *sum += ns;
+            }
             slice.requests += 1.0;
             for (at, length) in stages.into_iter().chain([Some(total)]).enumerate() {
                 slice.sums[at] += length.unwrap_or(0) as f64;
@@ -166,7 +176,7 @@ impl Pass {
             return;
         }
         let name = |ring: Option<u32>| {
-            let ring = ring.and_then(|r| self.rings.get(&r));
+            let ring = ring.and_then(|r| self.rings.get(r as usize));
             ring.map_or_else(String::new, |r| r.name.clone())
         };
         let timeline = Timeline {

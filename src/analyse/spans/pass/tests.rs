@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::analyse::packs::Pack;
-use crate::trace::record::OwnPoint;
-use bypassprof_wire::Tsc;
+use crate::trace::record::{OwnPoint, Ring};
+use bypassprof_wire::{Flow, Point, Tsc, points};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -18,6 +18,11 @@ static PACKS: LazyLock<Packs> = LazyLock::new(|| {
 });
 
 fn pass() -> Pass {
+    showing(1)
+}
+
+/// A pass that keeps so many of the slowest requests.
+fn showing(show: usize) -> Pass {
     let ring = Ring {
         base_tsc: 1,
         points: vec![OwnPoint {
@@ -26,7 +31,7 @@ fn pass() -> Pass {
         }],
         ..Ring::default()
     };
-    Pass::new(&[Meta::Ring(ring)], &PACKS, Filter::default(), 1)
+    Pass::new(&[Meta::Ring(ring)], &PACKS, Filter::default(), show)
 }
 
 /// The slots of a request of flow `flow` from `tsc` on, 4 of them.
@@ -69,7 +74,7 @@ fn own_points() {
 /// as the burst says.
 #[test]
 fn behind_others() {
-    let mut pass = Pass { show: 9, ..pass() }.telling_ways();
+    let mut pass = showing(9).telling_ways();
     let segment = |tsc, flow, frame| {
         let head = HEAD(tsc, points::TCP_IN, flow, frame);
         [head, Slot::cont(64, 0, 0)]
@@ -201,7 +206,7 @@ proptest! {
         events in proptest::collection::vec((0u64..4000, 1u16..22, 0u32..3, 0u32..3, 0u32..3), 0..200),
         cut in 0usize..200,
     ) {
-        let mut pass = Pass { show: 1000, ..pass() };
+        let mut pass = showing(1000);
         let starts = events.iter().filter(|e| e.1 == points::APP_START.id()).count() as u64;
         let slots = events.iter().flat_map(|&(tsc, point, flow, a, b)| {
             // A burst of up to two frames, segments of up to two bytes.
@@ -255,7 +260,7 @@ proptest! {
             pass.finish(None)
         };
         let whole = answer(fresh(), &mut std::iter::repeat(1 << 20));
-        let cut = answer(fresh(), &mut cuts.iter().copied().cycle());
+        let cut = answer(fresh().on_two_threads(), &mut cuts.iter().copied().cycle());
         prop_assert_eq!(whole.trust.events, events.len() as u64);
         prop_assert_eq!(cut.trust.events, events.len() as u64);
         prop_assert_eq!(whole.counts, cut.counts);

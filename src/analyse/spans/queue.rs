@@ -1,0 +1,137 @@
+//! A queue that is short nearly always: its first item lies in it, and only what comes behind needs memory of its own.
+//!
+//! In and out: items, first in first out. Of ten thousand flows each has mostly one request at a time: what is touched
+//! for one of its events is then in one place. It refuses to know what items are.
+
+use std::collections::VecDeque;
+
+/// The queue.
+#[derive(Clone, Debug)]
+pub struct Queue<T> {
+    /// `None` only if `rest` is empty too.
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Queue<T> {
+        Queue {
+            first: None,
+            rest: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Items in it.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Puts an item behind all others.
+    pub fn push_back(&mut self, item: T) {
+        match self.first {
+            None => self.first = Some(item),
+            Some(_) => self.rest.push_back(item),
+        }
+    }
+
+    /// Takes the first item.
+    pub fn pop_front(&mut self) -> Option<T> {
+        let next = self.rest.pop_front();
+        std::mem::replace(&mut self.first, next)
+    }
+
+    /// The first item.
+    pub fn front(&self) -> Option<&T> {
+        self.first.as_ref()
+    }
+
+    /// The last item.
+    pub fn back(&self) -> Option<&T> {
+        self.rest.back().or(self.first.as_ref())
+    }
+
+    /// The last item, to be changed.
+    pub fn back_mut(&mut self) -> Option<&mut T> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
+    /// The item at a place.
+    pub fn get(&self, at: usize) -> Option<&T> {
+        match at.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(at) => self.rest.get(at),
+        }
+    }
+
+    /// All items in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// All items in order, to be changed.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.first.iter_mut().chain(&mut self.rest)
+    }
+
+    /// Keeps only some items.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.rest.retain(&mut keep);
+        if self.first.as_ref().is_some_and(|first| !keep(first)) {
+            self.pop_front();
+        }
+    }
+
+    /// How many items from the front on fit; all that do not lie behind them.
+    pub fn partition_point(&self, mut fits: impl FnMut(&T) -> bool) -> usize {
+        match &self.first {
+            Some(first) if fits(first) => 1 + self.rest.partition_point(fits),
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is done to it, it holds what a plain queue holds.
+        #[test]
+        fn equals_a_plain_queue(steps in proptest::collection::vec((0u8..4, 0u32..9), 0..60)) {
+            let (mut queue, mut plain) = (Queue::default(), VecDeque::new());
+            for (step, number) in steps {
+                match step {
+                    0 => prop_assert_eq!(queue.pop_front(), plain.pop_front()),
+                    1 => {
+                        queue.retain(|item| item % 3 != number % 3);
+                        plain.retain(|item| item % 3 != number % 3);
+                    }
+                    _ => {
+                        queue.push_back(number);
+                        plain.push_back(number);
+                    }
+                }
+                prop_assert!(queue.iter().eq(&plain));
+                prop_assert!(queue.iter_mut().rev().eq(plain.iter_mut().rev()));
+                prop_assert_eq!((queue.len(), queue.is_empty()), (plain.len(), plain.is_empty()));
+                prop_assert_eq!((queue.front(), queue.back()), (plain.front(), plain.back()));
+                prop_assert_eq!(queue.back_mut(), plain.back_mut());
+                prop_assert_eq!(queue.get(number as usize), plain.get(number as usize));
+                let mut sorted: Vec<_> = plain.iter().copied().collect();
+                sorted.sort_unstable();
+                let mut in_order = Queue::default();
+                sorted.iter().for_each(|&item| in_order.push_back(item));
+                let expected = sorted.partition_point(|item| *item < number);
+                prop_assert_eq!(in_order.partition_point(|item| *item < number), expected);
+            }
+        }
+    }
+}
