@@ -119,7 +119,7 @@ impl Join {
         self
     }
 
-    /// Keeps the time between these apart, as [`Profile::slices`]; to be said before anything else.
+    /// Keeps the time between these apart, as [`slices`](super::Profile::slices); to be said before anything else.
     #[must_use]
     pub fn sliced(mut self, edges: &[Nanos]) -> Join {
         // Without both clocks events are not placed in time.
@@ -129,7 +129,7 @@ impl Join {
         self
     }
 
-    /// Keeps samples apart by CPU and by windows of this length too, as [`Profile::cells`]; to be said before anything
+    /// Keeps samples apart by CPU and by windows of this length too, as [`cells`](super::Profile::cells); to be said before anything
     /// else.
     #[must_use]
     pub fn in_windows(mut self, window: Nanos) -> Join {
