@@ -304,9 +304,10 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-fn recorded(program: &str) -> (Place, Reader, Run) {
+fn recorded(program: &str, options: &[&str]) -> (Place, Reader, Run) {
     let place = Place::new();
-    let mut command = place.bypassprof(&["record", "--"]);
+    let mut command = place.bypassprof(&["record"]);
+    command.args(options).arg("--");
     let this = Command::new(std::env::current_exe().unwrap());
     command.arg(this.get_program());
     let name = format!("counters::{program}");
@@ -320,7 +321,7 @@ fn recorded(program: &str) -> (Place, Reader, Run) {
 /// Every sample carries the group's running totals, which only grow and end below what was counted in all.
 #[test]
 fn the_group_rides_in_the_samples() {
-    let (_place, reader, run) = recorded("program");
+    let (_place, reader, run) = recorded("program", &[]);
     let summary = reader.meta();
     let events = &summary.session.events;
     let told = |id: &str| summary.notices.iter().any(|n: &Notice| n.id == id);
@@ -382,7 +383,7 @@ fn the_group_rides_in_the_samples() {
 /// The CPU time that was counted is what the program says that it used, but for its beginning and its end.
 #[test]
 fn counted_alongside() {
-    let (_place, reader, run) = recorded("program");
+    let (_place, reader, run) = recorded("program", &[]);
     let summary = reader.meta();
     let named = |name: &str| {
         let events = &summary.session.events;
@@ -406,7 +407,12 @@ fn counted_alongside() {
 /// faults are in the rows that the kernel's part of it and the touching function have.
 #[test]
 fn by_phase() {
-    let (place, reader, run) = recorded("phases");
+    let group = if has_pmu() {
+        "{cycles,instructions,page-faults}"
+    } else {
+        "{cpu-clock,page-faults}"
+    };
+    let (place, reader, run) = recorded("phases", &["-e", group]);
     let pack = r#"
         name = "phases"
         about = "a program of a test"

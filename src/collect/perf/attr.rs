@@ -66,11 +66,8 @@ pub enum PlanError {
 /// Deepest stack that the kernel walks, if its own limit allows it.
 const MAX_FRAMES: u16 = 127;
 
-/// What rides in every sample unless something else is asked for: what the CPU counts, and [`FAULTS`].
+/// What rides in every sample unless something else is asked for.
 const MEMBERS: &str = "instructions,LLC-load-misses,dTLB-load-misses,branch-misses";
-
-/// What the kernel counts itself, so that there is a group on machines without a PMU too.
-const FAULTS: &str = "page-faults";
 
 impl Plan {
     /// Finds out, on this very process, what the machine and our privileges allow. `asked`: sampled instead of the usual;
@@ -164,14 +161,16 @@ impl Plan {
         let cycles = busy(self.allowed(one(machine, "cycles")?));
         if self.opens(&cycles).is_err() {
             let clock = busy(self.allowed(one(machine, "cpu-clock")?));
-            let faults = self.allowed(one(machine, FAULTS)?);
+            self.sampled.push(Sampled {
+                leader: clock,
+                members: Vec::new(),
+            });
             self.notice(
                 "no-pmu",
                 "this machine offers no hardware counters: sampling on cpu-clock; cycles, instructions, cache, TLB \
                  and branch misses are missing"
                     .to_string(),
             );
-            self.add(clock, vec![faults]);
             return Ok(());
         }
         let (mut members, mut missing) = (Vec::new(), Vec::new());
@@ -188,7 +187,6 @@ impl Plan {
             let missing = missing.join(", ");
             self.notice("no-counter", format!("this machine cannot count {missing}"));
         }
-        members.push(self.allowed(one(machine, FAULTS)?));
         self.add(cycles, members);
         Ok(())
     }
@@ -258,7 +256,7 @@ impl Plan {
     }
 
     fn choose_counted(&mut self, machine: &Machine) -> Result<(), PlanError> {
-        let mut names = vec!["task-clock", FAULTS];
+        let mut names = vec!["task-clock", "page-faults"];
         if self.user_only {
             self.notice(
                 "no-kernel-counters",
@@ -270,11 +268,7 @@ impl Plan {
         }
         for name in names {
             let event = self.allowed(one(machine, name)?);
-            let of_groups = self.sampled.iter().flat_map(|s| &s.members);
-            let mut known = of_groups.chain(&self.counted);
-            if !known.any(|e| e.set.name == event.set.name) {
-                self.counted.push(event);
-            }
+            self.counted.push(event);
         }
         Ok(())
     }
