@@ -22,7 +22,7 @@ pub struct Function {
 pub struct Role {
     /// Its part of all threads' time.
     pub share: f64,
-    /// Share of its time that is work.
+    /// Share of its time that is work, the recorder's own left out.
     pub busy: f64,
     /// Shares of its time by phase.
     pub phases: BTreeMap<String, f64>,
@@ -92,7 +92,7 @@ impl Facts {
         let roles = ledger.accounts.iter().filter(tells).map(|account| {
             let role = Role {
                 share: account.cycles / program.cycles.max(f64::MIN_POSITIVE),
-                busy: account.busy().unwrap_or(0.0),
+                busy: work(account).unwrap_or(0.0),
                 phases: shares(account),
             };
             (account.name.clone(), role)
@@ -190,22 +190,82 @@ impl Facts {
     }
 }
 
+/// Share of an account's phases of these names.
+fn share_of(account: &Account, phases: &[&str]) -> f64 {
+    let own = account.entries.iter();
+    let own = own.filter(|e| phases.contains(&e.phase));
+    own.map(|e| account.share(e).value).sum::<f64>().max(0.0)
+}
+
+/// Share of an account's time that is work, whoever it is of: what is told of roles and of threads compares. What the
+/// recorder takes is room that is there without it.
+fn work(account: &Account) -> Option<f64> {
+    Some((account.busy()? - share_of(account, &["recorder"])).max(0.0))
+}
+
 /// The thread that is busiest, where its times are known.
 fn busiest(ledger: &Ledger) -> Option<Thread> {
     let known = (ledger.accounts.iter())
         .filter(|a| a.level == Level::Thread && ledger.timed && a.role != "foreign");
     let threads = known.filter_map(|account| {
-        let share = |phases: &[&str]| -> f64 {
-            let own = account.entries.iter();
-            let own = own.filter(|e| phases.contains(&e.phase));
-            own.map(|e| account.share(e).value).sum::<f64>().max(0.0)
-        };
         Some(Thread {
             name: account.name.split(' ').next()?.to_owned(),
-            busy: (account.busy()? - share(&["recorder"])).max(0.0),
-            nothing: share(&["empty_poll", "poll.side", "idle"]),
-            off_cpu: share(&["off_cpu"]),
+            busy: work(account)?,
+            nothing: share_of(account, &["empty_poll", "poll.side", "idle"]),
+            off_cpu: share_of(account, &["off_cpu"]),
         })
     });
     threads.max_by(|a, b| a.busy.total_cmp(&b.busy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyse::explain::explain;
+    use crate::analyse::ledger::{Basis, Entry};
+
+    /// A role of one thread and this thread are equally busy: not both close to all that they can do and with room left.
+    #[test]
+    fn role_and_thread_agree() {
+        for recorder in [0.0, 4.0, 8.0] {
+            let entry = |phase, cycles| Entry {
+                phase,
+                cycles,
+                low: cycles,
+                high: cycles,
+                basis: Basis::Sampled,
+            };
+            let account = |level, name: &str| Account {
+                level,
+                name: name.to_owned(),
+                role: "loop".to_owned(),
+                threads: 1,
+                estimate: None,
+                cycles: 100.0,
+                entries: vec![
+                    entry("empty_poll", 12.0),
+                    entry("app", 88.0 - recorder),
+                    entry("recorder", recorder),
+                ],
+                counts: BTreeMap::new(),
+            };
+            let ledger = Ledger {
+                accounts: vec![
+                    account(Level::Program, "program"),
+                    account(Level::Role, "loop"),
+                    account(Level::Thread, "loop 1/1"),
+                ],
+                timed: true,
+                ..Ledger::of(&Profile::default(), None)
+            };
+            let facts = Facts {
+                requests: 1000,
+                ..Facts::of(&Profile::default(), &ledger, None)
+            };
+            let found = explain(&facts);
+            let told: Vec<_> = found.iter().map(|f| f.id).collect();
+            let told = told.iter().filter(|id| ["H1", "H2"].contains(id));
+            assert_eq!(told.count(), 1, "{recorder}: {found:?}");
+        }
+    }
 }
