@@ -33,6 +33,11 @@ impl SampledAddresses {
         self.spaces.add(meta);
     }
 
+    /// What is known of address spaces.
+    pub fn spaces(&self) -> &AddressSpaces {
+        &self.spaces
+    }
+
     /// Takes note of a sample's addresses.
     pub fn sample(&mut self, sample: &Sample) {
         let kernel_frames = usize::from(sample.kernel_frames).min(sample.frames.len());
@@ -53,8 +58,8 @@ impl SampledAddresses {
         let Some(mapping) = self.spaces.find(pid, time, Avma(address)) else {
             return false;
         };
-        let kernel = pid == Mapping::KERNEL;
-        let key = (mapping.path.clone(), mapping.build_id.clone(), kernel);
+        let (path, build_id) = mapping.key();
+        let key = (path, build_id, pid == Mapping::KERNEL);
         let (_, at) = self
             .needed
             .entry(key)
