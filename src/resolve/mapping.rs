@@ -6,6 +6,15 @@ use crate::trace::record::Mapping;
 use std::ops::Range;
 
 impl Mapping {
+    /// What the kernel's addresses lie in that are neither in its text nor in a module.
+    pub(crate) fn of_kernel() -> Mapping {
+        Mapping {
+            pid: Mapping::KERNEL,
+            path: "[kernel]".to_owned(),
+            ..Mapping::default()
+        }
+    }
+
     /// Its addresses.
     pub(crate) fn range(&self) -> Range<u64> {
         self.start.0..self.start.0.saturating_add(self.len)

@@ -153,9 +153,11 @@ impl Names {
 
     fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
         if kernel {
+            let recorded = self.recorded.get(&Mapping::of_kernel().key());
+            let names = recorded.and_then(|r| r.get(&address)).cloned();
             return Place {
                 module: Rc::from("[kernel]"),
-                names: Rc::new(self.kernel_name(address)),
+                names: names.unwrap_or_else(|| Rc::new(self.kernel_name(address))),
             };
         }
         Place {

@@ -55,8 +55,12 @@ impl SampledAddresses {
     }
 
     fn need(&mut self, pid: u32, time: Nanos, address: u64) -> bool {
-        let Some(mapping) = self.spaces.find(pid, time, Avma(address)) else {
-            return false;
+        let elsewhere = Mapping::of_kernel();
+        let mapping = match self.spaces.find(pid, time, Avma(address)) {
+            Some(mapping) => mapping,
+            // Code that the kernel made, of BPF programs for example, lies outside of its text and modules.
+            None if pid == Mapping::KERNEL => &elsewhere,
+            None => return false,
         };
         let (path, build_id) = mapping.key();
         let key = (path, build_id, pid == Mapping::KERNEL);

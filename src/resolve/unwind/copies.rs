@@ -35,6 +35,8 @@ struct Process {
     unwinder: UnwinderNative<Bytes, MayAllocateDuringUnwind>,
     /// Memory with code, by address, and whether it keeps frame pointers.
     code: Vec<(Range<u64>, bool)>,
+    /// Where handlers of signals return to.
+    signals: Vec<Range<u64>>,
     /// Pages without.
     nothing: HashSet<u64>,
 }
@@ -111,6 +113,11 @@ impl Process {
         self.known(at).is_ok_and(|place| self.code[place].1)
     }
 
+    fn is_signal(&self, at: FrameAddress) -> bool {
+        let at = at.address_for_lookup();
+        self.signals.iter().any(|range| range.contains(&at))
+    }
+
     /// Makes known what lies at an address.
     fn learn(
         &mut self,
@@ -144,7 +151,8 @@ impl Process {
             .and_then(|t| t.module(mapping, range.clone()));
         // Without tables nothing better than frame pointers is known.
         let keeps = tables.as_ref().is_none_or(|t| t.keeps_pointers);
-        if let Some(module) = module {
+        if let (Some(module), Some(tables)) = (module, tables) {
+            self.signals.extend(tables.signals(mapping));
             self.unwinder.add_module(module);
         }
         self.code.insert(after, (range, keeps));
@@ -173,7 +181,19 @@ impl Process {
         let mut frames = vec![copy.registers.ip];
         let mut address = FrameAddress::InstructionPointer(copy.registers.ip);
         let end = loop {
+            if frames.len() >= MAX_DEPTH {
+                break StackEnd::Truncated;
+            }
             learn(self, address.address_for_lookup());
+            if self.is_signal(address)
+                && let Some(interrupted) = interrupted(copy, &registers)
+            {
+                // Where it was interrupted, as if a call before had returned there: so stacks are looked up.
+                frames.push(interrupted.ip.saturating_add(1));
+                address = FrameAddress::InstructionPointer(interrupted.ip);
+                registers = native(interrupted);
+                continue;
+            }
             let next = self
                 .unwinder
                 .unwind_frame(address, &mut registers, cache, &mut read);
@@ -186,12 +206,10 @@ impl Process {
             let Some(returned) = FrameAddress::from_return_address(next) else {
                 break StackEnd::Whole;
             };
-            frames.push(next);
-            if frames.len() >= MAX_DEPTH {
-                break StackEnd::Truncated;
-            }
             address = returned;
             learn(self, address.address_for_lookup());
+            // No one called the code that handlers return to: the address is its first.
+            frames.push(next + u64::from(self.is_signal(address)));
             if pointers.len() > 1 && self.keeps_pointers(address.address_for_lookup()) {
                 let met = meet(copy, frame_pointer(&registers));
                 let rest = met.and_then(|at| pointers.get(at..)).unwrap_or_default();
@@ -225,6 +243,30 @@ fn meet(copy: &StackCopy, pointer: u64) -> Option<usize> {
         }
         at = u64::from_le_bytes(word);
     }
+    None
+}
+
+/// The registers where a signal interrupted the program: the kernel put them on the stack, above what the handler returns to.
+#[cfg(target_arch = "x86_64")]
+fn interrupted(copy: &StackCopy, registers: &UnwindRegsNative) -> Option<Registers> {
+    // `gregs` of `ucontext_t`: the tenth, fifteenth and sixteenth.
+    const GREGS: u64 = 40;
+    let register = |number: u64| {
+        let mut word = [0; 8];
+        let at = registers.sp().checked_add(GREGS + 8 * number)?;
+        copy.read(at, &mut word).then(|| u64::from_le_bytes(word))
+    };
+    Some(Registers {
+        fp: register(10)?,
+        sp: register(15)?,
+        ip: register(16)?,
+        lr: 0,
+    })
+}
+
+/// On this processor unwind tables lead through.
+#[cfg(not(target_arch = "x86_64"))]
+fn interrupted(_copy: &StackCopy, _registers: &UnwindRegsNative) -> Option<Registers> {
     None
 }
 

@@ -5,11 +5,13 @@
 
 use crate::trace::file::open_regular;
 use crate::trace::record::Mapping;
-use addr2line::gimli::{
-    BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection,
-};
 use framehop::{ExplicitModuleSectionInfo, Module};
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, EndianSlice, LittleEndian, UnwindContext,
+    UnwindSection,
+};
 use object::{Object, ObjectSection, ObjectSegment, ReadCache, ReadRef, SegmentFlags, elf};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ struct Segment {
 pub struct FileTables {
     code: Vec<Segment>,
     sections: ExplicitModuleSectionInfo<Bytes>,
+    /// Where handlers of signals return to, as addresses of the file.
+    signals: Vec<Range<u64>>,
     /// Whether nearly all functions of the file keep a frame pointer.
     pub keeps_pointers: bool,
 }
@@ -68,11 +72,12 @@ impl FileTables {
         let text = object.section_by_name(".text");
         let text_svma = text.and_then(|t| Some(t.address()..t.address().checked_add(t.size())?));
         let register = match object.architecture() {
-            object::Architecture::Aarch64 => addr2line::gimli::AArch64::X29,
-            _ => addr2line::gimli::X86_64::RBP,
+            object::Architecture::Aarch64 => gimli::AArch64::X29,
+            _ => gimli::X86_64::RBP,
         };
         Some(FileTables {
             code,
+            signals: signals(&eh_frame, eh_frame_svma.start),
             keeps_pointers: keeps_pointers(&eh_frame, eh_frame_svma.start, register),
             sections: ExplicitModuleSectionInfo {
                 text_svma,
@@ -85,8 +90,8 @@ impl FileTables {
         })
     }
 
-    /// The tables where a process mapped the file; `None` if what it mapped is no code.
-    pub fn module(&self, mapping: &Mapping, range: Range<u64>) -> Option<Module<Bytes>> {
+    /// What lies between a file's own addresses and those of a mapping; `None` if what it mapped is no code.
+    fn bias(&self, mapping: &Mapping) -> Option<u64> {
         let at = mapping.offset.0;
         let holds =
             |s: &&Segment| (s.offset & !0xfff..s.offset.saturating_add(s.size)).contains(&at);
@@ -95,10 +100,46 @@ impl FileTables {
             .address
             .wrapping_sub(segment.offset)
             .wrapping_add(at);
-        let bias = mapping.start.0.wrapping_sub(stated);
+        Some(mapping.start.0.wrapping_sub(stated))
+    }
+
+    /// The tables where a process mapped the file.
+    pub fn module(&self, mapping: &Mapping, range: Range<u64>) -> Option<Module<Bytes>> {
+        let bias = self.bias(mapping)?;
         let sections = self.sections.clone();
         Some(Module::new(mapping.path.clone(), range, bias, sections))
     }
+
+    /// Where handlers of signals return to in a mapping of the file.
+    pub fn signals(&self, mapping: &Mapping) -> Vec<Range<u64>> {
+        let Some(bias) = self.bias(mapping) else {
+            return Vec::new();
+        };
+        let moved = |r: &Range<u64>| r.start.wrapping_add(bias)..r.end.wrapping_add(bias);
+        self.signals.iter().map(moved).collect()
+    }
+}
+
+/// The code that handlers of signals return to: its entries are marked.
+fn signals(eh_frame: &[u8], address: u64) -> Vec<Range<u64>> {
+    let section = EhFrame::new(eh_frame, LittleEndian);
+    let bases = BaseAddresses::default().set_eh_frame(address);
+    let mut entries = section.entries(&bases);
+    let (mut marked, mut found) = (HashSet::new(), Vec::new());
+    while let Ok(Some(entry)) = entries.next() {
+        match entry {
+            CieOrFde::Cie(cie) if cie.is_signal_trampoline() => {
+                marked.insert(cie.offset());
+            }
+            CieOrFde::Fde(fde) if marked.contains(&fde.cie_offset().0) => {
+                let fde = fde.parse(EhFrame::<EndianSlice<LittleEndian>>::cie_from_offset);
+                let range = fde.map(|f| f.initial_address()..f.end_address());
+                found.extend(range.ok());
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Whether a program keeps frame pointers; `None` if its file does not say.
@@ -110,14 +151,14 @@ pub fn keeps_frame_pointers(path: &Path) -> Option<bool> {
 
 /// Whether functions find their callers through a register. Where the table says so from the middle of a function on, the
 /// register is a frame pointer.
-fn keeps_pointers(eh_frame: &[u8], address: u64, register: addr2line::gimli::Register) -> bool {
+fn keeps_pointers(eh_frame: &[u8], address: u64, register: gimli::Register) -> bool {
     let section = EhFrame::new(eh_frame, LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(address);
     let mut entries = section.entries(&bases);
     let mut context = UnwindContext::new();
     let (mut functions, mut keeping) = (0, 0);
     while let (true, Ok(Some(entry))) = (functions < LOOKED_AT, entries.next()) {
-        let addr2line::gimli::CieOrFde::Fde(partial) = entry else {
+        let CieOrFde::Fde(partial) = entry else {
             continue;
         };
         let Ok(fde) = partial.parse(EhFrame::<EndianSlice<LittleEndian>>::cie_from_offset) else {
