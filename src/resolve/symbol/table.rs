@@ -162,6 +162,12 @@ impl SymbolTable {
 
     /// The name that covers an address.
     pub fn name(&self, address: u64) -> Option<String> {
+        // A label before the stubs would hold them all.
+        let after = self.stubs.partition_point(|s| s.0 <= address);
+        let stub = after.checked_sub(1).map(|place| &self.stubs[place]);
+        if let Some(stub) = stub.filter(|s| address - s.0 < s.1) {
+            return Some(stub.2.clone());
+        }
         let after = self.symbols.partition_point(|s| s.address <= address);
         let before = self.symbols[..after].iter().rev().take(NESTED);
         let covers = |place: usize, s: &Symbol| match s.size {
@@ -176,8 +182,6 @@ impl SymbolTable {
             let end = name.iter().position(|&b| b == 0)?;
             return Some(String::from_utf8_lossy(&name[..end]).into_owned());
         }
-        let after = self.stubs.partition_point(|s| s.0 <= address);
-        let stub = &self.stubs[after.checked_sub(1)?];
-        (address - stub.0 < stub.1).then(|| stub.2.clone())
+        None
     }
 }
