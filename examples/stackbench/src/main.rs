@@ -10,8 +10,12 @@ mod demo;
 mod events;
 mod facts;
 mod interval;
+mod limits;
 mod load;
+mod markdown;
+mod measure;
 mod page;
+mod parts;
 mod predict;
 mod programs;
 mod progress;
@@ -21,6 +25,7 @@ mod site;
 mod soak;
 mod spread;
 mod stop;
+mod study;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +46,8 @@ enum Study {
     Cost(cost::Args),
     /// Every server over the same link, case by case, in one table; published properties; what probes cost
     Rows(rows::Args),
+    /// The published study's four workloads over every row: results, plots, gallery, pages; goes on where it was interrupted
+    Study(study::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
     /// What the tool says about servers against what happens when the thing that it names is changed
@@ -74,6 +81,7 @@ fn main() -> ExitCode {
         Study::Demo(args) => demo::run(&args),
         Study::Cost(args) => cost::run(&args),
         Study::Rows(args) => rows::run(&args),
+        Study::Study(args) => study::run(&args),
         Study::Soak(args) => soak::run(&args),
         Study::Predict(args) => predict::run(&args),
     };

@@ -1,0 +1,99 @@
+//! `stackbench study`: the published study's four workloads over every row, with one report.
+//!
+//! In: a plan; out: a folder with results as JSON lines, recordings, plots, and tables on stdout; with `--pages` and
+//! `--gallery` the parts of pages that machines write. A study that was interrupted goes on where it was; one that is
+//! complete measures nothing and writes its pages anew.
+
+mod chart;
+mod figures;
+mod journal;
+mod plan;
+mod plots;
+mod points;
+mod runs;
+mod tables;
+
+use crate::Failure;
+use crate::facts::Facts;
+use crate::programs::Programs;
+use crate::site::{Site, Stack};
+use crate::stop::Stop;
+use journal::{Journal, Session};
+use netlab::Lab;
+use plan::Plan;
+use runs::Task;
+use std::fs;
+use std::path::PathBuf;
+
+/// Arguments of `study`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Plan to follow [default: the reduced one, 20 minutes on two CPUs]
+    #[arg(long, value_name = "FILE.toml")]
+    plan: Option<PathBuf>,
+    /// Folder for results, recordings, logs and plots; a study that is in it goes on
+    #[arg(long, default_value = "target/study")]
+    out: PathBuf,
+    /// Only say what would be done and how long it takes
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the study.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let plan = Plan::read(args.plan.as_deref()).map_err(|e| Failure::Wrong(e.to_string()))?;
+    if args.dry_run {
+        print!("{}", runs::words(&plan));
+        return Ok(());
+    }
+    let stop = Stop::on_signals()?;
+    fs::create_dir_all(&args.out).map_err(|source| Failure::Write {
+        path: args.out.display().to_string(),
+        source,
+    })?;
+    let mut journal = Journal::open(&args.out.join("study.jsonl"), &plan)?;
+    let left = runs::left(&plan, &journal);
+    if !left.is_empty() {
+        measure(args, &plan, &mut journal, left, &stop)?;
+    }
+    println!("{}\n", tables::setting(&plan, &journal));
+    for plot in plots::all(&plan, &journal) {
+        plot.write(&args.out)?;
+    }
+    for (_, text) in tables::parts(&plan, &journal) {
+        println!("{text}\n");
+    }
+    println!("{}", args.out.join("study.jsonl").display());
+    Ok(())
+}
+
+/// Does the runs that are left.
+fn measure(
+    args: &Args,
+    plan: &Plan,
+    journal: &mut Journal,
+    left: Vec<Task>,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let machine = Facts::gather();
+    let programs = Programs::ready();
+    // Ctrl-C ends a build as well; then it is no failure of the build.
+    stop.check()?;
+    let programs = programs?;
+    let lab = Lab::new()?;
+    crate::limits::allow_descriptors();
+    journal.session(Session {
+        machine,
+        plan: plan.clone(),
+        mtu: Site::new(&lab, Stack::Linux)?.mtu()?,
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    })?;
+    let setting = runs::Setting {
+        lab: &lab,
+        programs: &programs,
+        stop,
+        out: &args.out,
+        plan,
+    };
+    runs::all(&setting, journal, left)
+}
