@@ -142,11 +142,6 @@ impl Ratio {
         })
     }
 
-    /// Whether it is another than 1.
-    pub fn is_clear(&self) -> bool {
-        self.low > 1.0 || self.high < 1.0
-    }
-
     /// `1.52 (1.41 to 1.63)`.
     pub fn words(&self) -> String {
         match self.high.is_finite() {

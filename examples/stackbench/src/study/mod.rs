@@ -5,13 +5,17 @@
 //! complete measures nothing and writes its pages anew.
 
 mod chart;
+mod explained;
 mod figures;
+mod gallery;
 mod journal;
+mod pages;
 mod plan;
 mod plots;
 mod points;
 mod runs;
 mod tables;
+mod verdicts;
 
 use crate::Failure;
 use crate::facts::Facts;
@@ -23,7 +27,7 @@ use netlab::Lab;
 use plan::Plan;
 use runs::Task;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `study`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,12 @@ pub struct Args {
     /// Folder for results, recordings, logs and plots; a study that is in it goes on
     #[arg(long, default_value = "target/study")]
     out: PathBuf,
+    /// Folder of the study's pages: pictures, results, and what machines write of each page are put there
+    #[arg(long, value_name = "DIR")]
+    pages: Option<PathBuf>,
+    /// Folder of the gallery: a flame graph of each row and workload, with an index
+    #[arg(long, value_name = "DIR")]
+    gallery: Option<PathBuf>,
     /// Only say what would be done and how long it takes
     #[arg(long)]
     dry_run: bool,
@@ -52,34 +62,44 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         source,
     })?;
     let mut journal = Journal::open(&args.out.join("study.jsonl"), &plan)?;
+    let programs = Programs::ready();
+    // Ctrl-C ends a build as well; then it is no failure of the build.
+    stop.check()?;
+    let programs = programs?;
     let left = runs::left(&plan, &journal);
     if !left.is_empty() {
-        measure(args, &plan, &mut journal, left, &stop)?;
+        measure(&args.out, &programs, &plan, &mut journal, left, &stop)?;
     }
-    println!("{}\n", tables::setting(&plan, &journal));
-    for plot in plots::all(&plan, &journal) {
+    explained::ask(&plan, &mut journal, &programs, &args.out, &stop)?;
+    let plots = plots::all(&plan, &journal);
+    for plot in &plots {
         plot.write(&args.out)?;
     }
+    if let Some(folder) = &args.gallery {
+        gallery::write(&plan, &journal, &programs, [&args.out, folder], &stop)?;
+    }
+    if let Some(folder) = &args.pages {
+        pages::write(&plan, &journal, &plots, [&args.out, folder])?;
+    }
+    println!("{}\n", tables::setting(&plan, &journal));
     for (_, text) in tables::parts(&plan, &journal) {
         println!("{text}\n");
     }
+    println!("{}\n", verdicts::summary(&plan, &journal));
     println!("{}", args.out.join("study.jsonl").display());
     Ok(())
 }
 
 /// Does the runs that are left.
 fn measure(
-    args: &Args,
+    out: &Path,
+    programs: &Programs,
     plan: &Plan,
     journal: &mut Journal,
     left: Vec<Task>,
     stop: &Stop,
 ) -> Result<(), Failure> {
     let machine = Facts::gather();
-    let programs = Programs::ready();
-    // Ctrl-C ends a build as well; then it is no failure of the build.
-    stop.check()?;
-    let programs = programs?;
     let lab = Lab::new()?;
     crate::limits::allow_descriptors();
     journal.session(Session {
@@ -90,9 +110,9 @@ fn measure(
     })?;
     let setting = runs::Setting {
         lab: &lab,
-        programs: &programs,
+        programs,
         stop,
-        out: &args.out,
+        out,
         plan,
     };
     runs::all(&setting, journal, left)

@@ -135,6 +135,9 @@ const NAMED: [(f64, &str); 6] = [
     (0.9999, "99.99 %"),
 ];
 
+/// Those that have a marker.
+const DRAWN: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999];
+
 /// How long so large a part of the replies took: to the right, each nine has the same room.
 fn distribution(plan: &Plan, journal: &Journal, point: Point) -> Option<Plot> {
     let nines = |part: f64| -(1.0 - part).log10();
@@ -144,9 +147,9 @@ fn distribution(plan: &Plan, journal: &Journal, point: Point) -> Option<Plot> {
         let told = runs.first().map_or(&[][..], |first| {
             first.figures.latency_ns.distribution.as_slice()
         });
-        // A part of which there is not one reply says nothing.
+        // More would lie on each other; a part of which there is not one reply says nothing.
         let replies = runs.iter().map(|m| m.figures.requests).min().unwrap_or(0);
-        let known = |part: &f64| (1.0 - part) * replies as f64 >= 1.0;
+        let known = |part: &f64| DRAWN.contains(part) && (1.0 - part) * replies as f64 >= 1.0;
         let points = told.iter().enumerate().filter(|(_, (part, _))| known(part));
         let points = points.filter_map(|(at, (part, _))| {
             let of_run = |m: &&crate::measure::Measured| {

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Starting, connecting and ending, besides the load itself; recorded, the recorder's own as well.
-const AROUND: [Duration; 2] = [Duration::from_millis(700), Duration::from_millis(1200)];
+const AROUND: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(800)];
 
 /// What runs need.
 pub struct Setting<'a> {
