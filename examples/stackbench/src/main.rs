@@ -35,11 +35,11 @@ use std::process::ExitCode;
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    study: Study,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Study {
+enum Command {
     /// Every server under two loads: recordings, flame graphs and a page that shows them
     Demo(demo::Args),
     /// What recording costs a server: CPU time per request at a fixed rate, bare, recorded, and under perf
@@ -77,13 +77,13 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().study {
-        Study::Demo(args) => demo::run(&args),
-        Study::Cost(args) => cost::run(&args),
-        Study::Rows(args) => rows::run(&args),
-        Study::Study(args) => study::run(&args),
-        Study::Soak(args) => soak::run(&args),
-        Study::Predict(args) => predict::run(&args),
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Cost(args) => cost::run(&args),
+        Command::Rows(args) => rows::run(&args),
+        Command::Study(args) => study::run(&args),
+        Command::Soak(args) => soak::run(&args),
+        Command::Predict(args) => predict::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,7 +56,7 @@ pub struct Job {
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
     /// Figures.
-    Measured(Measured),
+    Measured(Box<Measured>),
     /// The row is not there.
     Absent {
         /// In its own words.
@@ -163,11 +163,11 @@ impl Bench<'_> {
                 counts.overrun,
             ]
         });
-        Ok(Outcome::Measured(Measured {
+        Ok(Outcome::Measured(Box::new(Measured {
             figures,
             work_ns,
             link,
-        }))
+        })))
     }
 
     /// Puts a load on a server; the figures, and the server's work for each request.

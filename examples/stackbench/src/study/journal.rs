@@ -99,7 +99,7 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the file, or makes it.
-    pub fn open(path: &Path, plan: &Plan) -> Result<Journal, Failure> {
+    pub fn open(path: &Path) -> Result<Journal, Failure> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
@@ -129,12 +129,18 @@ impl Journal {
             })?;
             journal.take(line, at + 1)?;
         }
-        match journal.sessions.last() {
-            Some(session) if session.plan != *plan => Err(Failure::Wrong(format!(
+        Ok(journal)
+    }
+
+    /// The plan that is followed: the one that the file's results are of; no other one fits them.
+    pub fn plan(&self, wanted: Option<Plan>) -> Result<Option<Plan>, Failure> {
+        let own = self.sessions.last().map(|session| &session.plan);
+        match (own, wanted) {
+            (Some(own), Some(wanted)) if *own != wanted => Err(Failure::Wrong(format!(
                 "{} holds the results of another plan; give another folder with --out, or remove it",
-                path.display()
+                self.path.display()
             ))),
-            _ => Ok(journal),
+            (own, wanted) => Ok(wanted.or(own.cloned())),
         }
     }
 

@@ -5,6 +5,7 @@
 //! complete measures nothing and writes its pages anew.
 
 mod chart;
+mod document;
 mod explained;
 mod figures;
 mod gallery;
@@ -32,7 +33,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `study`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Plan to follow [default: the reduced one, 20 minutes on two CPUs]
+    /// Plan to follow [default: that of the results in the folder, else the reduced one, 20 minutes on two CPUs]
     #[arg(long, value_name = "FILE.toml")]
     plan: Option<PathBuf>,
     /// Folder for results, recordings, logs and plots; a study that is in it goes on
@@ -44,6 +45,9 @@ pub struct Args {
     /// Folder of the gallery: a flame graph of each row and workload, with an index
     #[arg(long, value_name = "DIR")]
     gallery: Option<PathBuf>,
+    /// Measure nothing: print all figures, verdicts and experiments of the folder's results as JSON
+    #[arg(long)]
+    json: bool,
     /// Only say what would be done and how long it takes
     #[arg(long)]
     dry_run: bool,
@@ -51,8 +55,11 @@ pub struct Args {
 
 /// Runs the study.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let plan = Plan::read(args.plan.as_deref()).map_err(|e| Failure::Wrong(e.to_string()))?;
+    let wrong = |e: plan::PlanError| Failure::Wrong(e.to_string());
+    let wanted = args.plan.as_deref().map(Plan::read);
+    let wanted = wanted.transpose().map_err(wrong)?;
     if args.dry_run {
+        let plan = wanted.map_or_else(Plan::reduced, Ok).map_err(wrong)?;
         print!("{}", runs::words(&plan));
         return Ok(());
     }
@@ -61,7 +68,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         path: args.out.display().to_string(),
         source,
     })?;
-    let mut journal = Journal::open(&args.out.join("study.jsonl"), &plan)?;
+    let mut journal = Journal::open(&args.out.join("study.jsonl"))?;
+    let plan = journal.plan(wanted)?;
+    let plan = plan.map_or_else(Plan::reduced, Ok).map_err(wrong)?;
+    if args.json {
+        println!("{:#}", document::all(&plan, &journal));
+        return Ok(());
+    }
     let programs = Programs::ready();
     // Ctrl-C ends a build as well; then it is no failure of the build.
     stop.check()?;

@@ -22,6 +22,10 @@ use std::path::Path;
 /// What stands in the marks.
 const BY: &str = "study --pages";
 
+/// How a figure is found again.
+const FOUND_AGAIN: &str =
+    "All of them, and the verdicts, as JSON: `stackbench study --out docs/study --json`.";
+
 /// Writes all pages.
 pub fn write(
     plan: &Plan,
@@ -58,7 +62,7 @@ pub fn write(
             own.map(picture).collect::<Vec<_>>().join("\n\n"),
         ));
         page.push(("explanation", explanation(plan, journal, workload)));
-        page.push(("figures", tables));
+        page.push(("figures", format!("{FOUND_AGAIN}\n\n{tables}")));
         parts::write(&folder.join(format!("{}.md", workload.name())), BY, &page)?;
     }
     Ok(())
@@ -100,7 +104,7 @@ fn explanation(plan: &Plan, journal: &Journal, workload: Workload) -> String {
             Some(alone) => {
                 let _ = writeln!(
                     text,
-                    "By itself: {} `{}`",
+                    "by itself: {} `{}`",
                     gallery::sentences(alone),
                     alone.command
                 );

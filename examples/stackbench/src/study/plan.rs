@@ -131,11 +131,13 @@ fn one() -> u32 {
 }
 
 impl Plan {
-    /// Of a file, or the reduced one.
-    pub fn read(path: Option<&Path>) -> Result<Plan, PlanError> {
-        let Some(path) = path else {
-            return Plan::parse("the built-in plan", REDUCED);
-        };
+    /// The reduced one.
+    pub fn reduced() -> Result<Plan, PlanError> {
+        Plan::parse("the built-in plan", REDUCED)
+    }
+
+    /// Of a file.
+    pub fn read(path: &Path) -> Result<Plan, PlanError> {
         let name = path.display().to_string();
         match fs::read_to_string(path) {
             Ok(text) => Plan::parse(&name, &text),
@@ -277,7 +279,7 @@ mod tests {
     #[test]
     fn ours_are_plans() {
         let full = Plan::parse("full", include_str!("../../plans/full.toml")).unwrap();
-        let reduced = Plan::read(None).unwrap();
+        let reduced = Plan::reduced().unwrap();
         assert!(full.points().len() > reduced.points().len());
         assert_eq!(full.record, Recording::Every);
         for plan in [&full, &reduced] {

@@ -196,7 +196,7 @@ mod tests {
     /// Every row is asked the same at a point, in its own words where it needs room.
     #[test]
     fn same_load_for_all() {
-        let plan = Plan::read(None).unwrap();
+        let plan = Plan::reduced().unwrap();
         for point in plan.points() {
             for stack in Stack::ALL {
                 let (own, linux) = (

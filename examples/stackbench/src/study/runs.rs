@@ -219,7 +219,7 @@ mod tests {
     /// Rows take turns in being first, and every point is recorded once by the reduced plan.
     #[test]
     fn interleaved() {
-        let plan = Plan::read(None).unwrap();
+        let plan = Plan::reduced().unwrap();
         let tasks = tasks(&plan);
         let first = |repetition: u32| {
             let mut own = tasks.iter();

@@ -174,6 +174,18 @@ pub fn overall(all: &[At]) -> String {
     parts.join("; ")
 }
 
+/// A statement about six rows, of which a plan has fewer.
+fn missing(plan: &Plan) -> String {
+    let there = Stack::SIX
+        .iter()
+        .filter(|s| plan.stacks.contains(s))
+        .count();
+    match there {
+        6 => String::new(),
+        n => format!(" ({n} of the six rows)"),
+    }
+}
+
 /// All statements in one table.
 pub fn summary(plan: &Plan, journal: &Journal) -> String {
     let mut lines = vec![
@@ -197,7 +209,7 @@ pub fn summary(plan: &Plan, journal: &Journal) -> String {
         });
         lines.push(vec![
             statement.words(),
-            overall(&all),
+            overall(&all) + &missing(plan),
             best.unwrap_or_else(|| "-".to_string()),
         ]);
     }
