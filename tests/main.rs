@@ -27,5 +27,6 @@ mod stat;
 mod support;
 mod targets;
 mod tidy;
+mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;

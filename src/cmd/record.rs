@@ -444,10 +444,9 @@ fn summarize(tally: &Tally, args: &Args) {
         );
     }
     eprintln!(
-        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
+        "  trust: {} samples ({}), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
         tally.samples,
-        tally.event,
-        tally.frequency_hz,
+        tally.sampled,
         tally.samples_lost,
         tally.stacks_unknown,
         tally.records_lost,

@@ -131,10 +131,8 @@ pub struct Tally {
     pub switches: u64,
     /// Threads seen.
     pub threads: u64,
-    /// Name of the sampled event.
-    pub event: String,
-    /// Its rate.
-    pub frequency_hz: u64,
+    /// What was sampled, and how often.
+    pub sampled: String,
     /// Rings, slots and drops of programs with probes.
     pub probes: ProbeTally,
     /// Rings that could not be reached.
@@ -248,8 +246,7 @@ impl Recorder {
         let mut notices = plan.notices.clone();
         let probes = probes.map_err(|notice| notices.push(notice)).ok();
         let tally = Tally {
-            event: session.events[0].name.clone(),
-            frequency_hz: plan.frequency_hz,
+            sampled: plan.told(),
             notices: notices.clone(),
             ..Tally::default()
         };

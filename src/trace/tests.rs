@@ -335,6 +335,6 @@ fn not_ours() {
     };
     assert!(refused(&text("bypassprof/1", "somebody/1x")).contains("another program"));
     assert!(refused(&text("bypassprof/1", "bypassprof/9")).contains("format 9.0"));
-    let newer = fixture.with(&text("bypassprof/1.0", "bypassprof/1.7"));
+    let newer = fixture.with(&text("bypassprof/1.1", "bypassprof/1.7"));
     assert_eq!(drain(&Reader::open(&newer).unwrap()).unwrap(), (40, 30, 80));
 }
