@@ -244,6 +244,14 @@ impl Recorder {
             Target::Cpus(_) | Target::Cgroup(..) => session.command = vec![target.to_string()],
         }
         let mut notices = plan.notices.clone();
+        if let Some(doubt) = skew::Doubt::here() {
+            notices.push(Notice {
+                id: "clock".to_owned(),
+                text: format!(
+                    "times of probes' events may be wrong: {doubt}; `bypassprof doctor` has more"
+                ),
+            });
+        }
         let probes = probes.map_err(|notice| notices.push(notice)).ok();
         let tally = Tally {
             sampled: plan.told(),
