@@ -251,7 +251,19 @@ impl Plan {
     fn add(&mut self, sampled: Sampled) {
         self.sampled.push(sampled);
         let last = self.sampled.len() - 1;
-        if self.sampled[last].members.is_empty() || self.opens_group(&self.sampled[last]).is_ok() {
+        if self.sampled[last].members.is_empty() {
+            return;
+        }
+        if self.opens_group(&self.sampled[last]).is_ok() {
+            // Inherited events that are read with samples are not handed from thread to thread when they switch.
+            if self.inherit && self.sampled[last].leader.is_a_clock() {
+                self.notice(
+                    "clock-with-group",
+                    "a clock that is sampled with a group stands still whenever threads switch: threads that run for \
+                     less than a tenth of a millisecond at a time are sampled too little; without the braces they are not"
+                        .to_string(),
+                );
+            }
             return;
         }
         let members = std::mem::take(&mut self.sampled[last].members);
