@@ -512,6 +512,8 @@ fn a_server() {
     let mut ready = String::new();
     said.read_line(&mut ready).unwrap();
     assert!(ready.starts_with("ready linux"), "{ready}");
+    // What a program does before the recorder has found it is not counted.
+    std::thread::sleep(Duration::from_millis(500));
     let url = format!("http://{address}/");
     let loaded = Run::of(Command::new(load).args([&url, "-c", "4", "-d", "3", "--json"]));
     let pid = rustix::process::Pid::from_child(&recorder);
@@ -531,8 +533,12 @@ fn a_server() {
     };
     let load: Value = serde_json::from_str(&loaded.out).unwrap();
     let stat = told(&["stat", "--json"]);
-    let (asked, answered) = (&load["requests"], &stat["requests"]);
-    assert!(answered.as_u64().unwrap() > 0, "{stat:#}");
+    let [asked, answered] = [&load, &stat].map(|v| v["requests"].as_u64().unwrap());
+    // Those on their way at the end are answered, but not waited for.
+    assert!(
+        asked > 0 && answered.abs_diff(asked) <= 4 + asked / 100,
+        "{asked} {stat:#}"
+    );
     let clock = counter(&stat, "task-clock");
     assert!(clock["per_request"].as_f64().unwrap() > 0.0, "{clock:#}");
     let ledger = told(&["ledger", "--json"]);

@@ -31,3 +31,4 @@ mod tidy;
 mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;
+mod unprivileged;

@@ -239,7 +239,7 @@ impl Plan {
                 Err(e) => refused = refused.or(Some(e)),
             }
         }
-        let why = refused.map_or_else(String::new, |e| refusal::why(&event, &e, machine));
+        let why = refused.map_or_else(String::new, |e| refusal::why(&event, &e, machine, false));
         Err(PlanError::Refused {
             name: event.name,
             why,
