@@ -479,8 +479,8 @@ impl Drain<'_> {
                 let tenant = self.tenant(program, file, taken.first, tenant)?;
                 let first = taken.first.wrapping_sub(tenant.first_slot);
                 let slots = self.drained.slots();
-                self.writer.slots(tenant.number, first, slots)?;
                 self.tally.slots += taken.slots as u64;
+                self.writer.slots(tenant.number, first, slots)?;
             } else if !taken.new_owner {
                 break;
             }
