@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The tool, which a build of the whole workspace puts beside the server.
-fn tool() -> Option<PathBuf> {
+pub fn tool() -> Option<PathBuf> {
     let tool = Path::new(env!("CARGO_BIN_EXE_httpd")).with_file_name("bypassprof");
     if !tool.exists() {
         eprintln!("left out: {} is not built", tool.display());
@@ -25,15 +25,15 @@ fn tool() -> Option<PathBuf> {
 }
 
 /// A server that keeps its last events, in a directory of its own where its core falls.
-struct Victim {
+pub struct Victim {
     place: tempfile::TempDir,
-    child: Child,
-    address: SocketAddrV4,
+    pub child: Child,
+    pub address: SocketAddrV4,
 }
 
 impl Victim {
     /// `filter` says what its core holds.
-    fn start(mut command: Command, arguments: &[&str], filter: &str) -> Victim {
+    pub fn start(mut command: Command, arguments: &[&str], filter: &str) -> Victim {
         let place = tempfile::tempdir().unwrap();
         let session = place.path().join("session");
         let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
@@ -64,11 +64,11 @@ impl Victim {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -80,7 +80,7 @@ impl Victim {
     }
 
     /// Its core, if the kernel is set to leave one here.
-    fn core(&self) -> Option<PathBuf> {
+    pub fn core(&self) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.place.path()).unwrap();
         let mut names = entries.map(|e| e.unwrap().path());
         let core = names.find(|p| p.file_name().unwrap().to_string_lossy().starts_with("core"));
