@@ -12,6 +12,7 @@ use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The tool, which a build of the whole workspace puts beside the server.
@@ -320,7 +321,9 @@ struct Small(PathBuf);
 
 impl Small {
     fn new() -> Option<Small> {
-        let name = format!("bypassprof-test-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bypassprof-test-{}-{number}", std::process::id());
         let one = Path::new("/sys/fs/cgroup/memory");
         let two = Path::new("/sys/fs/cgroup");
         let (base, limit) = match one.join("memory.oom_control").exists() {
@@ -446,4 +449,44 @@ fn out_of_memory() {
     assert_eq!(worker["stage"], "app");
     let stack = stack(worker);
     assert!(stack.iter().any(|f| f.contains("take_memory")), "{stack:?}");
+}
+
+/// The same without a recorder: the rings alone do not know why, but what the thread was with and where that was.
+#[test]
+fn out_of_memory_unwatched() {
+    let (Some(tool), Some(small)) = (tool(), Small::new()) else {
+        eprintln!("left out: no cgroup with a limit of memory can be made here");
+        return;
+    };
+    let inside = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+        small.0.display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &inside, "sh"]);
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "1",
+        "--plant-fault",
+        "leak",
+        "--plant-fault-at",
+        "50",
+    ];
+    let mut victim = Victim::start(command, &arguments, "0x3b");
+    let (flow, answers) = ask(victim.address).unwrap();
+    assert_eq!(answers, 49);
+    assert_eq!(victim.wait().signal(), Some(9));
+    let told = victim.told(&tool, &[&victim.path("session")]);
+    assert_eq!(told["ended"]["signal"], Value::Null, "{told:#}");
+    let requests = told["requests"].as_array().unwrap();
+    let stuck = requests.iter().find(|r| text(&r["flow"]) == named(&flow));
+    let stuck = stuck.unwrap_or_else(|| panic!("no {flow:?} in {told:#}"));
+    assert_eq!(stuck["stage"], "app");
+    let worker = thread(&told, text(&stuck["thread"]));
+    assert_eq!(
+        (&worker["stage"], text(&worker["flow"])),
+        (&"app".into(), named(&flow).as_str())
+    );
 }

@@ -92,15 +92,7 @@ fn is_nowhere(server: Command, arguments: &[&str], ask: impl Fn(SocketAddrV4, Du
     run(&["snapshot", "-p", &pid, "-o", "snapshot.mcap"]);
     std::thread::scope(|scope| {
         scope.spawn(|| ask(address, Duration::from_millis(1500)));
-        run(&[
-            "record",
-            "-p",
-            &pid,
-            "--duration",
-            "1",
-            "-o",
-            "record.mcap",
-        ]);
+        run(&["record", "-p", &pid, "--duration", "1", "-o", "record.mcap"]);
     });
     ask(address, Duration::from_millis(100));
     let number = rustix::process::Pid::from_child(&victim.child);

@@ -14,7 +14,7 @@ mod telemetry;
 mod tests;
 
 use super::clock;
-use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
+use crate::trace::record::{Meta, Pid, Ring, RingTotals};
 use crate::trace::{RingSink, WriteError};
 use crate::units::{ClockPair, Nanos};
 use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
@@ -562,10 +562,7 @@ impl Drain<'_> {
             base_tsc: clock::counter(),
             first_slot: first.wrapping_sub(owner.first_slot),
             listening: program.listening,
-            points: own
-                .into_iter()
-                .map(|(id, name)| OwnPoint { id, name })
-                .collect(),
+            points: look::own_points(own),
         }))?;
         Ok(tenant.insert(Tenant {
             number,
