@@ -13,6 +13,7 @@ pub mod record;
 mod redact;
 mod resync;
 pub mod summary;
+mod tail;
 mod walk;
 pub mod writer;
 
