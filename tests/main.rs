@@ -23,8 +23,10 @@ mod recover;
 mod refusals;
 mod report;
 mod rings;
+mod stacks;
 mod stat;
 mod support;
+mod symbols;
 mod targets;
 mod tidy;
 #[path = "../benches/traffic.rs"]

@@ -26,7 +26,7 @@ use crate::units::Nanos;
 use counting::Whom;
 pub use cut::{Cut, Finished};
 use events::{Group, Machine};
-use perf::{Batch, Events, Plan};
+use perf::{Batch, Events, Plan, StackSource};
 use probes::{ProbeTally, Probes};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, HashSet};
@@ -182,6 +182,8 @@ pub struct Wanted {
     pub frequency_hz: u64,
     /// Events to sample instead of the usual.
     pub events: Vec<Group>,
+    /// Where user stacks come from, and in the user's words.
+    pub stacks: (StackSource, String),
     /// Whether events wait until they are enabled.
     pub waits: bool,
     /// The share of a CPU that the recorder may use.
@@ -236,9 +238,19 @@ impl Recorder {
         let whom = target.whom()?;
         let inherit = matches!(whom, Whom::Tasks(_));
         let machine = Machine::here();
-        let plan = Plan::probe(wanted.frequency_hz, wanted.events, inherit, &machine)?;
+        let plan = {
+            let (stacks, _) = wanted.stacks;
+            Plan::probe(
+                wanted.frequency_hz,
+                wanted.events,
+                stacks,
+                inherit,
+                &machine,
+            )?
+        };
         let mut session = proc::session();
         session.events = plan.sources();
+        session.call_graph = wanted.stacks.1;
         match target {
             Target::Starting(pid, command) => {
                 session.pids = vec![*pid];
@@ -432,6 +444,7 @@ impl Recorder {
     fn write_batch(&mut self) -> Result<(), WriteError> {
         let Batch {
             samples,
+            copies,
             switches,
             metas,
         } = &mut self.batch;
@@ -453,6 +466,9 @@ impl Recorder {
                 probes.meta(&meta);
             }
             self.writer.meta(&meta)?;
+        }
+        for (place, copy) in copies.drain(..) {
+            self.symbols.walk(&mut samples[place], &copy);
         }
         for sample in samples.iter() {
             self.symbols.sample(sample);
