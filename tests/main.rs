@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per question. What is timed has the machine to itself in `measured`.
 
 mod attacks;
+mod clocks;
 mod compare;
 mod counters;
 mod dpdk;
@@ -29,5 +30,7 @@ mod support;
 mod symbols;
 mod targets;
 mod tidy;
+mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;
+mod unprivileged;

@@ -28,6 +28,8 @@ pub struct Batch {
     pub metas: Vec<Meta>,
 }
 
+/// Bytes that every tracepoint's record begins with; other events' samples come with fewer, which mean nothing.
+const COMMON: usize = 8;
 /// The number of a thread that has none any more.
 const NOBODY: Tid = Tid::MAX;
 
@@ -188,6 +190,7 @@ fn sample(mut raw: RawSample, from: &From, batch: &mut Batch) {
         cpu: raw.record_id.cpu.unwrap_or(from.cpu),
         event: from.ids.event(raw.record_id.id),
         period: raw.period.unwrap_or(0),
+        raw: raw.raw.filter(|r| r.len() >= COMMON).unwrap_or_default(),
         ..Sample::default()
     };
     let copy = from.stacks.take(&mut raw, from.max_frames, &mut sample);
