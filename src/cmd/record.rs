@@ -66,6 +66,8 @@ pub struct Args {
 pub(super) struct LocalNames {
     sampled: SampledAddresses,
     rights: HashMap<Pid, Rights>,
+    /// Once something has been named.
+    files: Option<LocalSymbols>,
 }
 
 impl Symbolizer for LocalNames {
@@ -88,8 +90,8 @@ impl Symbolizer for LocalNames {
         self.sampled.sample(sample);
     }
     fn finish(&mut self) -> Vec<Symbols> {
-        let mut files = LocalSymbols::while_recording();
-        let sampled = std::mem::take(&mut self.sampled).finish();
+        let files = self.files.get_or_insert_with(LocalSymbols::while_recording);
+        let sampled = self.sampled.take();
         let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
             Some(rights) => rights.within(|| files.names(mapping, at)),
             None => files.names(mapping, at),
@@ -169,7 +171,7 @@ fn start(
     }
 }
 
-fn collect_failure(error: &CollectError) -> Failure {
+pub(super) fn collect_failure(error: &CollectError) -> Failure {
     let failure = Failure::failed(error);
     let source = match error {
         CollectError::Plan(PlanError::Perf { source }) => source.kind(),
@@ -224,7 +226,8 @@ impl Job<'_> {
             crash::allow_core();
         }
         let cpus = self.command_cpus.as_deref();
-        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let held =
+            gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
             .map(|place| Probes::of_session(place, held.child.id()))
             .map_err(|e| Notice {

@@ -1,6 +1,6 @@
 //! A live system in, records out: perf events, /proc and clocks, written to a recording as they come.
 //!
-//! In: processes, a [`Writer`], something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
+//! In: processes, a [`Writer`] or another sink, something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod oom;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod recent;
 pub mod remains;
 pub mod rights;
 pub mod skew;
@@ -20,7 +21,7 @@ pub mod snapshot;
 pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
-use crate::trace::{Symbolizer, WriteError, Writer};
+use crate::trace::{RecordSink, Symbolizer, WriteError, Writer};
 use crate::units::Nanos;
 use counting::Whom;
 use events::{Group, Machine};
@@ -193,8 +194,8 @@ const BUDGET_EVERY: Duration = Duration::from_secs(1);
 /// The rate is not lowered below this.
 const LOWEST_HZ: u64 = 10;
 
-/// A recording in progress.
-pub struct Recorder {
+/// A recording in progress, into `S`.
+pub struct Recorder<S = Writer> {
     target: Target,
     cpus: Vec<u32>,
     budget: Option<f64>,
@@ -206,7 +207,7 @@ pub struct Recorder {
     /// Processes of threads that are there.
     alive: HashMap<Tid, Pid>,
     events: Events,
-    writer: Writer,
+    writer: S,
     symbols: Box<dyn Symbolizer>,
     probes: Option<Probes>,
     batch: Batch,
@@ -220,16 +221,16 @@ pub struct Recorder {
     probe_wait: Duration,
 }
 
-impl Recorder {
+impl<S: RecordSink> Recorder<S> {
     /// Opens events for the target and writes the recording's head. A running target is recorded from here on, a
     /// starting one from when it runs its program, both only when they are enabled if that is wanted.
     pub fn start(
         target: &Target,
         wanted: Wanted,
-        writer: impl FnOnce() -> Result<Writer, WriteError>,
+        writer: impl FnOnce() -> Result<S, WriteError>,
         symbols: Box<dyn Symbolizer>,
         probes: Result<Probes, Notice>,
-    ) -> Result<Recorder, CollectError> {
+    ) -> Result<Recorder<S>, CollectError> {
         limits::raise_open_files();
         let whom = target.whom()?;
         let inherit = matches!(whom, Whom::Tasks(_));
@@ -463,7 +464,7 @@ impl Recorder {
     pub fn finish(
         mut self,
         outcome: Outcome,
-        before_end: impl FnOnce(&mut Writer),
+        before_end: impl FnOnce(&mut S),
     ) -> Result<Tally, CollectError> {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
