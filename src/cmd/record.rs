@@ -143,7 +143,7 @@ fn start(
 }
 
 /// Why it did not begin, with what would help.
-fn collect_failure(error: &CollectError, target: &Target) -> Failure {
+pub(super) fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
     let (source, sight) = match error {
         CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
@@ -202,7 +202,8 @@ impl Job<'_> {
             crash::allow_core();
         }
         let cpus = self.command_cpus.as_deref();
-        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let held =
+            gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
             .map(|place| {
                 Probes::of_session(place, held.child.id())
@@ -390,7 +391,7 @@ fn finish(
 
 /// What is said of a recording that was cut short, and whether its file stays.
 fn kept(cut: &Cut, output: &Output) -> Failure {
-    let mut failure = collect_failure(&cut.why);
+    let mut failure = Failure::failed(&cut.why);
     if cut.kept == (0, 0) {
         output.discard();
         return failure;

@@ -4,7 +4,7 @@
 //! that is missing. It refuses to know which processes the plan is for.
 
 use super::stacks::StackSource;
-use crate::collect::events::{Encoded, EventError, Group, Machine, generic, refusal};
+use crate::collect::events::{Encoded, EventError, Group, Machine, refusal};
 use crate::trace::record::{EventSource, Notice};
 use perf_event_open::config::{
     Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat, SampleFormat,

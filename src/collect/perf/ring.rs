@@ -190,7 +190,11 @@ fn sample(mut raw: RawSample, from: &From, batch: &mut Batch) {
         cpu: raw.record_id.cpu.unwrap_or(from.cpu),
         event: from.ids.event(raw.record_id.id),
         period: raw.period.unwrap_or(0),
-        raw: raw.raw.filter(|r| r.len() >= COMMON).unwrap_or_default(),
+        raw: raw
+            .raw
+            .take()
+            .filter(|r| r.len() >= COMMON)
+            .unwrap_or_default(),
         ..Sample::default()
     };
     let copy = from.stacks.take(&mut raw, from.max_frames, &mut sample);
