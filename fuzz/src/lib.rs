@@ -21,7 +21,9 @@ use bypassprof::resolve::{
 use bypassprof::trace::folded::Folded;
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
-use bypassprof::trace::{Reader, Registers, StackCopy, Symbolizer, Writer, block, perfdata, tracepoint};
+use bypassprof::trace::{
+    Reader, Registers, StackCopy, Symbolizer, Writer, block, perfdata, tracepoint,
+};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};

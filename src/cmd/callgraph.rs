@@ -74,7 +74,7 @@ impl CallGraph {
             }
             CallGraph::Auto => {
                 let keep = match target {
-                    None => command.first().and_then(|c| program(c)).is_some_and(keeps),
+                    None => command.first().and_then(program).is_some_and(keeps),
                     Some(Target::Running(pids)) => pids
                         .iter()
                         .all(|pid| keeps(PathBuf::from(format!("/proc/{pid}/exe")))),

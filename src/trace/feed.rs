@@ -10,6 +10,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Records that came together.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records of low rate are the large ones, and are looked at in place"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// One of low rate.

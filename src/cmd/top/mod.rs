@@ -85,7 +85,8 @@ fn key(text: &str) -> Result<Key, String> {
 
 /// Looks.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    if !args.once && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+    let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !args.once && !terminal {
         return Err(Failure::wrong_use("the live view needs a terminal")
             .hint("`bypassprof top --once`, with --json for programs"));
     }
