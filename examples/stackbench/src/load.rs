@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Connecting and ending may take so long; what takes longer stands still, and no study waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -161,12 +164,18 @@ impl Load {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(LoadError::Start)?;
+        let patience = self.warmup + self.time + PATIENCE;
+        let end = Instant::now() + patience;
         let status = loop {
-            if let Err(interrupted) = stop.check() {
+            let late = (Instant::now() > end).then(|| {
+                let s = patience.as_secs();
+                LoadError::Failed(format!("loadgen did not connect and measure within {s} s"))
+            });
+            if let Some(failure) = stop.check().err().or(late.map(Failure::from)) {
                 // The lab would end it as well.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(interrupted);
+                return Err(failure);
             }
             match child.try_wait().map_err(LoadError::Start)? {
                 Some(status) => break status,

@@ -9,7 +9,7 @@
 use core::cell::Cell;
 
 /// Stamps and events take at most one part of the time in so many.
-const BUDGET: u64 = 400;
+const BUDGET: u64 = 1000;
 /// Ticks that one stamped burst costs, with room to spare.
 const STAMP_TICKS: u64 = 200;
 /// Most bursts between two stamped ones.

@@ -69,10 +69,11 @@ pub fn why(event: &Encoded, error: &io::Error, machine: &Machine, whole_cpus: bo
             } else if event.is_of_the_kernel() {
                 let what = "it happens in the kernel, which this user may not look at";
                 (what, Sight::Kernel)
-            } else if event.exclude.kernel {
-                ("this user may not count it", Sight::User)
-            } else {
+            } else if event.chosen && !event.exclude.kernel {
                 ("this user may not count it in the kernel", Sight::Kernel)
+            } else {
+                // Without the kernel it was tried too.
+                ("this user may not count it", Sight::User)
             };
             format!("{what}: {}", denied(sight))
         }
