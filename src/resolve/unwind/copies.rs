@@ -200,6 +200,12 @@ impl Process {
             let next = match next {
                 Ok(Some(next)) => next,
                 Ok(None) | Err(Error::ReturnAddressIsNull) => break StackEnd::Whole,
+                // The outermost frame of a program has none before it: so the processors' ABIs mark it.
+                Err(Error::FramepointerUnwindingMovedBackwards)
+                    if frame_pointer(&registers) == 0 =>
+                {
+                    break StackEnd::Whole;
+                }
                 Err(_) if beyond => break StackEnd::Truncated,
                 Err(_) => break StackEnd::Broken,
             };
