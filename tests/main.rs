@@ -27,5 +27,6 @@ mod stat;
 mod support;
 mod targets;
 mod tidy;
+mod top;
 #[path = "../benches/traffic.rs"]
 mod traffic;
