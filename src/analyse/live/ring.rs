@@ -53,7 +53,17 @@ impl LiveRing {
         self.last = Some(totals);
     }
 
-    /// Tells its thread what happened; returns the number of events.
+    /// Tells its thread of the newest event too, which waited for slots that might belong to it: a thread that polls for
+    /// nothing writes no other behind it.
+    pub fn flush(&mut self, thread: &mut LiveThread) {
+        let states = &mut self.states;
+        self.decoder.flush(&mut |event| {
+            thread.seen.event(&event);
+            states.event(&event, &mut |t| thread.timeline.transition(t));
+        });
+    }
+
+    /// Tells its thread what happened; returns the number of events that are whole.
     pub fn slots(&mut self, first: u64, slots: &[Slot], thread: &mut LiveThread) -> u64 {
         if first > self.next_slot {
             self.decoder.gap();

@@ -83,9 +83,10 @@ impl LiveThread {
         &mut self,
         (pid, tid): (Pid, Tid),
         until: u64,
-        rings: Vec<&mut LiveRing>,
+        mut rings: Vec<&mut LiveRing>,
         out: &mut Vec<Placed>,
     ) -> ThreadView {
+        rings.iter_mut().for_each(|ring| ring.flush(self));
         let probes = self.probes;
         self.timeline.sweep(until, &mut |state, sample| {
             let root = match (probes, state) {

@@ -18,6 +18,7 @@ use crate::collect::{CollectError, Outcome, Target, clock, proc};
 use crate::present::style::Style;
 use crate::present::top::{self as present, Shown};
 use crate::trace::record::{Notice, Pid};
+use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::SESSION_VARIABLE;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -103,6 +104,14 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if let Some(&pid) = pids.iter().find(|&&pid| proc::threads(pid).is_err()) {
         return Err(Failure::failed(CollectError::NoProcess { pid }));
     }
+    for &pid in &pids {
+        if Running::find(pid).is_ok_and(|r| is_recorded(&r)) {
+            return Err(Failure::failed(format!(
+                "process {pid} is being recorded, and an event goes to one reader only"
+            ))
+            .hint("when that recording is over; `snapshot -p` takes nothing away. After a recorder that was killed, `record -p PID --duration 1` takes over first"));
+        }
+    }
     let probes = Ok(Probes::of_processes(&pids));
     let mut watch = Watch::start(&Target::Running(pids.clone()), &args, probes)?;
     let mut over = || pids.iter().all(|&pid| child::ended(pid));
@@ -111,16 +120,21 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Processes of this machine that have probes which can be reached.
+/// Whether someone takes a process's events already, or was killed while doing so.
+fn is_recorded(running: &Running) -> bool {
+    running.control().is_on() && running.control().mode() == Mode::Drain
+}
+
+/// Processes of this machine that have probes which can be reached and that no one records: an event goes to one reader.
 fn with_probes() -> Result<Vec<Pid>, Failure> {
     let me = std::process::id();
     let mut pids = proc::all();
-    pids.retain(|&pid| pid != me && Running::find(pid).is_ok());
+    pids.retain(|&pid| pid != me && Running::find(pid).is_ok_and(|r| !is_recorded(&r)));
     if pids.is_empty() {
-        return Err(
-            Failure::failed("no process with probes runs here, or it is another user's")
-                .hint("-p PID for one without, or `bypassprof top -- COMMAND`"),
-        );
+        return Err(Failure::failed(
+            "no process with probes runs here that is not being recorded, or it is another user's",
+        )
+        .hint("-p PID for one without, or `bypassprof top -- COMMAND`"));
     }
     Ok(pids)
 }
