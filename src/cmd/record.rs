@@ -11,6 +11,7 @@ use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
 use super::{Failure, crash, dpdk, gate};
 use crate::collect::events::Machine;
+use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
 use crate::collect::rights::Rights;
@@ -162,29 +163,34 @@ fn start(
                 output.discard();
             }
             Err(match outcome {
-                Err(e) => collect_failure(&e),
+                Err(e) => collect_failure(&e, target),
                 Ok(_) => Failure::failed("the recording was not opened"),
             })
         }
     }
 }
 
-fn collect_failure(error: &CollectError) -> Failure {
+/// Why it did not begin, with what would help.
+fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
-    let source = match error {
-        CollectError::Plan(PlanError::Perf { source }) => source.kind(),
+    let (source, sight) = match error {
+        CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
         CollectError::Plan(_) => {
             return failure
                 .hint("`bypassprof list` for what this machine has, `bypassprof doctor` for why");
         }
-        CollectError::Open(e) => e.source.kind(),
+        CollectError::Open(e) => match target {
+            Target::Cpus(_) | Target::Cgroup(..) => (&e.source, Sight::Cpus),
+            Target::Running(_) if e.source.kind() == io::ErrorKind::PermissionDenied => {
+                return failure
+                    .hint("another user's process needs root, or CAP_PERFMON and CAP_SYS_PTRACE");
+            }
+            Target::Starting(..) | Target::Running(_) => (&e.source, Sight::User),
+        },
         _ => return failure,
     };
-    match source {
-        io::ErrorKind::PermissionDenied => failure.hint(
-            "as root, with CAP_PERFMON, or after `sysctl kernel.perf_event_paranoid=2`; another user's process needs \
-             CAP_SYS_PTRACE",
-        ),
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => failure.hint(refusal::denied(sight)),
         _ => failure,
     }
 }
@@ -408,7 +414,7 @@ fn finish(
 
 /// What is said of a recording that was cut short, and whether its file stays.
 fn kept(cut: &Cut, output: &Output) -> Failure {
-    let mut failure = collect_failure(&cut.why);
+    let mut failure = Failure::failed(&cut.why);
     if cut.kept == (0, 0) {
         output.discard();
         return failure;
@@ -462,10 +468,9 @@ fn summarize(tally: &Tally, args: &Args) {
         );
     }
     eprintln!(
-        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
+        "  trust: {} samples ({}), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
         tally.samples,
-        tally.event,
-        tally.frequency_hz,
+        tally.sampled,
         tally.samples_lost,
         tally.stacks_unknown,
         tally.records_lost,

@@ -14,6 +14,7 @@ mod redact;
 mod resync;
 pub mod summary;
 mod tail;
+pub mod tracepoint;
 mod walk;
 pub mod writer;
 
