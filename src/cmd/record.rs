@@ -42,6 +42,10 @@ pub struct Args {
     /// Count and stamp the bursts of a DPDK program, which needs no change for it
     #[arg(long, conflicts_with = "pid")]
     dpdk: bool,
+    /// Look at the headers of a DPDK program's packets: of all, or of one burst in N at random. Never at what they carry
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    per_packet: Option<u64>,
     /// Leave out command lines and the folders of files
     #[arg(long)]
     redact: bool,
@@ -232,7 +236,10 @@ impl Job<'_> {
         let cpus = self.command_cpus.as_deref();
         let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
         let probes = session
-            .map(|place| Probes::of_session(place, held.child.id()))
+            .map(|place| {
+                Probes::of_session(place, held.child.id())
+                    .looking_at_frames(args.per_packet.unwrap_or(0))
+            })
             .map_err(|e| Notice {
                 id: "no-session".to_string(),
                 text: format!(
@@ -342,7 +349,8 @@ impl Job<'_> {
             waits: switch.waits,
             ..self.wanted.clone()
         };
-        let probes = Ok(Probes::of_processes(&pids));
+        let looks = self.args.per_packet.unwrap_or(0);
+        let probes = Ok(Probes::of_processes(&pids).looking_at_frames(looks));
         let (mut recorder, output) = start(target, wanted, args, probes)?;
         let started = Instant::now();
         switch.begin();

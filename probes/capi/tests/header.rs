@@ -141,6 +141,7 @@ fn structures() -> Vec<Structure> {
                 ring_slots,
                 ring_bytes,
                 examined,
+                frames,
                 reserved
             }
         ),
