@@ -150,7 +150,7 @@ impl Terminal {
         };
         let none = std::ptr::null_mut();
         // SAFETY: two descriptors are written, the size is read; there is no name and no mode.
-        let made = unsafe { libc::openpty(&mut ours, &mut theirs, none, none.cast(), &mut size) };
+        let made = unsafe { libc::openpty(&mut ours, &mut theirs, none, none.cast(), &size) };
         assert_eq!(made, 0);
         // SAFETY: both were made a moment ago and are no one else's.
         let (ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
