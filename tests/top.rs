@@ -142,7 +142,7 @@ struct Terminal {
 impl Terminal {
     fn new() -> Terminal {
         let (mut ours, mut theirs) = (0, 0);
-        let mut size = libc::winsize {
+        let size = libc::winsize {
             ws_row: 24,
             ws_col: 80,
             ws_xpixel: 0,
