@@ -13,6 +13,7 @@ pub mod record;
 mod redact;
 mod resync;
 pub mod summary;
+mod tail;
 pub mod tracepoint;
 mod walk;
 pub mod writer;
