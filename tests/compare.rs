@@ -533,6 +533,9 @@ fn only_samples() {
     );
     let text = place.run(&["compare", "a.mcap", "b.mcap"]).out;
     assert!(text.contains("estimate"), "{text}");
+    let run = place.run(&["flamegraph", "b.mcap", "--busy", "--per", "request"]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    assert!(run.err.contains("counted no requests"), "{}", run.err);
     let run = place.run(&["flamegraph", "b.mcap", "--diff", "a.mcap", "-o", "d.svg"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     let svg = std::fs::read_to_string(place.path("d.svg")).unwrap();

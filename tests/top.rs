@@ -142,7 +142,7 @@ struct Terminal {
 impl Terminal {
     fn new() -> Terminal {
         let (mut ours, mut theirs) = (0, 0);
-        let mut size = libc::winsize {
+        let size = libc::winsize {
             ws_row: 24,
             ws_col: 80,
             ws_xpixel: 0,
@@ -150,7 +150,7 @@ impl Terminal {
         };
         let none = std::ptr::null_mut();
         // SAFETY: two descriptors are written, the size is read; there is no name and no mode.
-        let made = unsafe { libc::openpty(&mut ours, &mut theirs, none, none.cast(), &mut size) };
+        let made = unsafe { libc::openpty(&mut ours, &mut theirs, none, none.cast(), &size) };
         assert_eq!(made, 0);
         // SAFETY: both were made a moment ago and are no one else's.
         let (ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };

@@ -1,4 +1,4 @@
-//! Weighted call trees into pictures: fold stacks, take differences, draw flame graphs as SVG.
+//! Weighted call trees into pictures: fold stacks, take differences, draw flame graphs as SVG and as pages.
 //!
 //! In: stacks of names with weights; out: folded text and SVG, byte for byte the same for the same input. It knows
 //! nothing of recordings, processes or symbols: names come in ready to print.
@@ -17,10 +17,12 @@
 
 mod diff;
 mod fold;
+mod page;
 mod palette;
 mod svg;
 
 pub use diff::Diff;
 pub use fold::{FoldError, Node, Tree};
+pub use page::html;
 pub use palette::{Rgb, UNKNOWN_COLOUR, colour_of};
 pub use svg::{DrawError, Picture, draw, draw_diff, draw_parts};

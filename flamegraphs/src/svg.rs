@@ -218,7 +218,7 @@ fn head_and_height(svg: &str) -> Option<(usize, usize)> {
     Some((end, digits.parse().ok()?))
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

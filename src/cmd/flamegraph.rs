@@ -3,6 +3,7 @@
 use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
+use crate::analyse::compare::Unit;
 use crate::analyse::compare::workload::remarks;
 use crate::present::{flame, latency};
 use flamegraphs::DrawError;
@@ -22,6 +23,9 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
+    /// With --busy: as wide as the work for one request takes, in ns, instead of all that was sampled
+    #[arg(long, value_enum, value_name = "WHAT", requires = "busy", conflicts_with_all = ["diff", "slowest"])]
+    per: Option<Per>,
     /// Draw where requests spend their time, stage by stage, in ns a request
     #[arg(long, conflicts_with = "busy")]
     latency: bool,
@@ -36,6 +40,13 @@ pub struct Args {
     filter: FilterArgs,
     #[command(flatten)]
     packs: PackArgs,
+}
+
+/// What weights are divided by.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Per {
+    /// Requests that were answered
+    Request,
 }
 
 /// Draws.
@@ -59,6 +70,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         draw_latency(&args, &mut svg)?
     } else if let Some(other) = other {
         draw_difference(&args, other, &mut svg)?
+    } else if args.per.is_some() {
+        draw_per_request(&args, &mut svg)?
     } else {
         let packs = args.packs.load()?;
         let mut profile = load::chosen(&args.file, packs, &args.filter.filter(), args.slowest)?;
@@ -114,6 +127,18 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
         _ => latency::draw(of, rest, svg),
     }
     .map_err(|e| nothing(&args.file, &e))
+}
+
+/// Draws the work for a request; gives the line of trust.
+fn draw_per_request(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
+    let packs = args.packs.load()?;
+    let side = load::side(&args.file, &packs, &args.filter.of_several()?)?;
+    if side.unit != Unit::PerRequest {
+        let why = format!("{} counted no requests", args.file.display());
+        return Err(Failure::failed(why).hint("leave out --per, or record a program with probes"));
+    }
+    flame::draw_per_request(&side, svg).map_err(|e| nothing(&args.file, &e))?;
+    Ok(side.profile.trust.line())
 }
 
 /// Draws the work for a request beside that of another recording; gives the line of trust of both.

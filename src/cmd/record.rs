@@ -11,6 +11,7 @@ use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
 use super::{Failure, crash, dpdk, gate};
 use crate::collect::events::Machine;
+use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
 use crate::collect::rights::Rights;
@@ -164,29 +165,34 @@ fn start(
                 output.discard();
             }
             Err(match outcome {
-                Err(e) => collect_failure(&e),
+                Err(e) => collect_failure(&e, target),
                 Ok(_) => Failure::failed("the recording was not opened"),
             })
         }
     }
 }
 
-pub(super) fn collect_failure(error: &CollectError) -> Failure {
+/// Why it did not begin, with what would help.
+pub(super) fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
-    let source = match error {
-        CollectError::Plan(PlanError::Perf { source }) => source.kind(),
+    let (source, sight) = match error {
+        CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
         CollectError::Plan(_) => {
             return failure
                 .hint("`bypassprof list` for what this machine has, `bypassprof doctor` for why");
         }
-        CollectError::Open(e) => e.source.kind(),
+        CollectError::Open(e) => match target {
+            Target::Cpus(_) | Target::Cgroup(..) => (&e.source, Sight::Cpus),
+            Target::Running(_) if e.source.kind() == io::ErrorKind::PermissionDenied => {
+                return failure
+                    .hint("another user's process needs root, or CAP_PERFMON and CAP_SYS_PTRACE");
+            }
+            Target::Starting(..) | Target::Running(_) => (&e.source, Sight::User),
+        },
         _ => return failure,
     };
-    match source {
-        io::ErrorKind::PermissionDenied => failure.hint(
-            "as root, with CAP_PERFMON, or after `sysctl kernel.perf_event_paranoid=2`; another user's process needs \
-             CAP_SYS_PTRACE",
-        ),
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => failure.hint(refusal::denied(sight)),
         _ => failure,
     }
 }
@@ -289,7 +295,7 @@ impl Job<'_> {
                     // Without a recording the command still has its own work to do: it is let run, and its user told now.
                     recorder = None;
                     output.discard();
-                    failed = Some(collect_failure(&e).say());
+                    failed = Some(Failure::failed(&e).say());
                     continue;
                 }
                 None => IDLE,
@@ -355,7 +361,7 @@ impl Job<'_> {
                 .and_then(|stopped| Ok((stopped, recorder.turn()?)));
             let (stopped, wait) = turned.map_err(|e| {
                 output.discard();
-                collect_failure(&e)
+                Failure::failed(&e)
             })?;
             if stopped {
                 break;
@@ -407,7 +413,7 @@ fn finish(
         }
         Err(e) => {
             output.discard();
-            return Err(collect_failure(&e));
+            return Err(Failure::failed(&e));
         }
     }
     Ok(())
@@ -447,10 +453,9 @@ fn summarize(tally: &Tally, args: &Args) {
         );
     }
     eprintln!(
-        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
+        "  trust: {} samples ({}), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
         tally.samples,
-        tally.event,
-        tally.frequency_hz,
+        tally.sampled,
         tally.samples_lost,
         tally.stacks_unknown,
         tally.records_lost,

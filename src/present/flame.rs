@@ -3,7 +3,7 @@
 use super::style::printable;
 use super::table::headline;
 use crate::analyse::compare::{Key, Side, Unit, side::NO_WORK};
-use crate::analyse::{Profile, Root};
+use crate::analyse::{Profile, Root, ThreadRow};
 use flamegraphs::{Diff, DrawError, Picture, Tree};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -123,6 +123,33 @@ pub fn draw_difference(before: &Side, after: &Side, out: impl Write) -> Result<(
     flamegraphs::draw_parts(&Diff::unscaled(&was, &is), names, &picture, out)
 }
 
+/// Draws what a recording does for a request, in the unit of `compare`. The subtitle is the line of trust.
+pub fn draw_per_request(side: &Side, out: impl Write) -> Result<(), DrawError> {
+    let all = side.value(Key::Work).value;
+    let mut phases = colours(&side.profile);
+    for row in &side.profile.threads {
+        // Roles and threads carry no colour of a phase, also where a function is called like one.
+        phases.remove(thread_of(row).as_str());
+    }
+    let picture = Picture {
+        title: format!("{all:.0} ns of work a request: {}", headline(&side.profile)),
+        subtitle: side.profile.trust.line(),
+        unit: "ns a request".to_owned(),
+        factor: 1.0 / PARTS,
+        phases,
+    };
+    flamegraphs::draw(&work(&side.profile, all * PARTS), &picture, out)
+}
+
+/// The role of a thread, or its name.
+fn thread_of(row: &ThreadRow) -> String {
+    printable(if row.role.is_empty() {
+        &row.name
+    } else {
+        &row.role
+    })
+}
+
 /// The stacks in which a profile's work was sampled, below the role or the name of their thread, together `all`.
 fn work(profile: &Profile, all: f64) -> Tree {
     let works = |&(thread, root, node): &(usize, Root, u32)| {
@@ -136,12 +163,7 @@ fn work(profile: &Profile, all: f64) -> Tree {
     for (&(thread, _, node), weight) in own() {
         let mut frames: Vec<_> = profile.stacks.innermost_first(node).collect();
         frames.reverse();
-        let row = &profile.threads[thread];
-        let thread = printable(if row.role.is_empty() {
-            &row.name
-        } else {
-            &row.role
-        });
+        let thread = thread_of(&profile.threads[thread]);
         let functions = frames.iter().map(|&f| profile.stacks.get(f).name.as_str());
         let stack = std::iter::once(thread.as_str()).chain(functions);
         tree.add(stack, (weight.weight as f64 * scale).round() as u64);

@@ -13,13 +13,19 @@ use std::rc::Rc;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// One of low rate.
-    Meta(Meta),
+    Meta(Box<Meta>),
     /// Samples.
     Samples(Vec<Sample>),
     /// Switches.
     Switches(Vec<Switch>),
     /// Slots of a ring, the first of them at this position of all it ever had.
     Slots(u32, u64, Vec<Slot>),
+}
+
+impl From<Meta> for Piece {
+    fn from(meta: Meta) -> Piece {
+        Piece::Meta(Box::new(meta))
+    }
 }
 
 /// Both ends: one is given to the recorder, from the other records are taken.
@@ -44,7 +50,7 @@ impl RingSink for Feed {
     }
 
     fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
-        self.put(Piece::Meta(meta.clone()))
+        self.put(Piece::from(meta.clone()))
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Sample {
     /// Values of the sampled group's other members, in the order of [`Session::events`] that name this one as leader;
     /// running totals of the thread on that CPU, not differences.
     pub group: Vec<u64>,
+    /// What a tracepoint or uprobe recorded, laid out as its event's [`EventSource::format`] says.
+    pub raw: Vec<u8>,
 }
 
 /// How the walk of a stack ended.
@@ -169,6 +171,9 @@ pub struct EventSource {
     pub leader: Option<u16>,
     /// Whether kernel code was excluded.
     pub user_only: bool,
+    /// Of a tracepoint or uprobe: the text of the kernel's `format` file, by which [`Sample::raw`] is read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
 }
 
 /// A thread and its name.

@@ -10,8 +10,14 @@ use std::fmt;
 /// Name and version of the JSON answer.
 pub const SCHEMA: &str = "bypassprof.loadgen/1";
 
+/// Where the distribution is told: the middle evenly, its upper end nine by nine.
+const QUANTILES: [f64; 20] = [
+    0.0, 0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99,
+    0.995, 0.999, 0.9999,
+];
+
 /// Latency of whole and correct replies.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct LatencyNs {
     /// Shortest.
     pub min: u64,
@@ -27,6 +33,8 @@ pub struct LatencyNs {
     pub p999: u64,
     /// Longest.
     pub max: u64,
+    /// The whole distribution: of how large a part of the replies none took longer than how many nanoseconds.
+    pub distribution: Vec<(f64, u64)>,
 }
 
 /// What a load came to; warm-up left out.
@@ -92,6 +100,10 @@ impl Report {
             p99: l.value_at_quantile(0.99),
             p999: l.value_at_quantile(0.999),
             max: l.max(),
+            distribution: QUANTILES
+                .iter()
+                .map(|&q| (q, l.value_at_quantile(q)))
+                .collect(),
         };
         let requests = latency.as_ref().map_or(0, Histogram::len);
         let per_second = |n: u64| {
@@ -118,18 +130,7 @@ impl Report {
             seconds,
             requests_per_second: per_second(requests),
             bytes_per_second: per_second(bytes),
-            latency_ns: latency.as_ref().map_or_else(
-                || LatencyNs {
-                    min: 0,
-                    mean: 0,
-                    p50: 0,
-                    p90: 0,
-                    p99: 0,
-                    p999: 0,
-                    max: 0,
-                },
-                latency_ns,
-            ),
+            latency_ns: latency.as_ref().map(latency_ns).unwrap_or_default(),
             company,
         }
     }

@@ -3,12 +3,12 @@
 //! In: `/proc` and the clock; out: words and numbers. Names of machines and models stay out: they tell who measured, not
 //! what.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where and when.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Facts {
     /// Day, UTC, as in ISO 8601.
     pub date: String,
@@ -17,7 +17,7 @@ pub struct Facts {
     /// CPUs that this process may use.
     pub cpus: usize,
     /// Instruction set.
-    pub architecture: &'static str,
+    pub architecture: String,
     /// Whether a hypervisor is underneath.
     pub virtual_machine: bool,
     /// The kernel's release, without what its builder added.
@@ -42,7 +42,7 @@ impl Facts {
             date: format!("{year}-{month:02}-{day:02}"),
             time: format!("{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            architecture: std::env::consts::ARCH,
+            architecture: std::env::consts::ARCH.to_string(),
             virtual_machine: read("/proc/cpuinfo").contains(" hypervisor"),
             kernel: release
                 .trim()

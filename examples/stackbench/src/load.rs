@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Connecting and ending may take so long; what takes longer stands still, and no study waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +38,12 @@ pub struct Load {
     pub warmup: Duration,
     /// Requests per second of an open loop; `None`: a closed one.
     pub rate: Option<u32>,
-    /// Every body must have this length and consist of the letters that servers send.
+    /// Every body must have this length.
     pub body: Option<usize>,
+    /// The digest of so many letters `a` is compared, which costs the client time.
+    pub digest: bool,
+    /// Threads of the client.
+    pub threads: usize,
     /// One request a connection.
     pub close: bool,
     /// A reply that takes longer is given up.
@@ -54,6 +61,8 @@ impl Load {
             warmup: Duration::ZERO,
             rate: None,
             body: None,
+            digest: false,
+            threads: 1,
             close: false,
             timeout: Duration::from_secs(2),
             beside: [0; 3],
@@ -72,6 +81,9 @@ pub struct Figures {
     pub wrong: u64,
     /// Replies that did not come in time.
     pub timeouts: u64,
+    /// Open loop: requests that no connection was free to send.
+    #[serde(default)]
+    pub unsent: u64,
     /// Replies per second.
     pub requests_per_second: f64,
     /// Bytes received per second.
@@ -104,12 +116,18 @@ pub struct Company {
 }
 
 /// Percentiles in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Latency {
     /// Half of the replies came within it.
     pub p50: u64,
     /// All but one in a hundred.
     pub p99: u64,
+    /// All but one in a thousand.
+    #[serde(default)]
+    pub p999: u64,
+    /// Of how large a part of the replies none took longer than how many nanoseconds.
+    #[serde(default)]
+    pub distribution: Vec<(f64, u64)>,
 }
 
 impl Load {
@@ -122,10 +140,14 @@ impl Load {
             command.args(["--rate", &rate.to_string()]);
         }
         if let Some(body) = self.body {
-            let digest = Sha256::digest(vec![b'a'; body]);
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            command.args(["--body", &body.to_string(), "--digest", &digest]);
+            command.args(["--body", &body.to_string()]);
+            if self.digest {
+                let digest = Sha256::digest(vec![b'a'; body]);
+                let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                command.args(["--digest", &digest]);
+            }
         }
+        command.args(["--threads", &self.threads.to_string()]);
         if self.close {
             command.arg("--close");
         }
@@ -142,12 +164,18 @@ impl Load {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(LoadError::Start)?;
+        let patience = self.warmup + self.time + PATIENCE;
+        let end = Instant::now() + patience;
         let status = loop {
-            if let Err(interrupted) = stop.check() {
+            let late = (Instant::now() > end).then(|| {
+                let s = patience.as_secs();
+                LoadError::Failed(format!("loadgen did not connect and measure within {s} s"))
+            });
+            if let Some(failure) = stop.check().err().or(late.map(Failure::from)) {
                 // The lab would end it as well.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(interrupted);
+                return Err(failure);
             }
             match child.try_wait().map_err(LoadError::Start)? {
                 Some(status) => break status,

@@ -10,8 +10,12 @@ mod demo;
 mod events;
 mod facts;
 mod interval;
+mod limits;
 mod load;
+mod markdown;
+mod measure;
 mod page;
+mod parts;
 mod predict;
 mod programs;
 mod progress;
@@ -21,6 +25,7 @@ mod site;
 mod soak;
 mod spread;
 mod stop;
+mod study;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,17 +35,19 @@ use std::process::ExitCode;
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    study: Study,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Study {
+enum Command {
     /// Every server under two loads: recordings, flame graphs and a page that shows them
     Demo(demo::Args),
     /// What recording costs a server: CPU time per request at a fixed rate, bare, recorded, and under perf
     Cost(cost::Args),
     /// Every server over the same link, case by case, in one table; published properties; what probes cost
     Rows(rows::Args),
+    /// The published study's four workloads over every row: results, plots, gallery, pages; goes on where it was interrupted
+    Study(study::Args),
     /// Long load while recording: does anything grow that should not?
     Soak(soak::Args),
     /// What the tool says about servers against what happens when the thing that it names is changed
@@ -70,12 +77,13 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().study {
-        Study::Demo(args) => demo::run(&args),
-        Study::Cost(args) => cost::run(&args),
-        Study::Rows(args) => rows::run(&args),
-        Study::Soak(args) => soak::run(&args),
-        Study::Predict(args) => predict::run(&args),
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Cost(args) => cost::run(&args),
+        Command::Rows(args) => rows::run(&args),
+        Command::Study(args) => study::run(&args),
+        Command::Soak(args) => soak::run(&args),
+        Command::Predict(args) => predict::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

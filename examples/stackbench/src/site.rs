@@ -6,7 +6,7 @@
 use crate::Failure;
 use crate::badlink::{self, BadLink};
 use netlab::{Interface, Lab, LabError, Namespace};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stack_netio::Faults;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -18,7 +18,9 @@ const CLIENT_END: &str = "client0";
 const SERVER_END: &str = "server0";
 
 /// Servers that can be studied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stack {
     /// The kernel's TCP.

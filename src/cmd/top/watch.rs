@@ -27,6 +27,7 @@ const CLOCKS: Duration = Duration::from_millis(20);
 
 /// A live view's source.
 pub struct Watch {
+    target: Target,
     recorder: Recorder<Feed>,
     feed: Feed,
     live: Live,
@@ -67,9 +68,10 @@ impl Watch {
         let feed = Feed::default();
         let sink = feed.clone();
         let recorder = Recorder::start(target, wanted, || Ok(sink), Box::new(teller), probes)
-            .map_err(|e| collect_failure(&e))?;
+            .map_err(|e| collect_failure(&e, target))?;
         let keep = Nanos::from_ns(args.keep.as_nanos() as u64);
         Ok(Watch {
+            target: target.clone(),
             recorder,
             feed,
             live,
@@ -90,7 +92,8 @@ impl Watch {
 
     /// Takes what has come in; returns how long the next turn may wait.
     pub fn turn(&mut self) -> Result<Duration, Failure> {
-        let wait = self.recorder.turn().map_err(|e| collect_failure(&e))?;
+        let turned = self.recorder.turn();
+        let wait = turned.map_err(|e| collect_failure(&e, &self.target))?;
         self.take();
         if let Some(samples) = &self.awaiting
             && let Some(names) = self.namer.answer()
@@ -98,7 +101,7 @@ impl Watch {
             for symbols in names {
                 let meta = Meta::Symbols(symbols);
                 self.names.add(&meta);
-                self.recent.keep(clock::now(), Piece::Meta(meta));
+                self.recent.keep(clock::now(), Piece::from(meta));
             }
             let functions = functions::of(samples, &mut self.names);
             self.shown.functions = functions;
@@ -229,6 +232,8 @@ impl Watch {
             eprintln!("bypassprof: {said}");
         }
         let finished = self.recorder.finish(outcome, |_| ());
-        finished.map(drop).map_err(|e| collect_failure(&e))
+        finished
+            .map(drop)
+            .map_err(|e| collect_failure(&e, &self.target))
     }
 }

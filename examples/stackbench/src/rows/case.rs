@@ -4,6 +4,7 @@
 //! its row has are said where a case goes beyond them.
 
 use crate::load::Load;
+use crate::measure::Job;
 use crate::site::Stack;
 use serde::Serialize;
 use stack_netio::{Chance, Faults};
@@ -97,6 +98,7 @@ impl Case {
         };
         let plain = Load {
             body: Some(self.body()),
+            digest: true,
             warmup: time / 4,
             ..Load::closed(connections, time)
         };
@@ -126,6 +128,21 @@ impl Case {
                 ..plain
             },
             _ => plain,
+        }
+    }
+
+    /// All of it as a job for this stack.
+    pub fn job(self, stack: Stack, time: Duration, seed: u64) -> Job {
+        let mut arguments = vec!["--body".to_string(), self.body().to_string()];
+        arguments.extend(self.options(stack).iter().map(|word| (*word).to_string()));
+        Job {
+            name: self.name().to_string(),
+            arguments,
+            load: self.load(time),
+            faults: self.faults(seed),
+            in_bytes: self.in_bytes(),
+            beyond: self.beyond(stack),
+            recording: None,
         }
     }
 

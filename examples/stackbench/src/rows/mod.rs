@@ -6,8 +6,6 @@
 //! stack's limits and a server that fails are told in words and end nothing.
 
 mod case;
-mod measure;
-mod page;
 mod probes;
 mod properties;
 mod table;
@@ -16,14 +14,15 @@ mod wrk;
 use crate::Failure;
 use crate::cpus::Cpus;
 use crate::facts::{self, Facts};
+use crate::limits::allow_descriptors;
+use crate::measure::{Bench, Outcome, create};
+use crate::parts;
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::site::Stack;
 use crate::stop::Stop;
 use case::Case;
-use measure::{Bench, Outcome, create};
 use netlab::Lab;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,7 +160,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if rates.is_empty() {
             for &stack in &present {
                 progress.step(&format!("rate of {}", stack.name()));
-                if let Outcome::Measured(m) = bench.run(stack, Case::Many, args.seconds, 1)? {
+                if let Outcome::Measured(m) =
+                    bench.run(stack, &Case::Many.job(stack, args.seconds, 1))?
+                {
                     rates.insert(stack, m.figures.requests_per_second);
                 }
             }
@@ -194,13 +195,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     progress.done();
     study.load_after = facts::load();
-    let parts = table::parts(&study);
-    for (_, text) in &parts {
+    let found = table::parts(&study);
+    for (_, text) in &found {
         println!("{text}");
     }
     println!("{}", json.display());
     if let Some(page) = &args.page {
-        page::write(page, &parts)?;
+        parts::write(page, "rows --page", &found)?;
     }
     Ok(())
 }
@@ -231,7 +232,8 @@ fn cases(
                     case.name(),
                     stack.name()
                 ));
-                let outcome = bench.run(stack, case, args.seconds, u64::from(repetition) + 1)?;
+                let seed = u64::from(repetition) + 1;
+                let outcome = bench.run(stack, &case.job(stack, args.seconds, seed))?;
                 let outcome = match outcome {
                     // A row that was there before is not absent: it does not start any more.
                     Outcome::Absent { words } if there.contains(&stack) => {
@@ -277,17 +279,6 @@ fn length(args: &Args) -> Duration {
         };
     }
     total
-}
-
-/// As many descriptors as this user may have, for servers too: ten thousand connections are ten thousand.
-fn allow_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    // Where it is refused, the case that needs them says so.
-    let _ = setrlimit(Resource::Nofile, most);
 }
 
 impl Study {

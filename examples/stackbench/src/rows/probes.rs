@@ -5,9 +5,9 @@
 //! which a loop here measures; for most servers that is far below what requests can tell apart.
 
 use super::case::Case;
-use super::measure::Bench;
 use crate::Failure;
 use crate::events::Events;
+use crate::measure::Bench;
 use crate::server::{Server, signal};
 use crate::site::{Site, Stack};
 use crate::spread::Spread;
@@ -160,7 +160,7 @@ fn attach(bench: &Bench, server: &Server, file: &Path) -> Result<Child, Failure>
     command.args(["-p", &server.pid().to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::null());
-    let child = bench.cpus.on_last(|| command.spawn());
+    let child = bench.cpus.for_client(|| command.spawn());
     let child = child.map_err(|e| Failure::Wrong(format!("cannot start the recorder: {e}")))?;
     bench.stop.sleep(SETTLE)?;
     Ok(child)

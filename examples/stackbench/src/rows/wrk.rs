@@ -2,8 +2,8 @@
 //!
 //! In: a stack and a number of connections; out: `wrk`'s own figures, read from its report, or its own words.
 
-use super::measure::Bench;
 use crate::Failure;
+use crate::measure::Bench;
 use crate::server::Server;
 use crate::site::{SERVER, Site, Stack};
 use serde::Serialize;
@@ -50,7 +50,7 @@ pub fn run(bench: &Bench, stack: Stack, connections: u32, seconds: u64) -> Resul
         Ok(server) => server,
         Err(Failure::Interrupted) => return Err(Failure::Interrupted),
         Err(failure) => {
-            seen.errors = Some(super::measure::last_words(&log).unwrap_or(failure.to_string()));
+            seen.errors = Some(crate::measure::last_words(&log).unwrap_or(failure.to_string()));
             return Ok(seen);
         }
     };
@@ -60,7 +60,7 @@ pub fn run(bench: &Bench, stack: Stack, connections: u32, seconds: u64) -> Resul
     command.arg(format!("-d{seconds}"));
     command.arg("--latency").arg(format!("http://{SERVER}/"));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let child = bench.cpus.on_last(|| command.spawn());
+    let child = bench.cpus.for_client(|| command.spawn());
     let child = child.map_err(|e| Failure::Wrong(format!("cannot start wrk: {e}")))?;
     let output = bench.stop.output(child)?;
     server.end()?;

@@ -5,7 +5,7 @@
 use crate::Failure;
 use crate::events::{Events, Told};
 use crate::load::{Figures, Load};
-use crate::rows::measure::{Bench, last_words};
+use crate::measure::{Bench, last_words};
 use crate::server::Server;
 use crate::site::{Site, Stack};
 use bypassprof_wire::points;
@@ -40,7 +40,7 @@ impl Recorded {
         command.args(["record", "-F", FREQUENCY, "-o"]).arg(&file);
         command.arg("--").arg(&bench.programs.httpd);
         command.args(site.httpd_arguments()).args(arguments);
-        command.stderr(crate::rows::measure::create(&log)?);
+        command.stderr(crate::measure::create(&log)?);
         let server = Server::start(stack.name(), command, bench.stop);
         let in_its_words = |failure: Failure| match (&failure, last_words(&log)) {
             (Failure::Interrupted, _) | (_, None) => failure,
@@ -49,7 +49,7 @@ impl Recorded {
         let server = server.map_err(in_its_words)?;
         let figures = bench
             .cpus
-            .on_last(|| load.run(bench.programs, &site, bench.stop))?;
+            .for_client(|| load.run(bench.programs, &site, bench.stop))?;
         server.end()?;
         bench.stop.check()?;
         Ok(Recorded {

@@ -10,9 +10,9 @@ mod ix;
 mod mtcp;
 mod tas;
 
-use super::measure::Bench;
 use crate::Failure;
 use crate::load::Load;
+use crate::measure::Bench;
 use crate::site::Stack;
 use evidence::Recorded;
 use serde::Serialize;

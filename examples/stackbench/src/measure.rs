@@ -1,9 +1,8 @@
-//! One measurement: a server in a network of its own, one case, figures or the reason why there are none.
+//! One measurement: a server in a network of its own, one load, figures or the reason why there are none.
 //!
-//! In: a stack and a case; out: an [`Outcome`]. A server that does not start, refuses, or ends is an outcome, told in its
+//! In: a stack and a job; out: an [`Outcome`]. A server that does not start, refuses, or ends is an outcome, told in its
 //! own words; only Ctrl-C and a failure of our own end the study.
 
-use super::case::Case;
 use crate::Failure;
 use crate::badlink;
 use crate::cpus::Cpus;
@@ -13,11 +12,11 @@ use crate::server::{Server, Totals};
 use crate::site::{Site, Stack};
 use crate::stop::Stop;
 use netlab::Lab;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use stack_netio::Faults;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 /// What a study needs to run servers.
 pub struct Bench<'a> {
@@ -33,12 +32,31 @@ pub struct Bench<'a> {
     pub out: &'a Path,
 }
 
+/// What is asked of a server.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Name of its files, after the stack's.
+    pub name: String,
+    /// Arguments of the server.
+    pub arguments: Vec<String>,
+    /// What the client does.
+    pub load: Load,
+    /// What a bad link does to frames.
+    pub faults: Option<Faults>,
+    /// Of large bodies the first may be under way to the end.
+    pub in_bytes: bool,
+    /// Why this stack cannot be expected to do it, if it cannot.
+    pub beyond: Option<&'static str>,
+    /// The server runs under the recorder, which writes this.
+    pub recording: Option<PathBuf>,
+}
+
 /// What came of a measurement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
     /// Figures.
-    Measured(Measured),
+    Measured(Box<Measured>),
     /// The row is not there.
     Absent {
         /// In its own words.
@@ -57,7 +75,7 @@ pub enum Outcome {
 }
 
 /// Figures of one measurement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Measured {
     /// The client's.
     pub figures: Figures,
@@ -83,23 +101,21 @@ impl Bench<'_> {
         Ok(command)
     }
 
-    /// Runs a case once.
-    pub fn run(
-        &self,
-        stack: Stack,
-        case: Case,
-        time: Duration,
-        seed: u64,
-    ) -> Result<Outcome, Failure> {
-        let site = match case.faults(seed) {
+    /// Does a job once.
+    pub fn run(&self, stack: Stack, job: &Job) -> Result<Outcome, Failure> {
+        let site = match job.faults {
             Some(faults) => Site::behind(self.lab, stack, faults)?,
             None => Site::new(self.lab, stack)?,
         };
-        let log = self.log(stack, case.name());
-        let mut arguments = vec!["--body".to_string(), case.body().to_string()];
-        arguments.extend(case.options(stack).iter().map(|word| (*word).to_string()));
-        let command = self.command(&site, &self.programs.httpd, &arguments, &log)?;
-        let server = match Server::start(stack.name(), command, self.stop) {
+        let log = self.log(stack, &job.name);
+        let command = match &job.recording {
+            Some(file) => self.recorded(&site, &job.arguments, file, &log)?,
+            None => self.command(&site, &self.programs.httpd, &job.arguments, &log)?,
+        };
+        let started = self
+            .cpus
+            .for_servers(|| Server::start(stack.name(), command, self.stop));
+        let server = match started {
             Ok(server) => server,
             Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             Err(failure) => {
@@ -107,14 +123,16 @@ impl Bench<'_> {
                 return Ok(Outcome::Absent { words });
             }
         };
-        let load = case.load(time);
-        let seen = self.load(&server, &site, load);
+        let seen = match job.recording {
+            Some(_) => self.figures(&site, job.load).map(|figures| (figures, None)),
+            None => self.load(&server, &site, job.load),
+        };
         let ended = server.end();
         let link = site.end();
         self.stop.check()?;
         let (figures, work_ns) = match seen {
             Ok(seen) => seen,
-            Err(failure) => return Ok(refusal(stack, case, &failure, &log)),
+            Err(failure) => return Ok(refusal(job, &failure, &log)),
         };
         if let Err(failure) = ended {
             let said = last_words(&log).unwrap_or_default();
@@ -122,13 +140,13 @@ impl Bench<'_> {
             return Ok(Outcome::Failed { words });
         }
         // Of large bodies the first may be under way to the end.
-        let under_way = case.in_bytes() && figures.bytes_per_second > 0.0;
+        let under_way = job.in_bytes && figures.bytes_per_second > 0.0;
         if figures.requests == 0 && !under_way {
             let words = format!(
                 "not one reply: {} errors, {} timeouts",
                 figures.errors, figures.timeouts
             );
-            return Ok(match case.beyond(stack) {
+            return Ok(match job.beyond {
                 Some(limit) => Outcome::Refused {
                     words: format!("{limit}; the client had {words}"),
                 },
@@ -145,11 +163,11 @@ impl Bench<'_> {
                 counts.overrun,
             ]
         });
-        Ok(Outcome::Measured(Measured {
+        Ok(Outcome::Measured(Box::new(Measured {
             figures,
             work_ns,
             link,
-        }))
+        })))
     }
 
     /// Puts a load on a server; the figures, and the server's work for each request.
@@ -160,10 +178,31 @@ impl Bench<'_> {
         load: Load,
     ) -> Result<(Figures, Option<f64>), Failure> {
         let before = server.totals(self.stop)?;
-        let run = || load.run(self.programs, site, self.stop);
-        let figures = self.cpus.on_last(run)?;
+        let figures = self.figures(site, load)?;
         let after = server.totals(self.stop)?;
         Ok((figures, work(before, after)))
+    }
+
+    fn figures(&self, site: &Site, load: Load) -> Result<Figures, Failure> {
+        let run = || load.run(self.programs, site, self.stop);
+        self.cpus.for_client(run)
+    }
+
+    /// The command of a server under the recorder, which has the client's CPUs.
+    fn recorded(
+        &self,
+        site: &Site,
+        arguments: &[String],
+        file: &Path,
+        log: &Path,
+    ) -> Result<std::process::Command, Failure> {
+        let mut command = site.server.command(&self.programs.bypassprof);
+        command.args(["record", "--housekeeping-cpus", &self.cpus.client_list()]);
+        command.arg("-o").arg(file).arg("--");
+        command.arg(&self.programs.httpd);
+        command.args(site.httpd_arguments()).args(arguments);
+        command.stderr(Stdio::from(create(log)?));
+        Ok(command)
     }
 
     fn log(&self, stack: Stack, what: &str) -> PathBuf {
@@ -177,9 +216,9 @@ fn work(before: Totals, after: Totals) -> Option<f64> {
     (requests > 0).then(|| ns as f64 / requests as f64)
 }
 
-fn refusal(stack: Stack, case: Case, failure: &Failure, log: &Path) -> Outcome {
+fn refusal(job: &Job, failure: &Failure, log: &Path) -> Outcome {
     let said = last_words(log).map_or(String::new(), |said| format!("; the server said: {said}"));
-    match case.beyond(stack) {
+    match job.beyond {
         Some(limit) => Outcome::Refused {
             words: format!("{limit}; {failure}{said}"),
         },
