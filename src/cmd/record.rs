@@ -15,7 +15,7 @@ use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
 use crate::collect::rights::Rights;
-use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, Wanted, proc};
+use crate::collect::{CollectError, Cut, Finished, Outcome, Recorder, Tally, Target, Wanted, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
 use crate::trace::record::{Mapping, Meta, Notice, Pid, Sample, Symbols};
 use crate::trace::{Symbolizer, Writer};
@@ -42,6 +42,10 @@ pub struct Args {
     /// Count and stamp the bursts of a DPDK program, which needs no change for it
     #[arg(long, conflicts_with = "pid")]
     dpdk: bool,
+    /// Look at the headers of a DPDK program's packets: of all, or of one burst in N at random. Never at what they carry
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    per_packet: Option<u64>,
     /// Leave out command lines and the folders of files
     #[arg(long)]
     redact: bool,
@@ -235,7 +239,10 @@ impl Job<'_> {
         let held =
             gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
-            .map(|place| Probes::of_session(place, held.child.id()))
+            .map(|place| {
+                Probes::of_session(place, held.child.id())
+                    .looking_at_frames(args.per_packet.unwrap_or(0))
+            })
             .map_err(|e| Notice {
                 id: "no-session".to_string(),
                 text: format!(
@@ -292,10 +299,9 @@ impl Job<'_> {
             let wait = match turned {
                 Some(Ok(wait)) => wait,
                 Some(Err(e)) => {
-                    // Without a recording the command still has its own work to do: it is let run, and its user told now.
-                    recorder = None;
-                    output.discard();
-                    failed = Some(Failure::failed(&e).say());
+                    // Without a recorder the command still has its own work to do: it is let run, and its user told now.
+                    let cut = recorder.take().map(|r| r.cut_short(e, Outcome::default()));
+                    failed = cut.map(|cut| kept(&cut, &output).say());
                     continue;
                 }
                 None => IDLE,
@@ -346,7 +352,8 @@ impl Job<'_> {
             waits: switch.waits,
             ..self.wanted.clone()
         };
-        let probes = Ok(Probes::of_processes(&pids));
+        let looks = self.args.per_packet.unwrap_or(0);
+        let probes = Ok(Probes::of_processes(&pids).looking_at_frames(looks));
         let (mut recorder, output) = start(target, wanted, args, probes)?;
         let started = Instant::now();
         switch.begin();
@@ -359,10 +366,10 @@ impl Job<'_> {
         while !over() {
             let turned = follow(&mut switch, &mut recorder)
                 .and_then(|stopped| Ok((stopped, recorder.turn()?)));
-            let (stopped, wait) = turned.map_err(|e| {
-                output.discard();
-                Failure::failed(&e)
-            })?;
+            let (stopped, wait) = match turned {
+                Ok(turned) => turned,
+                Err(e) => return Err(kept(&recorder.cut_short(e, Outcome::default()), &output)),
+            };
             if stopped {
                 break;
             }
@@ -411,12 +418,31 @@ fn finish(
                 crash::say(told, &args.output);
             }
         }
-        Err(e) => {
-            output.discard();
-            return Err(Failure::failed(&e));
-        }
+        Err(cut) => return Err(kept(&cut, output)),
     }
     Ok(())
+}
+
+/// What is said of a recording that was cut short, and whether its file stays.
+fn kept(cut: &Cut, output: &Output) -> Failure {
+    let mut failure = Failure::failed(&cut.why);
+    if cut.kept == (0, 0) {
+        output.discard();
+        return failure;
+    }
+    let ((samples, slots), lost) = (cut.kept, cut.lost);
+    let finished = match cut.finished {
+        Finished::Whole => "it is finished, names included",
+        Finished::WithoutNames => "there was no room for names",
+        Finished::Not => "there was no room to finish it",
+    };
+    failure.message.push_str(&format!(
+        "\n  kept: {samples} samples and {slots} slots in {}; lost: {} and {}; {finished}",
+        output.path().display(),
+        lost.0,
+        lost.1
+    ));
+    failure
 }
 
 /// How often a command is looked after when nothing is recorded any more.

@@ -73,7 +73,7 @@ impl RecordSink for Feed {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), WriteError> {
+    fn finish(&mut self) -> Result<(), WriteError> {
         Ok(())
     }
 }

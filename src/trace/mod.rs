@@ -14,6 +14,7 @@ pub mod record;
 mod redact;
 mod resync;
 pub mod summary;
+mod tail;
 pub mod tracepoint;
 mod walk;
 pub mod writer;
@@ -75,7 +76,7 @@ pub trait RecordSink: RingSink {
     /// Makes everything taken so far safe from the recorder's death.
     fn flush(&mut self) -> Result<(), WriteError>;
     /// Nothing more comes.
-    fn finish(self) -> Result<(), WriteError>;
+    fn finish(&mut self) -> Result<(), WriteError>;
 }
 
 impl RecordSink for Writer {
@@ -91,7 +92,7 @@ impl RecordSink for Writer {
         Writer::flush(self)
     }
 
-    fn finish(self) -> Result<(), WriteError> {
+    fn finish(&mut self) -> Result<(), WriteError> {
         Writer::finish(self)
     }
 }

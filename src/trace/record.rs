@@ -329,12 +329,14 @@ pub struct Queue {
     pub sampled: u64,
     /// Frames received or sent.
     pub frames: u64,
-    /// Frames asked for: room in receive bursts, frames offered for sending.
-    pub asked: u64,
+    /// Frames offered for sending that the device did not take.
+    pub refused: u64,
     /// Bytes of the frames that were looked at.
     pub bytes: u64,
     /// How many frames were looked at.
     pub bytes_of: u64,
+    /// Frames that were to be looked at, and were not for want of room in the ring.
+    pub unlooked: u64,
     /// Calls by burst size: the size, or the smallest of its class, and how many.
     pub sizes: Vec<(u32, u64)>,
 }

@@ -115,6 +115,7 @@ fn structures() -> Vec<Structure> {
                 tail,
                 released,
                 mode,
+                lease,
                 reserved
             }
         ),
@@ -140,6 +141,7 @@ fn structures() -> Vec<Structure> {
                 ring_slots,
                 ring_bytes,
                 examined,
+                frames,
                 reserved
             }
         ),

@@ -120,10 +120,15 @@ impl Ring {
         self.words().head.load(Ordering::Relaxed)
     }
 
+    /// Slots that would find room now.
+    pub fn room(&self) -> u64 {
+        let lost = self.words().lost.load(Ordering::Relaxed) > 0;
+        self.free(self.position()).saturating_sub(u64::from(lost))
+    }
+
     /// Whether an event of one slot would find room.
     pub fn has_room(&self) -> bool {
-        let head = self.position();
-        self.free(head) > u64::from(self.words().lost.load(Ordering::Relaxed) > 0)
+        self.room() > 0
     }
 
     /// In flight mode a slot store must not be seen before the `head` that announced the slots up to it: Release fence,
@@ -154,7 +159,14 @@ impl Ring {
     pub fn push_slowly(&self, tsc: Tsc, slots: &[Slot]) -> bool {
         let words = self.words();
         let header = self.header();
-        let wanted = header.reader.mode.load(Ordering::Relaxed);
+        let mut wanted = header.reader.mode.load(Ordering::Relaxed);
+        let lease = header.reader.lease.load(Ordering::Relaxed);
+        if lease > 0 && tsc.raw() > lease {
+            // Whoever wanted otherwise has not been here for long: killed, most likely.
+            wanted = Mode::Flight as u64;
+            header.reader.mode.store(wanted, Ordering::Relaxed);
+            header.reader.lease.store(0, Ordering::Relaxed);
+        }
         if wanted != header.owner.mode.load(Ordering::Relaxed) {
             let mode = Mode::from_word(wanted) as u64;
             header.owner.mode.store(mode, Ordering::Relaxed);

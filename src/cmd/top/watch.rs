@@ -231,7 +231,7 @@ impl Watch {
         if let Some(said) = self.saved(true) {
             eprintln!("bypassprof: {said}");
         }
-        let finished = self.recorder.finish(outcome, |_| ());
+        let finished = self.recorder.leave(outcome);
         finished
             .map(drop)
             .map_err(|e| collect_failure(&e, &self.target))
