@@ -47,16 +47,7 @@ impl Recent {
     /// Keeps records that came in at `now`.
     pub fn keep(&mut self, now: Nanos, piece: Piece) {
         match piece {
-            Piece::Meta(
-                meta @ (Meta::Session(_)
-                | Meta::Thread(_)
-                | Meta::Exit(_)
-                | Meta::Mapping(_)
-                | Meta::Ring(_)
-                | Meta::Symbols(_)
-                | Meta::Notice(_)),
-            ) => self.lasting.push(meta),
-            Piece::Meta(Meta::End(_)) => {}
+            Piece::Meta(meta) if lasts(&meta) => self.lasting.push(*meta),
             piece => {
                 if let Piece::Slots(ring, first, slots) = &piece {
                     self.positions
@@ -75,7 +66,9 @@ impl Recent {
             }
             self.pushed_out += u64::from(!old);
             self.bytes -= bytes;
-            if let Some((_, _, Piece::Meta(Meta::RingTotals(totals)))) = self.pieces.pop_front() {
+            if let Some((_, _, Piece::Meta(meta))) = self.pieces.pop_front()
+                && let Meta::RingTotals(totals) = *meta
+            {
                 self.totals.insert(totals.ring, totals);
             }
         }
@@ -139,6 +132,20 @@ impl Recent {
     }
 }
 
+/// Whether a record says who was there and what was mapped, which holds on.
+fn lasts(meta: &Meta) -> bool {
+    matches!(
+        meta,
+        Meta::Session(_)
+            | Meta::Thread(_)
+            | Meta::Exit(_)
+            | Meta::Mapping(_)
+            | Meta::Ring(_)
+            | Meta::Symbols(_)
+            | Meta::Notice(_)
+    )
+}
+
 /// What a piece takes in memory, near enough.
 fn size(piece: &Piece) -> usize {
     match piece {
@@ -169,8 +176,8 @@ mod tests {
             started: s(1),
             ..Session::default()
         };
-        recent.keep(s(1), Piece::Meta(Meta::Session(session)));
-        recent.keep(s(1), Piece::Meta(Meta::Ring(Ring::default())));
+        recent.keep(s(1), Piece::from(Meta::Session(session)));
+        recent.keep(s(1), Piece::from(Meta::Ring(Ring::default())));
         for at in 0..30 {
             let slot = Slot::head(Tsc::from_raw(at + 1), points::RX_BURST, Flow::NONE, 0);
             recent.keep(s(at + 1), Piece::Slots(0, at, vec![slot]));

@@ -10,20 +10,22 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Records that came together.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "records of low rate are the large ones, and are looked at in place"
-)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// One of low rate.
-    Meta(Meta),
+    Meta(Box<Meta>),
     /// Samples.
     Samples(Vec<Sample>),
     /// Switches.
     Switches(Vec<Switch>),
     /// Slots of a ring, the first of them at this position of all it ever had.
     Slots(u32, u64, Vec<Slot>),
+}
+
+impl From<Meta> for Piece {
+    fn from(meta: Meta) -> Piece {
+        Piece::Meta(Box::new(meta))
+    }
 }
 
 /// Both ends: one is given to the recorder, from the other records are taken.
@@ -48,7 +50,7 @@ impl RingSink for Feed {
     }
 
     fn meta(&mut self, meta: &Meta) -> Result<(), WriteError> {
-        self.put(Piece::Meta(meta.clone()))
+        self.put(Piece::from(meta.clone()))
     }
 }
 

@@ -28,12 +28,12 @@ fn live() -> Live {
         listening: at(100),
         ..Ring::default()
     };
-    live.take(&Piece::Meta(Meta::Ring(ring)));
+    live.take(&Piece::from(Meta::Ring(ring)));
     live
 }
 
 fn totals(live: &mut Live, ms: u64, packets: u64, rounds: u64, empty: u64) {
-    live.take(&Piece::Meta(Meta::RingTotals(RingTotals {
+    live.take(&Piece::from(Meta::RingTotals(RingTotals {
         time: at(ms),
         rx_packets: packets,
         rx_bursts: packets / 2,
@@ -96,7 +96,7 @@ fn gaps_and_ends() {
         pid: 7,
         tid: 8,
     };
-    live.take(&Piece::Meta(Meta::Exit(exit)));
+    live.take(&Piece::from(Meta::Exit(exit)));
     let (view, _) = live.settle(at(620));
     let thread = &view.threads[0];
     assert!(thread.ended);

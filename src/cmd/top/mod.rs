@@ -86,8 +86,8 @@ fn key(text: &str) -> Result<Key, String> {
 
 /// Looks.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
-    if !args.once && !terminal {
+    let on_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !args.once && !on_terminal {
         return Err(Failure::wrong_use("the live view needs a terminal")
             .hint("`bypassprof top --once`, with --json for programs"));
     }

@@ -28,6 +28,7 @@ const CLOCKS: Duration = Duration::from_millis(20);
 
 /// A live view's source.
 pub struct Watch {
+    target: Target,
     recorder: Recorder<Feed>,
     feed: Feed,
     live: Live,
@@ -72,6 +73,7 @@ impl Watch {
             .map_err(|e| collect_failure(&e, target))?;
         let keep = Nanos::from_ns(args.keep.as_nanos() as u64);
         Ok(Watch {
+            target: target.clone(),
             recorder,
             feed,
             live,
@@ -92,7 +94,8 @@ impl Watch {
 
     /// Takes what has come in; returns how long the next turn may wait.
     pub fn turn(&mut self) -> Result<Duration, Failure> {
-        let wait = self.recorder.turn().map_err(|e| Failure::failed(&e))?;
+        let turned = self.recorder.turn();
+        let wait = turned.map_err(|e| collect_failure(&e, &self.target))?;
         self.take();
         if let Some(samples) = &self.awaiting
             && let Some(names) = self.namer.answer()
@@ -100,7 +103,7 @@ impl Watch {
             for symbols in names {
                 let meta = Meta::Symbols(symbols);
                 self.names.add(&meta);
-                self.recent.keep(clock::now(), Piece::Meta(meta));
+                self.recent.keep(clock::now(), Piece::from(meta));
             }
             let functions = functions::of(samples, &mut self.names);
             self.shown.functions = functions;
@@ -230,7 +233,9 @@ impl Watch {
         if let Some(said) = self.saved(true) {
             eprintln!("bypassprof: {said}");
         }
-        let left = self.recorder.leave(outcome);
-        left.map(drop).map_err(|e| Failure::failed(&e))
+        let finished = self.recorder.leave(outcome);
+        finished
+            .map(drop)
+            .map_err(|e| collect_failure(&e, &self.target))
     }
 }
