@@ -71,6 +71,8 @@ pub struct Args {
 pub(super) struct LocalNames {
     sampled: SampledAddresses,
     rights: HashMap<Pid, Rights>,
+    /// Once something has been named.
+    files: Option<LocalSymbols>,
 }
 
 impl Symbolizer for LocalNames {
@@ -93,8 +95,8 @@ impl Symbolizer for LocalNames {
         self.sampled.sample(sample);
     }
     fn finish(&mut self) -> Vec<Symbols> {
-        let mut files = LocalSymbols::while_recording();
-        let sampled = std::mem::take(&mut self.sampled).finish();
+        let files = self.files.get_or_insert_with(LocalSymbols::while_recording);
+        let sampled = self.sampled.take();
         let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
             Some(rights) => rights.within(|| files.names(mapping, at)),
             None => files.names(mapping, at),
@@ -175,7 +177,7 @@ fn start(
 }
 
 /// Why it did not begin, with what would help.
-fn collect_failure(error: &CollectError, target: &Target) -> Failure {
+pub(super) fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
     let (source, sight) = match error {
         CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
@@ -234,7 +236,8 @@ impl Job<'_> {
             crash::allow_core();
         }
         let cpus = self.command_cpus.as_deref();
-        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let held =
+            gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
             .map(|place| {
                 Probes::of_session(place, held.child.id())

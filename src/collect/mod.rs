@@ -1,6 +1,6 @@
 //! A live system in, records out: perf events, /proc and clocks, written to a recording as they come.
 //!
-//! In: processes, a [`Writer`], something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
+//! In: processes, a [`Writer`] or another sink, something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
@@ -14,6 +14,7 @@ pub mod oom;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod recent;
 pub mod remains;
 pub mod rights;
 pub mod skew;
@@ -21,7 +22,7 @@ pub mod snapshot;
 pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
-use crate::trace::{Symbolizer, WriteError, Writer};
+use crate::trace::{RecordSink, Symbolizer, WriteError, Writer};
 use crate::units::Nanos;
 use counting::Whom;
 pub use cut::{Cut, Finished};
@@ -193,8 +194,8 @@ const BUDGET_EVERY: Duration = Duration::from_secs(1);
 /// The rate is not lowered below this.
 const LOWEST_HZ: u64 = 10;
 
-/// A recording in progress.
-pub struct Recorder {
+/// A recording in progress, into `S`.
+pub struct Recorder<S = Writer> {
     target: Target,
     cpus: Vec<u32>,
     budget: Option<f64>,
@@ -206,7 +207,7 @@ pub struct Recorder {
     /// Processes of threads that are there.
     alive: HashMap<Tid, Pid>,
     events: Events,
-    writer: Writer,
+    writer: S,
     symbols: Box<dyn Symbolizer>,
     probes: Option<Probes>,
     batch: Batch,
@@ -220,16 +221,16 @@ pub struct Recorder {
     probe_wait: Duration,
 }
 
-impl Recorder {
+impl<S: RecordSink> Recorder<S> {
     /// Opens events for the target and writes the recording's head. A running target is recorded from here on, a
     /// starting one from when it runs its program, both only when they are enabled if that is wanted.
     pub fn start(
         target: &Target,
         wanted: Wanted,
-        writer: impl FnOnce() -> Result<Writer, WriteError>,
+        writer: impl FnOnce() -> Result<S, WriteError>,
         symbols: Box<dyn Symbolizer>,
         probes: Result<Probes, Notice>,
-    ) -> Result<Recorder, CollectError> {
+    ) -> Result<Recorder<S>, CollectError> {
         limits::raise_open_files();
         let whom = target.whom()?;
         let inherit = matches!(whom, Whom::Tasks(_));
@@ -472,28 +473,26 @@ impl Recorder {
         Ok(())
     }
 
-    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
-    /// in it besides, when all else is there.
-    pub fn finish(
-        mut self,
-        outcome: Outcome,
-        before_end: impl FnOnce(&mut Writer),
-    ) -> Result<Tally, Cut> {
+    /// Stops, takes what is left, and names what was sampled, for a sink that has nothing to be saved if it fails.
+    pub fn leave(mut self, outcome: Outcome) -> Result<Tally, CollectError> {
+        let stopped = self.stop();
+        self.write_rest(stopped, outcome, |_| ())?;
+        Ok(self.tally)
+    }
+
+    /// Lets nothing more happen; gives the time at which that was.
+    fn stop(&mut self) -> Nanos {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
         let _ = self.events.disable();
-        let stopped = clock::now();
-        match self.write_rest(stopped, outcome, before_end) {
-            Ok(()) => Ok(self.tally),
-            Err(why) => Err(self.cut_short(why.into(), outcome)),
-        }
+        clock::now()
     }
 
     fn write_rest(
         &mut self,
         stopped: Nanos,
         outcome: Outcome,
-        before_end: impl FnOnce(&mut Writer),
+        before_end: impl FnOnce(&mut S),
     ) -> Result<(), WriteError> {
         while self.take() > 0 {
             self.write_batch()?;
