@@ -8,7 +8,8 @@ use bypassprof::trace::{Reader, Record};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// CPU time by a clock of the kernel.
@@ -453,6 +454,9 @@ fn by_phase() {
             .map_or(0, |r| r.get(at).copied().unwrap_or(0))
     };
     let faults = counter("page-faults").expect("the kernel counts them");
+    let notices = &reader.meta().notices;
+    let told = notices.iter().any(|n| n.id == "clock-with-group");
+    assert_eq!(told, !has_pmu(), "{}", run.err);
     let all = ledger["accounts"][0]["counts"][faults].as_u64().unwrap();
     let truth = run.out.split("faulted ").nth(1).unwrap();
     let truth: u64 = truth.split_whitespace().next().unwrap().parse().unwrap();
@@ -477,4 +481,87 @@ fn by_phase() {
     }
     let text = place.run(&["ledger", "--pack", "phases.toml"]);
     assert!(text.out.contains("page-faults"), "{}", text.out);
+}
+
+/// Free ports are given out in turn: this one was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A whole recording of a server with probes under load, and what is told of it: counters for each request, a ledger
+/// that adds up, an explanation. The server and its load lie beside the tool where they were built.
+#[test]
+fn a_server() {
+    let beside = |name: &str| {
+        let tool = std::path::Path::new(env!("CARGO_BIN_EXE_bypassprof"));
+        tool.with_file_name(name)
+    };
+    let (server, load) = (beside("httpd"), beside("loadgen"));
+    if !server.exists() || !load.exists() {
+        eprintln!("left out: httpd and loadgen are not built");
+        return;
+    }
+    let place = Place::new();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = place.bypassprof(&["record", "--"]);
+    command.arg(server).args(["--listen", &address]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut recorder = command.spawn().unwrap();
+    let mut said = BufReader::new(recorder.stdout.take().unwrap());
+    let mut ready = String::new();
+    said.read_line(&mut ready).unwrap();
+    assert!(ready.starts_with("ready linux"), "{ready}");
+    // What a program does before the recorder has found it is not counted.
+    std::thread::sleep(Duration::from_millis(500));
+    let url = format!("http://{address}/");
+    let loaded = Run::of(Command::new(load).args([&url, "-c", "4", "-d", "3", "--json"]));
+    let pid = rustix::process::Pid::from_child(&recorder);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let run = Run::from(recorder.wait_with_output().unwrap());
+    assert_eq!(
+        (loaded.code, run.code),
+        (Some(0), Some(0)),
+        "{}{}",
+        loaded.err,
+        run.err
+    );
+    let told = |args: &[&str]| -> Value {
+        let run = place.run(args);
+        assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
+        serde_json::from_str(&run.out).unwrap()
+    };
+    let load: Value = serde_json::from_str(&loaded.out).unwrap();
+    let stat = told(&["stat", "--json"]);
+    let [asked, answered] = [&load, &stat].map(|v| v["requests"].as_u64().unwrap());
+    // Those on their way at the end are answered, but not waited for.
+    assert!(
+        asked > 0 && answered.abs_diff(asked) <= 4 + asked / 100,
+        "{asked} {stat:#}"
+    );
+    let clock = counter(&stat, "task-clock");
+    assert!(clock["per_request"].as_f64().unwrap() > 0.0, "{clock:#}");
+    let ledger = told(&["ledger", "--json"]);
+    let shares = ledger["rows"].as_array().unwrap().iter();
+    let shares: f64 = shares
+        .filter(|r| r["level"] == "program")
+        .map(|r| r["share"].as_f64().unwrap())
+        .sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    let spans = told(&["spans", "--json"]);
+    assert!(!spans["stages"].as_array().unwrap().is_empty(), "{spans:#}");
+    let explained = told(&["explain", "--json"]);
+    let findings = explained["findings"].as_array().unwrap().iter();
+    let findings: Vec<_> = findings.map(|f| f["id"].as_str().unwrap()).collect();
+    if has_pmu() {
+        assert!(counter(&stat, "cycles")["per_request"].as_f64().unwrap() > 0.0);
+    }
+    // Read by whoever runs tests/pmu/run.
+    eprintln!("a server: {asked} requests asked, {answered} answered, findings {findings:?}");
+}
+
+fn counter<'a>(stat: &'a Value, name: &str) -> &'a Value {
+    let mut counters = stat["counters"].as_array().unwrap().iter();
+    let named = counters.find(|c| c["name"].as_str().unwrap().starts_with(name));
+    named.unwrap_or_else(|| panic!("no {name} in {stat:#}"))
 }

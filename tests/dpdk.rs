@@ -4,7 +4,7 @@
 use crate::support::{Place, Run};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ macro_rules! or_leave_out {
     };
 }
 
+mod ways;
+
 /// A run of testpmd: what it is typed, a little time after each line, and what it said.
 struct Testpmd {
     run: Run,
@@ -51,10 +53,23 @@ const EAL: &[&str] = &[
 
 /// Records testpmd with these devices and queues; `before` is done first, in a network of its own.
 fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[&str]) -> Testpmd {
+    let record = place.bypassprof(&["record", "--dpdk", "--"]);
+    testpmd_by(record, place, before, devices, queues, typed)
+}
+
+/// The same by another command than plain `record --dpdk --`.
+fn testpmd_by(
+    mut command: Command,
+    place: &Place,
+    before: &str,
+    devices: &[&str],
+    queues: u32,
+    typed: &[&str],
+) -> Testpmd {
     let prefix = format!("--file-prefix=bypassprof-{}-{queues}", std::process::id());
     let counts = [format!("--rxq={queues}"), format!("--txq={queues}")];
     let shell = format!("{before} exec stdbuf -oL dpdk-testpmd \"$@\"");
-    let mut command = place.bypassprof(&["record", "--dpdk", "--", "unshare", "-n", "sh", "-c"]);
+    command.args(["unshare", "-n", "sh", "-c"]);
     command.arg(shell).arg("sh").args(EAL).arg(prefix);
     for device in devices {
         command.arg("--vdev").arg(device);
@@ -123,12 +138,16 @@ fn converse(mut child: Child, typed: &[&str], mut before_quit: impl FnMut(u32)) 
             before_quit(child.id());
         }
         writeln!(stdin, "{line}").unwrap();
+        if *line == "quit" {
+            break;
+        }
+        // Typed ahead of its prompt, a line would take the one before for its own answer.
+        wait_for(&|| answers().0 > prompts, line);
         match *line {
-            "quit" => break,
             "start" => std::thread::sleep(Duration::from_millis(250)),
             "show port info 0" => std::thread::sleep(Duration::from_millis(1500)),
             "stop" => wait_for(&|| answers().1 > ends, line),
-            _ => wait_for(&|| answers().0 > prompts, line),
+            _ => {}
         }
     }
     drop(stdin);

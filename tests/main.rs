@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per question. What is timed has the machine to itself in `measured`.
 
 mod attacks;
+mod clocks;
 mod compare;
 mod counters;
 mod dpdk;
@@ -27,5 +28,7 @@ mod stat;
 mod support;
 mod targets;
 mod tidy;
+mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;
+mod unprivileged;

@@ -98,7 +98,7 @@ fn read_by_another_library() {
     );
     assert_eq!(run.code, Some(0), "{}", run.err);
     let read: serde_json::Value = serde_json::from_str(&run.out).unwrap();
-    assert_eq!(read["profile"], "bypassprof/1.0");
+    assert_eq!(read["profile"], "bypassprof/1.1");
     for topic in ["/meta", "/samples", "/switches"] {
         assert!(read["topics"][topic].as_u64().unwrap() > 0, "{read:#}");
     }

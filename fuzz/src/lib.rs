@@ -11,11 +11,11 @@ mod tcp;
 pub use tcp::tcp;
 
 use bypassprof::collect::core::{Core, rings};
-use bypassprof::collect::events::{grammar, pmu, tracepoint};
+use bypassprof::collect::events::{grammar, pmu};
 use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
-use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata};
+use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata, tracepoint};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};

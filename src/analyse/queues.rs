@@ -88,6 +88,10 @@ pub struct Row {
     pub classes: [f64; CLASSES.len()],
     /// Mean bytes of the frames that were looked at.
     pub mean_bytes: Option<f64>,
+    /// How many those are (`--per-packet`).
+    pub looked_at: u64,
+    /// Frames that were to be looked at, and were not for want of room in the ring.
+    pub not_looked_at: u64,
     /// One in how many bursts was an event at the end.
     pub sampled: u64,
 }
@@ -188,12 +192,13 @@ fn row(queue: &Queue, thread: Option<&ThreadRow>) -> Row {
         calls: all,
         empty: none,
         frames: queue.frames,
-        refused: (!queue.receives && queue.accepted_known)
-            .then(|| queue.asked.saturating_sub(queue.frames)),
+        refused: (!queue.receives && queue.accepted_known).then_some(queue.refused),
         mean_burst: of(queue.frames, all - none),
         sizes: queue.sizes.clone(),
         classes,
         mean_bytes: of(queue.bytes, queue.bytes_of),
+        looked_at: queue.bytes_of,
+        not_looked_at: queue.unlooked,
         sampled: queue.sampled,
     }
 }
@@ -279,7 +284,7 @@ fn pools(devices: &[Device]) -> Vec<Pool> {
 mod tests {
     use super::*;
 
-    fn queue(queue: u16, receives: bool, sizes: &[(u32, u64)], asked: u64) -> Queue {
+    fn queue(queue: u16, receives: bool, sizes: &[(u32, u64)], refused: u64) -> Queue {
         Queue {
             pid: 1,
             tid: 2,
@@ -287,7 +292,7 @@ mod tests {
             receives,
             accepted_known: true,
             frames: sizes.iter().map(|&(size, n)| u64::from(size) * n).sum(),
-            asked,
+            refused,
             sizes: sizes.to_vec(),
             ..Queue::default()
         }
@@ -297,9 +302,9 @@ mod tests {
     #[test]
     fn counts_become_answers() {
         let counted = [
-            queue(0, true, &[(0, 60), (1, 10), (32, 30)], 3200),
-            queue(1, true, &[(0, 100)], 3200),
-            queue(0, false, &[(16, 10), (32, 10)], 640),
+            queue(0, true, &[(0, 60), (1, 10), (32, 30)], 0),
+            queue(1, true, &[(0, 100)], 0),
+            queue(0, false, &[(16, 10), (32, 10)], 160),
         ];
         let queues = Queues::of(&Profile::default(), &counted, &[]);
         let [busy, silent, sent] = &queues.rows[..] else {

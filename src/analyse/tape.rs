@@ -16,6 +16,7 @@ use super::spans::{PARTS, Pass};
 use super::stacks::{FrameId, NodeId};
 use crate::resolve::Names;
 use crate::trace::record::{Meta, Pid, Sample, Switch, SwitchKind, Tid};
+use crate::trace::tracepoint::Format;
 use crate::units::{ClockMap, Cycles, Nanos, Tsc};
 use bypassprof_wire::{Decoder, Event, Slot};
 use std::collections::{BTreeMap, HashMap};
@@ -88,6 +89,10 @@ pub struct Sampled {
     pub node: NodeId,
     /// What it stands for.
     pub period: u64,
+    /// Which of the session's events.
+    pub event: u16,
+    /// What a tracepoint or uprobe recorded, `name=value` each; empty for other events.
+    pub fields: String,
     /// The same stack with addresses, innermost first; inlined functions share one. Frames without one have 0.
     pub addresses: Vec<(u64, FrameId)>,
 }
@@ -124,7 +129,10 @@ pub struct Tape {
     /// The part that counts.
     span: (Nanos, Nanos),
     filter: Filter,
-    sampled_event: u16,
+    /// The profile's event; `None`: samples of all events are told.
+    sampled_event: Option<u16>,
+    /// What the records of tracepoints look like, by event.
+    formats: Vec<Option<Format>>,
     threads: HashMap<(Pid, Tid), usize>,
     rings: HashMap<u32, Ring>,
     requests: Pass,
@@ -152,7 +160,8 @@ impl Tape {
             clock: ClockMap::fit(&pairs),
             started,
             span: filter.span(started),
-            sampled_event: events.iter().position(|e| e.frequency_hz > 0).unwrap_or(0) as u16,
+            sampled_event: Some(events.iter().position(|e| e.frequency_hz > 0).unwrap_or(0) as u16),
+            formats: events.iter().map(|e| Format::parse(&e.format)).collect(),
             threads: places.map(|(at, t)| ((t.pid, t.tid), at)).collect(),
             rings: HashMap::new(),
             requests: Pass::new(metas, packs, filter.clone(), 0).telling_ways(),
@@ -182,6 +191,12 @@ impl Tape {
         tape
     }
 
+    /// Samples of all events that were sampled are told, not of the profile's alone.
+    pub fn telling_all_events(mut self) -> Tape {
+        self.sampled_event = None;
+        self
+    }
+
     /// The profile, whose numbers moments carry.
     pub fn profile(&self) -> &Profile {
         &self.profile
@@ -206,7 +221,7 @@ impl Tape {
     ) -> Result<(), E> {
         self.requests.sample(sample);
         let thread = self.threads.get(&(sample.pid, sample.tid)).copied();
-        let wanted = sample.event == self.sampled_event
+        let wanted = self.sampled_event.is_none_or(|e| e == sample.event)
             && self.filter.has_cpu(sample.cpu)
             && self.counts(sample.time);
         if let (Some(thread), true) = (thread, wanted) {
@@ -217,6 +232,8 @@ impl Tape {
                 cpu: sample.cpu,
                 node,
                 period: sample.period.max(1),
+                event: sample.event,
+                fields: self.fields(sample),
                 addresses,
             };
             self.number += 1;
@@ -233,6 +250,14 @@ impl Tape {
             many = self.waiting.len() > MOST_WAITING;
         }
         Ok(())
+    }
+
+    fn fields(&self, sample: &Sample) -> String {
+        let format = self.formats.get(usize::from(sample.event));
+        match format.and_then(Option::as_ref) {
+            Some(format) if !sample.raw.is_empty() => format.show(&sample.raw),
+            _ => String::new(),
+        }
     }
 
     /// A switch of the file.

@@ -98,8 +98,8 @@ pub fn say(tally: &Tally) {
     let probes = &tally.probes;
     if !probes.counts_queues {
         eprintln!(
-            "  note: no DPDK port was started where {LIBRARY} could see it: no DPDK, a version that it does not know \
-             (21.11 to 25.11 it does), DPDK built in, or a program with raised privileges, which preloads nothing"
+            "  note: no DPDK port was started where {LIBRARY} could see it: no DPDK, DPDK built in, or a \
+             program with raised privileges, which preloads nothing"
         );
     }
     if probes.ports_refused > 0 {

@@ -23,6 +23,9 @@ pub fn hand_on<'a>(
     let lines = series::of(&metas, &profile);
     let mut taker = begin(&profile, &lines).map_err(Failure::output)?;
     let mut tape = Tape::new(&metas, packs, filter.clone(), profile);
+    if taker.wants_all_events() {
+        tape = tape.telling_all_events();
+    }
     drop((metas, lines));
     let mut said = Ok(());
     load::each(path, &reader, |record| {

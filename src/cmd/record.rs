@@ -11,6 +11,7 @@ use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
 use super::{Failure, crash, dpdk, gate};
 use crate::collect::events::Machine;
+use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
 use crate::collect::rights::Rights;
@@ -41,6 +42,10 @@ pub struct Args {
     /// Count and stamp the bursts of a DPDK program, which needs no change for it
     #[arg(long, conflicts_with = "pid")]
     dpdk: bool,
+    /// Look at the headers of a DPDK program's packets: of all, or of one burst in N at random. Never at what they carry
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    per_packet: Option<u64>,
     /// Leave out command lines and the folders of files
     #[arg(long)]
     redact: bool,
@@ -162,29 +167,34 @@ fn start(
                 output.discard();
             }
             Err(match outcome {
-                Err(e) => collect_failure(&e),
+                Err(e) => collect_failure(&e, target),
                 Ok(_) => Failure::failed("the recording was not opened"),
             })
         }
     }
 }
 
-fn collect_failure(error: &CollectError) -> Failure {
+/// Why it did not begin, with what would help.
+fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
-    let source = match error {
-        CollectError::Plan(PlanError::Perf { source }) => source.kind(),
+    let (source, sight) = match error {
+        CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
         CollectError::Plan(_) => {
             return failure
                 .hint("`bypassprof list` for what this machine has, `bypassprof doctor` for why");
         }
-        CollectError::Open(e) => e.source.kind(),
+        CollectError::Open(e) => match target {
+            Target::Cpus(_) | Target::Cgroup(..) => (&e.source, Sight::Cpus),
+            Target::Running(_) if e.source.kind() == io::ErrorKind::PermissionDenied => {
+                return failure
+                    .hint("another user's process needs root, or CAP_PERFMON and CAP_SYS_PTRACE");
+            }
+            Target::Starting(..) | Target::Running(_) => (&e.source, Sight::User),
+        },
         _ => return failure,
     };
-    match source {
-        io::ErrorKind::PermissionDenied => failure.hint(
-            "as root, with CAP_PERFMON, or after `sysctl kernel.perf_event_paranoid=2`; another user's process needs \
-             CAP_SYS_PTRACE",
-        ),
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => failure.hint(refusal::denied(sight)),
         _ => failure,
     }
 }
@@ -226,7 +236,10 @@ impl Job<'_> {
         let cpus = self.command_cpus.as_deref();
         let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
         let probes = session
-            .map(|place| Probes::of_session(place, held.child.id()))
+            .map(|place| {
+                Probes::of_session(place, held.child.id())
+                    .looking_at_frames(args.per_packet.unwrap_or(0))
+            })
             .map_err(|e| Notice {
                 id: "no-session".to_string(),
                 text: format!(
@@ -286,7 +299,7 @@ impl Job<'_> {
                     // Without a recording the command still has its own work to do: it is let run, and its user told now.
                     recorder = None;
                     output.discard();
-                    failed = Some(collect_failure(&e).say());
+                    failed = Some(Failure::failed(&e).say());
                     continue;
                 }
                 None => IDLE,
@@ -337,7 +350,8 @@ impl Job<'_> {
             waits: switch.waits,
             ..self.wanted.clone()
         };
-        let probes = Ok(Probes::of_processes(&pids));
+        let looks = self.args.per_packet.unwrap_or(0);
+        let probes = Ok(Probes::of_processes(&pids).looking_at_frames(looks));
         let (mut recorder, output) = start(target, wanted, args, probes)?;
         let started = Instant::now();
         switch.begin();
@@ -352,7 +366,7 @@ impl Job<'_> {
                 .and_then(|stopped| Ok((stopped, recorder.turn()?)));
             let (stopped, wait) = turned.map_err(|e| {
                 output.discard();
-                collect_failure(&e)
+                Failure::failed(&e)
             })?;
             if stopped {
                 break;
@@ -404,7 +418,7 @@ fn finish(
         }
         Err(e) => {
             output.discard();
-            return Err(collect_failure(&e));
+            return Err(Failure::failed(&e));
         }
     }
     Ok(())
@@ -444,10 +458,9 @@ fn summarize(tally: &Tally, args: &Args) {
         );
     }
     eprintln!(
-        "  trust: {} samples ({} at {} Hz), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
+        "  trust: {} samples ({}), {} lost, {} stacks cut or broken, {} other records lost, recorder used {:.3} s in {} wake-ups",
         tally.samples,
-        tally.event,
-        tally.frequency_hz,
+        tally.sampled,
         tally.samples_lost,
         tally.stacks_unknown,
         tally.records_lost,

@@ -99,7 +99,7 @@ impl Counting {
                 if group.weak {
                     counting.each(group.events, whom, how, machine);
                 } else {
-                    counting.refuse(group.events, at, &error, machine);
+                    counting.refuse(group.events, (at, &error), machine, whom);
                 }
             } else if !group.braced {
                 counting.each(group.events, whom, how, machine);
@@ -109,9 +109,15 @@ impl Counting {
     }
 
     /// Events that cannot be had because of the one at a place.
-    fn refuse(&mut self, events: Vec<Encoded>, at: usize, error: &io::Error, machine: &Machine) {
+    fn refuse(
+        &mut self,
+        events: Vec<Encoded>,
+        (at, error): (usize, &io::Error),
+        machine: &Machine,
+        whom: &Whom,
+    ) {
         let culprit = events[at].name.clone();
-        let why = refusal::why(&events[at], error, machine);
+        let why = refusal::why(&events[at], error, machine, !matches!(whom, Whom::Tasks(_)));
         for (place, event) in events.into_iter().enumerate() {
             let refused = if place == at {
                 why.clone()
@@ -127,7 +133,7 @@ impl Counting {
         for event in events {
             let alone = vec![event];
             if let Err((at, error)) = self.together(&alone, whom, how) {
-                self.refuse(alone, at, &error, machine);
+                self.refuse(alone, (at, &error), machine, whom);
             }
         }
     }

@@ -131,10 +131,8 @@ pub struct Tally {
     pub switches: u64,
     /// Threads seen.
     pub threads: u64,
-    /// Name of the sampled event.
-    pub event: String,
-    /// Its rate.
-    pub frequency_hz: u64,
+    /// What was sampled, and how often.
+    pub sampled: String,
     /// Rings, slots and drops of programs with probes.
     pub probes: ProbeTally,
     /// Rings that could not be reached.
@@ -246,10 +244,17 @@ impl Recorder {
             Target::Cpus(_) | Target::Cgroup(..) => session.command = vec![target.to_string()],
         }
         let mut notices = plan.notices.clone();
+        if let Some(doubt) = skew::Doubt::here() {
+            notices.push(Notice {
+                id: "clock".to_owned(),
+                text: format!(
+                    "times of probes' events may be wrong: {doubt}; `bypassprof doctor` has more"
+                ),
+            });
+        }
         let probes = probes.map_err(|notice| notices.push(notice)).ok();
         let tally = Tally {
-            event: session.events[0].name.clone(),
-            frequency_hz: plan.frequency_hz,
+            sampled: plan.told(),
             notices: notices.clone(),
             ..Tally::default()
         };

@@ -139,6 +139,8 @@ const ROW: &[&str] = &[
     "per burst",
     "refused",
     "one event in",
+    "looked at",
+    "bytes",
     "queue",
 ];
 
@@ -150,6 +152,8 @@ fn row(row: &Row) -> Vec<String> {
         number(row.mean_burst, 1),
         count(row.refused),
         row.sampled.to_string(),
+        row.looked_at.to_string(),
+        number(row.mean_bytes, 0),
         format!("{}  {}", name(row), printable(&row.thread)),
     ]
 }

@@ -20,6 +20,8 @@ pub(super) const KIND_SWITCHES: u8 = 3;
 pub const MAX_FRAMES: usize = 1024;
 /// Most group values that a sample may carry.
 pub const MAX_GROUP: usize = 64;
+/// Most bytes that a sample's tracepoint may carry: the kernel's own limit.
+pub const MAX_RAW: usize = 8192;
 /// Frames of all samples of one block.
 const MAX_BLOCK_FRAMES: usize = MAX_BLOCK * 16;
 
@@ -391,7 +393,8 @@ impl<'a> Undeltas<'a> {
     }
 }
 
-/// Appends one block of at most [`MAX_BLOCK`] samples; frames beyond [`MAX_FRAMES`] are cut and the stack marked so.
+/// Appends one block of at most [`MAX_BLOCK`] samples; frames beyond [`MAX_FRAMES`] are cut and the stack marked so. What
+/// tracepoints recorded follows in two columns of its own if there is any: readers of version 1.0 pass over them.
 pub fn encode_samples(samples: &[Sample], out: &mut Vec<u8>) {
     let samples = &samples[..samples.len().min(MAX_BLOCK)];
     let mut columns: [Deltas; 11] = Default::default();
@@ -437,6 +440,16 @@ pub fn encode_samples(samples: &[Sample], out: &mut Vec<u8>) {
     for column in &columns {
         put_column(out, &column.bytes);
     }
+    if samples.iter().any(|s| !s.raw.is_empty()) {
+        let kept = |s: &Sample| s.raw.len().min(MAX_RAW);
+        let mut lengths = Deltas::default();
+        samples.iter().for_each(|s| lengths.push(kept(s) as u64));
+        put_column(out, &lengths.bytes);
+        put(out, samples.iter().map(|s| kept(s) as u64).sum());
+        for sample in samples {
+            out.extend_from_slice(&sample.raw[..kept(sample)]);
+        }
+    }
 }
 
 /// How many records a sample or switch block says it holds.
@@ -456,6 +469,10 @@ pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockEr
     let (mut event, mut period, mut kernel) = (column()?, column()?, column()?);
     let (mut shape, mut depth, mut frames, mut group) =
         (column()?, column()?, column()?, column()?);
+    let mut raw = match bytes.0 {
+        [] => None,
+        _ => Some((Undeltas::new(&mut bytes)?, bytes.column()?)),
+    };
     let mut total_frames = 0;
     out.clear();
     for _ in 0..count {
@@ -493,6 +510,12 @@ pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockEr
         }
         for _ in 0..values {
             sample.group.push(group.next()?);
+        }
+        if let Some((lengths, records)) = &mut raw {
+            let len: usize = lengths.bounded("record length")?;
+            let (record, rest) = records.0.split_at_checked(len).ok_or(BlockError::Short)?;
+            sample.raw = record.to_vec();
+            records.0 = rest;
         }
         out.push(sample);
     }
@@ -583,6 +606,30 @@ mod tests {
             for len in 0..block.len() {
                 prop_assert!(decode_slots(&block[..len], &mut back).is_err());
             }
+        }
+
+        /// What tracepoints recorded comes back with its samples, cut at what a sample may carry, and costs nothing where
+        /// there is none.
+        #[test]
+        fn raw_round_trip(lengths in prop::collection::vec(0usize..40, 1..20), long: bool) {
+            let raw = |(at, &len): (usize, &usize)| {
+                let len = if long && at == 0 { MAX_RAW + 1 } else { len };
+                Sample { tid: at as u32, raw: vec![at as u8; len], ..Sample::default() }
+            };
+            let mut samples: Vec<Sample> = lengths.iter().enumerate().map(raw).collect();
+            let (mut block, mut back) = (Vec::new(), Vec::new());
+            encode_samples(&samples, &mut block);
+            decode_samples(&block, &mut back).unwrap();
+            samples[0].raw.truncate(MAX_RAW);
+            prop_assert_eq!(&back, &samples);
+            // The last byte is the last record's, unless there is no record.
+            if samples.iter().any(|s| !s.raw.is_empty()) {
+                prop_assert!(decode_samples(&block[..block.len() - 1], &mut back).is_err());
+            }
+            samples.iter_mut().for_each(|s| s.raw.clear());
+            let mut without = Vec::new();
+            encode_samples(&samples, &mut without);
+            prop_assert!(block.starts_with(&without));
         }
 
         /// Random bytes never panic and never make more records than the bound.

@@ -13,7 +13,7 @@ pub const PROFILE: &str = "bypassprof/";
 /// A reader of another major version cannot read the file.
 pub const MAJOR: u32 = 1;
 /// Files of a higher minor version are read; what they added is ignored.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// Topic of [`super::record::Meta`] messages.
 pub const META: &str = "/meta";

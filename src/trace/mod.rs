@@ -13,6 +13,7 @@ pub mod record;
 mod redact;
 mod resync;
 pub mod summary;
+pub mod tracepoint;
 mod walk;
 pub mod writer;
 

@@ -280,7 +280,7 @@ impl Import<'_> {
             },
             frames,
             kernel_frames,
-            group: Vec::new(),
+            ..Sample::default()
         };
         self.names.sample(&sample);
         self.samples.push(sample);

@@ -4,12 +4,15 @@
 //! name has a position, so that everything right of the waist goes its usual way. Memory grows with the distinct names.
 //! It refuses to know what was not printed: addresses are not looked up again.
 
+mod line;
+
 use super::record::{
     AddressNames, End, EventSource, Mapping, Meta, NamedFrame, Notice, Pid, Sample, Session,
     Symbols, Thread, Tid,
 };
 use super::{WriteError, Writer};
 use crate::units::{Avma, FileOffset, Nanos};
+use line::{Head, is_frame, without_offset};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead};
 
@@ -114,6 +117,8 @@ impl<'a> Script<'a> {
     /// Reads one text.
     pub fn read(&mut self, file: &str, mut text: impl BufRead) -> Result<(), ScriptError> {
         let mut open: Option<Open> = None;
+        // Frames of another event's sample are passed over with it.
+        let mut inside = false;
         let mut line = Vec::new();
         let mut at = 0;
         loop {
@@ -137,12 +142,13 @@ impl<'a> Script<'a> {
             let trimmed = words.trim_end();
             if trimmed.trim_start().is_empty() {
                 self.close(open.take())?;
+                inside = false;
                 if read == 0 {
                     return Ok(());
                 }
             } else if trimmed.starts_with('#') {
                 self.header(trimmed);
-            } else if trimmed.starts_with([' ', '\t']) && open.is_some() && is_frame(trimmed) {
+            } else if inside && trimmed.starts_with([' ', '\t']) && is_frame(trimmed) {
                 if let Some(open) = &mut open {
                     self.frame(open, trimmed.trim_start()).map_err(wrong)?;
                 }
@@ -152,6 +158,7 @@ impl<'a> Script<'a> {
                     wrong("no sample of `perf script`: it should be `comm PID/TID [CPU] SECONDS: PERIOD EVENT:`")
                 })?;
                 open = self.begin(&head)?;
+                inside = true;
             }
         }
     }
@@ -373,131 +380,10 @@ fn source(event: &str) -> EventSource {
     }
 }
 
-/// Whether an indented line is a frame, not the first line of a sample whose name perf moved to the right.
-fn is_frame(line: &str) -> bool {
-    let first = line.split_ascii_whitespace().next().unwrap_or_default();
-    u64::from_str_radix(first, 16).is_ok() && !line.ends_with(':')
-}
-
-/// A name without the position in it.
-fn without_offset(name: &str) -> &str {
-    match name.rsplit_once("+0x") {
-        Some((name, offset)) if offset.bytes().all(|b| b.is_ascii_hexdigit()) => name,
-        _ => name,
-    }
-}
-
-/// The first line of a sample.
-#[derive(Debug, PartialEq, Eq)]
-struct Head<'t> {
-    comm: &'t str,
-    pid: Pid,
-    tid: Tid,
-    cpu: u32,
-    time: Nanos,
-    period: u64,
-    event: &'t str,
-}
-
-impl<'t> Head<'t> {
-    fn parse(line: &'t str) -> Option<Head<'t>> {
-        // The time is the first word like `12.345678:`; a name may hold anything.
-        let mut from = 0;
-        let (before, time, after) = loop {
-            let colon = from + line[from..].find(':')?;
-            let start = line[..colon].rfind(' ')? + 1;
-            let (word, after) = (&line[start..colon], &line[colon + 1..]);
-            match seconds(word) {
-                Some(time) if after.is_empty() || after.starts_with(' ') => {
-                    break (line[..start].trim(), time, after.trim());
-                }
-                _ => from = colon + 1,
-            }
-        };
-        let (before, cpu) = match before.strip_suffix(']').and_then(|b| b.rsplit_once('[')) {
-            Some((rest, cpu)) if cpu.bytes().all(|b| b.is_ascii_digit()) && !cpu.is_empty() => {
-                (rest.trim_end(), cpu.parse().ok()?)
-            }
-            _ => (before, 0),
-        };
-        let (comm, numbers) = before.rsplit_once(' ')?;
-        let (pid, tid) = match numbers.split_once('/') {
-            Some((pid, tid)) => (pid.parse().ok()?, tid.parse().ok()?),
-            None => {
-                let tid: Tid = numbers.parse().ok()?;
-                (tid, tid)
-            }
-        };
-        let (period, event) = match after.split_once(' ') {
-            Some((period, event)) if period.bytes().all(|b| b.is_ascii_digit()) => {
-                (period.parse().ok()?, event.trim())
-            }
-            _ => (1, after),
-        };
-        let event = event.split_ascii_whitespace().next().unwrap_or("samples:");
-        Some(Head {
-            comm: comm.trim(),
-            pid,
-            tid,
-            cpu,
-            time,
-            period,
-            event: event.trim_end_matches(':'),
-        })
-    }
-}
-
-/// `2803.666021` to the nanosecond.
-fn seconds(word: &str) -> Option<Nanos> {
-    let (whole, part) = word.split_once('.')?;
-    let digits = |s: &str| !s.is_empty() && s.len() <= 10 && s.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(part) || part.len() > 9 {
-        return None;
-    }
-    let scale = 10u64.pow(9 - part.len() as u32);
-    let ns = whole.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
-    Some(Nanos::from_ns(ns + part.parse::<u64>().ok()? * scale))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// The forms that perf prints with and without CPU, process and period; names may hold blanks and colons.
-    #[test]
-    fn heads() {
-        let head = Head::parse("sh 24837  2803.666021:    1003009 cpu-clock:pppH: ").unwrap();
-        let expected = Head {
-            comm: "sh",
-            pid: 24837,
-            tid: 24837,
-            cpu: 0,
-            time: Nanos::from_ns(2_803_666_021_000),
-            period: 1_003_009,
-            event: "cpu-clock:pppH",
-        };
-        assert_eq!(head, expected);
-        let head = Head::parse("my job: x   7/9   [003] 1.5:  cycles:u: 401000 f (a)").unwrap();
-        assert_eq!(
-            (head.comm, head.pid, head.tid, head.cpu),
-            ("my job: x", 7, 9, 3)
-        );
-        assert_eq!(
-            (head.time.ns(), head.period, head.event),
-            (1_500_000_000, 1, "cycles:u")
-        );
-        for none in ["", "sh 1", "sh 1 2.5", "sh x 2.5: 1 e:", "a;b;c 7"] {
-            assert_eq!(Head::parse(none), None, "{none}");
-        }
-    }
-
-    /// Offsets go, operators stay.
-    #[test]
-    fn offsets() {
-        assert_eq!(without_offset("main+0x1f"), "main");
-        assert_eq!(without_offset("operator+(A, B)"), "operator+(A, B)");
-    }
 
     fn import(text: &[u8]) -> Result<(u64, String), ScriptError> {
         let dir = tempfile::tempdir().unwrap();

@@ -38,6 +38,8 @@ pub struct Sample {
     /// Values of the sampled group's other members, in the order of [`Session::events`] that name this one as leader;
     /// running totals of the thread on that CPU, not differences.
     pub group: Vec<u64>,
+    /// What a tracepoint or uprobe recorded, laid out as its event's [`EventSource::format`] says.
+    pub raw: Vec<u8>,
 }
 
 /// How the walk of a stack ended.
@@ -169,6 +171,9 @@ pub struct EventSource {
     pub leader: Option<u16>,
     /// Whether kernel code was excluded.
     pub user_only: bool,
+    /// Of a tracepoint or uprobe: the text of the kernel's `format` file, by which [`Sample::raw`] is read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
 }
 
 /// A thread and its name.
@@ -324,12 +329,14 @@ pub struct Queue {
     pub sampled: u64,
     /// Frames received or sent.
     pub frames: u64,
-    /// Frames asked for: room in receive bursts, frames offered for sending.
-    pub asked: u64,
+    /// Frames offered for sending that the device did not take.
+    pub refused: u64,
     /// Bytes of the frames that were looked at.
     pub bytes: u64,
     /// How many frames were looked at.
     pub bytes_of: u64,
+    /// Frames that were to be looked at, and were not for want of room in the ring.
+    pub unlooked: u64,
     /// Calls by burst size: the size, or the smallest of its class, and how many.
     pub sizes: Vec<(u32, u64)>,
 }

@@ -18,6 +18,11 @@ fn samples(count: u64) -> Vec<Sample> {
         kernel_frames: 1,
         stack: StackEnd::Truncated,
         group: vec![i * 1000, i],
+        raw: if i % 5 == 4 {
+            vec![i as u8; 16]
+        } else {
+            Vec::new()
+        },
     };
     (0..count).map(sample).collect()
 }
@@ -334,7 +339,7 @@ fn not_ours() {
         bytes
     };
     assert!(refused(&text("bypassprof/1", "somebody/1x")).contains("another program"));
-    assert!(refused(&text("bypassprof/1", "bypassprof/9")).contains("format 9.0"));
-    let newer = fixture.with(&text("bypassprof/1.0", "bypassprof/1.7"));
+    assert!(refused(&text("bypassprof/1", "bypassprof/9")).contains("format 9.1"));
+    let newer = fixture.with(&text("bypassprof/1.1", "bypassprof/1.7"));
     assert_eq!(drain(&Reader::open(&newer).unwrap()).unwrap(), (40, 30, 80));
 }

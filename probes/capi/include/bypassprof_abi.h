@@ -224,6 +224,24 @@
  */
 #define BYPASSPROF_TRIGGER 22
 
+/* A received frame that was looked at; stamped as its rx_burst.
+ * flow: flow by its headers, else the device's hash
+ * arg 0: running number of the frame on its queue
+ * arg 1: TCP flags << 24 | bytes
+ * arg 2: TCP sequence number
+ * arg 3: age in ns by the frame's own stamp, 0xffffffff if not known
+ */
+#define BYPASSPROF_FRAME_IN 23
+
+/* A frame that was looked at and that the device took; stamped as its tx_burst.
+ * flow: flow by its headers, else the device's hash
+ * arg 0: running number of the frame on its queue
+ * arg 1: TCP flags << 24 | bytes
+ * arg 2: TCP sequence number
+ * arg 3: age in ns by the frame's own stamp, 0xffffffff if not known
+ */
+#define BYPASSPROF_FRAME_OUT 24
+
 /* Every word is read and written whole, in the machine's byte order. */
 struct bypassprof_identity {
     uint64_t magic;
@@ -348,7 +366,8 @@ struct bypassprof_switch_words {
     uint64_t ring_slots;
     uint64_t ring_bytes;
     uint64_t examined;
-    uint64_t reserved[10];
+    uint64_t frames;
+    uint64_t reserved[9];
 };
 BYPASSPROF_AT(bypassprof_switch_words, state, 0);
 BYPASSPROF_AT(bypassprof_switch_words, mode, 8);
@@ -356,7 +375,8 @@ BYPASSPROF_AT(bypassprof_switch_words, session, 16);
 BYPASSPROF_AT(bypassprof_switch_words, ring_slots, 24);
 BYPASSPROF_AT(bypassprof_switch_words, ring_bytes, 32);
 BYPASSPROF_AT(bypassprof_switch_words, examined, 40);
-BYPASSPROF_AT(bypassprof_switch_words, reserved, 48);
+BYPASSPROF_AT(bypassprof_switch_words, frames, 48);
+BYPASSPROF_AT(bypassprof_switch_words, reserved, 56);
 BYPASSPROF_SIZE(bypassprof_switch_words, 128);
 
 struct bypassprof_census {

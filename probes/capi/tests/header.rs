@@ -140,6 +140,7 @@ fn structures() -> Vec<Structure> {
                 ring_slots,
                 ring_bytes,
                 examined,
+                frames,
                 reserved
             }
         ),

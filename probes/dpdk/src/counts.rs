@@ -6,7 +6,7 @@ use crate::lane::Direction;
 use crate::{dpdk, ports};
 use bypassprof_ring::AtomicU64;
 use bypassprof_wire::queues::{
-    MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT,
+    MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT, is_exact, smallest_of,
 };
 use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
@@ -58,6 +58,21 @@ pub fn tell_ports(wrapped: u64, refused: u64) {
         file.header.wrapped.store(wrapped, Ordering::Relaxed);
         file.header.refused.store(refused, Ordering::Relaxed);
     }
+}
+
+/// Frames that an entry has counted.
+pub fn frames(entry: &Entry) -> u64 {
+    let calls = entry.sizes.iter().map(|w| w.load(Ordering::Relaxed));
+    let exact = calls.enumerate().filter(|&(class, _)| is_exact(class));
+    exact.fold(
+        entry.more_frames.load(Ordering::Relaxed),
+        |sum, (class, calls)| sum.wrapping_add(calls.wrapping_mul(u64::from(smallest_of(class)))),
+    )
+}
+
+/// The entry's frames are those offered: what the device took is not known.
+pub fn accepted_is_not_known(entry: &Entry) {
+    entry.unaccepted.store(1, Ordering::Relaxed);
 }
 
 /// A burst that has no entry.

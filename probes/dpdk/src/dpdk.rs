@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 const PORT_BYTES: usize = 128;
 /// The lcore of a thread that is none.
 const NO_LCORE: u32 = u32::MAX;
+/// 1: burst functions stay as they are, and bursts are seen by callbacks.
+const CALLBACKS_VARIABLE: &str = "BYPASSPROF_DPDK_CALLBACKS";
 /// Room for a port's name, as DPDK asks for.
 const NAME_BYTES: usize = 64;
 
@@ -149,10 +151,29 @@ unsafe impl Send for Table {}
 // SAFETY: as above; it is only handed out as atomic words.
 unsafe impl Sync for Table {}
 
+/// Whether the program has a DPDK whose table may not be touched: its version is not known here, or someone wants it so.
+pub fn has_callbacks_only() -> bool {
+    static ONLY: OnceLock<bool> = OnceLock::new();
+    *ONLY.get_or_init(|| {
+        symbol(c"rte_eth_add_rx_callback").is_some() && (wants_callbacks() || find().is_none())
+    })
+}
+
+fn wants_callbacks() -> bool {
+    std::env::var_os(CALLBACKS_VARIABLE).is_some_and(|v| v == "1")
+}
+
+/// A function of DPDK's by name.
+pub fn function(name: &CStr) -> Option<*mut c_void> {
+    symbol(name)
+}
+
 /// The table of the program's DPDK; `None` without DPDK, or with a version whose table is not known.
 pub fn table() -> Option<&'static Table> {
     static TABLE: OnceLock<Option<Table>> = OnceLock::new();
-    TABLE.get_or_init(find).as_ref()
+    TABLE
+        .get_or_init(|| find().filter(|_| !wants_callbacks()))
+        .as_ref()
 }
 
 fn find() -> Option<Table> {
@@ -298,6 +319,38 @@ pub fn port_name(port: u16) -> [u8; NAME_BYTES] {
         }
     }
     name
+}
+
+/// Where frames have the stamp that receiving devices give them, and the flag of those that have it; `None` before a
+/// device or the program has asked for stamps.
+pub fn stamps() -> Option<(i32, u64)> {
+    #[repr(C)]
+    struct Field {
+        name: [u8; NAME_BYTES],
+        size: usize,
+        align: usize,
+        flags: u32,
+    }
+    let offset = symbol(c"rte_mbuf_dynfield_lookup")?;
+    let flag = symbol(c"rte_mbuf_dynflag_lookup")?;
+    let mut field = Field {
+        name: [0; NAME_BYTES],
+        size: 0,
+        align: 0,
+        flags: 0,
+    };
+    // SAFETY: DPDK declares them so in every version that has the table, and takes a null pointer for what it need not tell.
+    let (offset, bit) = unsafe {
+        let offset: extern "C" fn(*const c_char, *mut Field) -> c_int =
+            core::mem::transmute(offset);
+        let flag: extern "C" fn(*const c_char, *mut c_void) -> c_int = core::mem::transmute(flag);
+        (
+            offset(c"rte_dynfield_timestamp".as_ptr(), &mut field),
+            flag(c"rte_dynflag_rx_timestamp".as_ptr(), core::ptr::null_mut()),
+        )
+    };
+    let fits = (0..=120).contains(&offset) && field.size == 8 && (0..64).contains(&bit);
+    fits.then(|| (offset, 1 << bit))
 }
 
 /// The calling thread's lcore, if it is one.

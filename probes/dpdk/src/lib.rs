@@ -12,16 +12,22 @@
 //! else in the program writes it.
 #![allow(unsafe_code)]
 
+mod callbacks;
 mod counts;
 mod dpdk;
+mod frames;
 mod lane;
+mod pace;
 mod ports;
+mod queue;
+mod slow;
 mod watch;
 
 use core::ffi::{c_char, c_int, c_void};
 use dpdk::Real;
 
 static EAL_INIT: Real = Real::new(c"rte_eal_init");
+static CONFIGURE: Real = Real::new(c"rte_eth_dev_configure");
 static START: Real = Real::new(c"rte_eth_dev_start");
 static STOP: Real = Real::new(c"rte_eth_dev_stop");
 static PROBED: Real = Real::new(c"rte_eth_dev_probing_finish");
@@ -59,14 +65,43 @@ pub unsafe extern "C" fn rte_eal_init(argc: c_int, argv: *mut *mut c_char) -> c_
     }
 }
 
-/// Starts the port, and wraps its burst functions.
+/// Takes note of how many queues the port has: callbacks are asked for by queue.
+///
+/// # Safety
+/// As of DPDK's function of this name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rte_eth_dev_configure(
+    port: u16,
+    receive: u16,
+    transmit: u16,
+    settings: *const c_void,
+) -> c_int {
+    let Some(real) = CONFIGURE.get() else {
+        return NOT_THERE;
+    };
+    // SAFETY: DPDK declares it so in every version; the caller keeps its contract.
+    let outcome = unsafe {
+        let real: extern "C" fn(u16, u16, u16, *const c_void) -> c_int = core::mem::transmute(real);
+        real(port, receive, transmit, settings)
+    };
+    if outcome == 0 {
+        watch::configured(port, receive, transmit);
+    }
+    outcome
+}
+
+/// Starts the port, and sees to it that its bursts are seen.
 ///
 /// # Safety
 /// As of DPDK's function of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rte_eth_dev_start(port: u16) -> c_int {
     // SAFETY: DPDK declares both so in every version that has the table.
-    unsafe { around(&START, port) }
+    let outcome = unsafe { call(&START, port) };
+    if outcome == 0 {
+        watch::started(port);
+    }
+    outcome
 }
 
 /// Stops the port; DPDK takes its burst functions out of the table itself.
@@ -76,22 +111,22 @@ pub unsafe extern "C" fn rte_eth_dev_start(port: u16) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rte_eth_dev_stop(port: u16) -> c_int {
     // SAFETY: as above.
-    unsafe { around(&STOP, port) }
+    let outcome = unsafe { call(&STOP, port) };
+    watch::look();
+    outcome
 }
 
 /// # Safety
 /// The function must take a port and return a number.
-unsafe fn around(function: &Real, port: u16) -> c_int {
+unsafe fn call(function: &Real, port: u16) -> c_int {
     let Some(real) = function.get() else {
         return NOT_THERE;
     };
     // SAFETY: the caller's promise.
-    let outcome = unsafe {
+    unsafe {
         let real: extern "C" fn(u16) -> c_int = core::mem::transmute(real);
         real(port)
-    };
-    watch::look();
-    outcome
+    }
 }
 
 /// A driver has made a port. In a secondary process, which starts none, its burst functions are in the table now.

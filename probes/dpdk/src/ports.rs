@@ -5,18 +5,20 @@
 
 use crate::dpdk::Table;
 use crate::lane::{self, Direction};
-use crate::{counts, dpdk};
+use crate::queue::Key;
+use crate::{counts, dpdk, slow};
 use bypassprof_wire::layout::name_words;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// A burst function as DPDK declares both kinds.
-type Burst = unsafe extern "C" fn(*mut c_void, *mut *mut c_void, u16) -> u16;
+pub type Burst = unsafe extern "C" fn(*mut c_void, *mut *mut c_void, u16) -> u16;
 
 /// Ports that can be wrapped: as many as DPDK is usually built for.
 pub const PORTS: usize = 32;
 
-/// A port's own functions.
+/// A port's own functions, on one cache line.
+#[repr(C, align(64))]
 struct Port {
     rx: AtomicPtr<c_void>,
     tx: AtomicPtr<c_void>,
@@ -51,14 +53,17 @@ unsafe extern "C" fn receive<const P: usize>(
     packets: *mut *mut c_void,
     most: u16,
 ) -> u16 {
-    let before = lane::before();
-    // SAFETY: `wrap` stored the driver's function before ours came into the table; the caller's arguments go on as they are.
-    let received = unsafe {
-        let driver: Burst = core::mem::transmute(ALL[P].rx.load(Ordering::Relaxed));
-        driver(queue, packets, most)
-    };
-    before.received(P, queue, received, most);
-    received
+    // SAFETY: `wrap` stored the driver's function before ours came into the table.
+    let driver: Burst = unsafe { core::mem::transmute(ALL[P].rx.load(Ordering::Relaxed)) };
+    // SAFETY: the caller's arguments go on as they are.
+    unsafe {
+        let Some(lane) = lane::quick() else {
+            return slow::receive(driver, P, queue, packets, most);
+        };
+        let received = driver(queue, packets, most);
+        lane.received(Key::of_table(P, queue, Direction::Receive), received);
+        received
+    }
 }
 
 /// What stands in the table for port `P`'s transmit function.
@@ -67,14 +72,18 @@ unsafe extern "C" fn transmit<const P: usize>(
     packets: *mut *mut c_void,
     asked: u16,
 ) -> u16 {
-    let before = lane::before();
     // SAFETY: as above.
-    let accepted = unsafe {
-        let driver: Burst = core::mem::transmute(ALL[P].tx.load(Ordering::Relaxed));
-        driver(queue, packets, asked)
-    };
-    before.sent(P, queue, accepted, asked);
-    accepted
+    let driver: Burst = unsafe { core::mem::transmute(ALL[P].tx.load(Ordering::Relaxed)) };
+    // SAFETY: as above.
+    unsafe {
+        let Some(lane) = lane::quick() else {
+            return slow::transmit(driver, P, queue, packets, asked);
+        };
+        let accepted = driver(queue, packets, asked);
+        let key = Key::of_table(P, queue, Direction::Transmit);
+        lane.sent(key, accepted, asked);
+        accepted
+    }
 }
 
 macro_rules! of_each_port {
@@ -91,6 +100,16 @@ fn ours(port: usize, direction: Direction) -> *mut c_void {
     }
 }
 
+/// A port is counted from now on: what threads remember of it is void.
+pub fn anew(number: usize) {
+    if let Some(port) = ALL.get(number) {
+        let name = dpdk::port_name(number as u16);
+        let words = port.name.iter().zip(name_words(&name));
+        words.for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+        port.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Puts our functions in front of those of every started port that has them not.
 pub fn wrap(table: &Table) {
     let (mut wrapped, mut refused) = (0u64, 0u64);
@@ -103,10 +122,7 @@ pub fn wrap(table: &Table) {
         };
         let our_rx = ours(number, Direction::Receive);
         if there != our_rx && table.is_drivers(there) {
-            let name = dpdk::port_name(number as u16);
-            let words = port.name.iter().zip(name_words(&name));
-            words.for_each(|(word, value)| word.store(value, Ordering::Relaxed));
-            port.generation.fetch_add(1, Ordering::Relaxed);
+            anew(number);
         }
         exchange(table, rx, &port.rx, our_rx);
         exchange(table, tx, &port.tx, ours(number, Direction::Transmit));

@@ -4,12 +4,12 @@
 //! of our own looks ten times a second, on the CPUs that the program had before DPDK pinned its threads, with all signals
 //! blocked; it also finds ports that were started, or whose driver changed its functions, without our seeing it.
 
-use crate::{dpdk, ports};
+use crate::{callbacks, dpdk, frames, ports};
 use bypassprof_probe::{runtime, thread};
 use bypassprof_wire::layout::{SWITCH_OFF, SWITCH_UNSET};
 use bypassprof_wire::names::SESSION_VARIABLE;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -34,9 +34,24 @@ pub fn note_cpus() {
     });
 }
 
+/// A port was given its numbers of queues.
+pub fn configured(port: u16, receive: u16, transmit: u16) {
+    if let Some(_looking) = looking() {
+        callbacks::configured(port, receive, transmit);
+    }
+}
+
+/// A port was started.
+pub fn started(port: u16) {
+    if let Some(_looking) = looking() {
+        callbacks::started(port);
+    }
+    look();
+}
+
 /// Looks now: something about a port has changed.
 pub fn look() {
-    if dpdk::table().is_none() {
+    if dpdk::table().is_none() && !dpdk::has_callbacks_only() {
         return;
     }
     turn();
@@ -73,23 +88,29 @@ fn watch() {
     }
 }
 
-fn turn() {
-    let Some(table) = dpdk::table() else {
-        return;
-    };
-    // A child that was forked in the middle of a look finds it locked for ever: it goes on as it is.
-    let Some(_looking) = (0..1000).find_map(|_| {
+/// A child that was forked in the middle of a look finds it locked for ever: it goes on as it is.
+fn looking() -> Option<MutexGuard<'static, ()>> {
+    (0..1000).find_map(|_| {
         LOOKING.try_lock().ok().or_else(|| {
             std::thread::yield_now();
             None
         })
-    }) else {
+    })
+}
+
+fn turn() {
+    let Some(_looking) = looking() else {
         return;
     };
-    if is_wanted() {
-        ports::wrap(table);
-    } else {
-        ports::unwrap(table);
+    let wanted = is_wanted();
+    match dpdk::table() {
+        Some(table) if wanted => ports::wrap(table),
+        Some(table) => ports::unwrap(table),
+        None if wanted => callbacks::hang(),
+        None => callbacks::take_off(),
+    }
+    if wanted && thread::looks_at_frames() > 0 {
+        frames::find_stamps();
     }
 }
 

@@ -33,6 +33,8 @@ mod rounds;
 pub mod runtime;
 #[cfg(feature = "enable")]
 pub mod thread;
+#[cfg(feature = "enable")]
+mod word;
 
 /// Where rings, switch and clock come from.
 mod hot {

@@ -55,6 +55,13 @@ pub fn switch() -> &'static AtomicU64 {
     page_word(offset_of!(Control, switch) + offset_of!(bypassprof_wire::layout::Switch<u64>, state))
 }
 
+/// One in how many bursts is to have its frames looked at; 0 for none.
+#[inline(always)]
+pub fn looks_at_frames() -> u64 {
+    let offset = offset_of!(bypassprof_wire::layout::Switch<u64>, frames);
+    page_word(offset_of!(Control, switch) + offset).load(Ordering::Relaxed)
+}
+
 /// Where the switch page is.
 pub fn switch_page() -> *mut core::ffi::c_void {
     core::ptr::from_ref(page_word(0)).cast_mut().cast()
@@ -70,35 +77,9 @@ pub fn is_on() -> bool {
 /// The calling thread's words.
 #[inline(always)]
 pub fn thread() -> &'static Thread {
-    let address: *const Thread;
-    // SAFETY: reads the thread pointer and adds the symbol's offset, as a compiler does for initial-exec storage.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        core::arch::asm!(
-            "mov {0}, qword ptr [rip + bypassprof_thread_v1@GOTTPOFF]",
-            "add {0}, qword ptr fs:[0]",
-            out(reg) address,
-            options(pure, readonly, nostack)
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        core::arch::asm!(
-            "mrs {0}, tpidr_el0",
-            "adrp {1}, :gottprel:bypassprof_thread_v1",
-            "ldr {1}, [{1}, #:gottprel_lo12:bypassprof_thread_v1]",
-            "add {0}, {0}, {1}",
-            out(reg) address,
-            out(reg) _,
-            options(pure, readonly, nostack, preserves_flags)
-        );
-    }
-    // SAFETY: the function has no preconditions.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    unsafe {
-        address = bypassprof_thread_address_v1();
-    }
+    // SAFETY: the C file defines the symbol so; the function has no preconditions.
+    let address: *const Thread =
+        unsafe { crate::thread_word!("bypassprof_thread_v1", bypassprof_thread_address_v1()) };
     // SAFETY: the storage lives as long as the thread, only this thread uses it, and all of it is cells. The lifetime is
     // the thread's; no caller in this crate lets the reference leave the thread.
     unsafe { &*address }

@@ -120,10 +120,15 @@ impl Ring {
         self.words().head.load(Ordering::Relaxed)
     }
 
+    /// Slots that would find room now.
+    pub fn room(&self) -> u64 {
+        let lost = self.words().lost.load(Ordering::Relaxed) > 0;
+        self.free(self.position()).saturating_sub(u64::from(lost))
+    }
+
     /// Whether an event of one slot would find room.
     pub fn has_room(&self) -> bool {
-        let head = self.position();
-        self.free(head) > u64::from(self.words().lost.load(Ordering::Relaxed) > 0)
+        self.room() > 0
     }
 
     /// In flight mode a slot store must not be seen before the `head` that announced the slots up to it: Release fence,

@@ -251,8 +251,10 @@ pub struct Switch<W> {
     pub ring_bytes: W,
     /// 1 when what the process left behind has been read by someone: from then on it may be removed.
     pub examined: W,
+    /// One in how many bursts of a DPDK program has its frames looked at; 0 for none.
+    pub frames: W,
     /// Zero.
-    pub reserved: [W; 10],
+    pub reserved: [W; 9],
 }
 
 /// What the program counts in its control file.
@@ -380,7 +382,7 @@ offsets! {
         empty_rounds: 64, worked_rounds: 72, rx_bursts: 80, rx_packets: 88, rx_bytes: 96, tx_bursts: 104, tx_packets: 112, tx_bytes: 120 } size 128;
     ReaderWords { tail: 0, released: 8, mode: 16, reserved: 24 } size 64;
     RingHeader { identity: 0, owner: 128, capacity: 256, reserved_a: 264, writer: 384, reader: 512, reserved_b: 576, own_points: 1024 } size 4096;
-    Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, examined: 40, reserved: 48 } size 128;
+    Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, examined: 40, frames: 48, reserved: 56 } size 128;
     Census { rings: 0, ring_bytes: 8, unreached: 16, points_lock: 24, name: 32, flight: 48, left: 56, triggers: 64, reserved: 72 } size 128;
     ControlFile { identity: 0, switch: 128, census: 256, reserved: 384, own_points: 1024, rings: 4096, ring_fds: 8192, reserved_end: 12288 } size 16384;
 }

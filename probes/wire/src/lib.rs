@@ -1,13 +1,14 @@
 //! What the two sides of a ring must agree on, and nothing else: the traced program writes it, the recorder reads it.
 //!
 //! In: a time stamp, a place on a data path, a flow, a few numbers. Out: 16-byte slots and back ([`event`]), the
-//! catalogue of places ([`points`]), one flow hash for stacks, applications, kernel and DPDK ([`flow`]), the layout of
+//! catalogue of places ([`points`]), one flow hash for stacks, applications, kernel and DPDK ([`flow`], from [`headers`]), the layout of
 //! ring and control files ([`layout`]) and what they are called ([`names`]). It refuses to know memory mappings, atomics
 //! and clocks: there is no `unsafe` here and nothing to allocate.
 #![cfg_attr(not(test), no_std)]
 
 pub mod event;
 pub mod flow;
+pub mod headers;
 pub mod layout;
 pub mod names;
 pub mod points;

@@ -115,6 +115,10 @@ catalogue! {
         flow: "0" args: ["ticks"];
     22 TRIGGER "trigger" "The program asked for a snapshot of its rings."
         flow: "0" args: ["a number of the program's choice"];
+    23 FRAME_IN "frame_in" "A received frame that was looked at; stamped as its rx_burst."
+        flow: "flow by its headers, else the device's hash" args: ["running number of the frame on its queue", "TCP flags << 24 | bytes", "TCP sequence number", "age in ns by the frame's own stamp, 0xffffffff if not known"];
+    24 FRAME_OUT "frame_out" "A frame that was looked at and that the device took; stamped as its tx_burst."
+        flow: "flow by its headers, else the device's hash" args: ["running number of the frame on its queue", "TCP flags << 24 | bytes", "TCP sequence number", "age in ns by the frame's own stamp, 0xffffffff if not known"];
 }
 
 #[cfg(test)]

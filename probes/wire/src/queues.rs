@@ -7,7 +7,7 @@
 use crate::layout::{Identity, NAME_WORDS};
 
 /// First word of a queue file.
-pub const QUEUES_MAGIC: u64 = u64::from_le_bytes(*b"bypQUEU\0");
+pub const QUEUES_MAGIC: u64 = u64::from_le_bytes(*b"bypQUE2\0");
 /// Entries of a queue file.
 pub const MAX_ENTRIES: usize = 1023;
 /// Burst sizes: those below this number have a count of their own, so that common ones are exact.
@@ -32,6 +32,12 @@ pub const fn size_class(frames: u16) -> usize {
     } else {
         EXACT_SIZES + 1 + frames.ilog2() as usize - 7
     }
+}
+
+/// Whether all bursts of a class are of one size, so that their count tells their frames.
+#[inline(always)]
+pub const fn is_exact(class: usize) -> bool {
+    class < EXACT_SIZES
 }
 
 /// The smallest burst of a class.
@@ -83,18 +89,20 @@ pub struct QueueEntry<W> {
     pub sampled: W,
     /// The port's name.
     pub name: [W; NAME_WORDS],
-    /// Frames received, or accepted for sending.
-    pub frames: W,
-    /// Frames asked for: room in receive bursts, frames offered in transmit bursts.
-    pub asked: W,
-    /// Bytes of the frames, of those bursts whose packets were looked at.
+    /// Frames received, or accepted for sending, by calls whose class does not say how many ([`is_exact`]).
+    pub more_frames: W,
+    /// Frames offered for sending that were not accepted.
+    pub refused: W,
+    /// Bytes of frames that were looked at.
     pub bytes: W,
-    /// Frames in those bursts.
+    /// How many those are.
     pub bytes_of: W,
     /// Calls by burst size, see [`size_class`]; the first are empty ones.
     pub sizes: [W; SIZES],
+    /// Frames that were to be looked at and were not: the ring had no room for them.
+    pub unlooked: W,
     /// Zero.
-    pub reserved: [W; 37],
+    pub reserved: [W; 36],
 }
 
 const _: () = assert!(size_of::<QueuesHeader<u64>>() == 1024);

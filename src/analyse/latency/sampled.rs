@@ -210,7 +210,7 @@ pub(super) mod tests {
             frames: Vec::new(),
             kernel_frames: 0,
             stack: StackEnd::Whole,
-            group: Vec::new(),
+            ..Sample::default()
         }
     }
 

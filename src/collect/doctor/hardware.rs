@@ -3,6 +3,7 @@
 //! In: the machine's files, what was tried; out: [`Check`]s.
 
 use super::{Check, Root, State, Tried};
+use crate::collect::skew::Doubt;
 
 pub(super) fn checks(root: &Root, tried: &Tried) -> Vec<Check> {
     vec![
@@ -53,9 +54,6 @@ fn nmi_watchdog(root: &Root) -> Check {
     }
 }
 
-/// Counters of CPUs that are further apart than this are not one clock.
-const SKEW_NS: u64 = 2_000;
-
 fn tsc(root: &Root, tried: &Tried) -> Check {
     let id = "tsc";
     if std::env::consts::ARCH != "x86_64" {
@@ -68,49 +66,34 @@ fn tsc(root: &Root, tried: &Tried) -> Check {
             ..Check::good(id, "/proc/cpuinfo cannot be read")
         };
     };
-    let has = |flag: &str| flags.split(' ').any(|f| f == flag);
     let source = source.unwrap_or_else(|| "unknown".to_owned());
-    if !has("constant_tsc") || !has("nonstop_tsc") {
-        return Check::bad(
-            id,
-            State::Prevents,
+    let Some(doubt) = Doubt::of(&flags, &source, tried.skew) else {
+        let skew = tried.skew.map_or(String::new(), |s| {
             format!(
-                "the counter is not invariant (constant_tsc, nonstop_tsc); clock source {source}"
-            ),
+                "; CPUs agree within the {} ns that asking takes",
+                s.within_ns
+            )
+        });
+        return Check::good(id, format!("invariant; clock source {source}{skew}"));
+    };
+    let (state, prevents, fix) = match &doubt {
+        Doubt::Varies(_) => (
+            State::Prevents,
             "times of events: ticks change their length with the CPU's frequency",
             "a CPU with an invariant counter; in a virtual machine `invtsc` among its CPU's features",
-        );
-    }
-    if let Some(skew) = tried.skew.filter(|s| s.apart_ns > SKEW_NS) {
-        return Check::bad(
-            id,
+        ),
+        Doubt::Apart(_) => (
             State::Prevents,
-            format!("counters of CPUs are {} ns apart", skew.apart_ns),
             "joining events of different CPUs",
             "boot with tsc=reliable only if the firmware is known to be right; else another machine",
-        );
-    }
-    let skew = tried.skew.map_or(String::new(), |s| {
-        format!(
-            "; CPUs agree within the {} ns that asking takes",
-            s.within_ns
-        )
-    });
-    let found = format!("invariant; clock source {source}{skew}");
-    if source == "tsc"
-        || source == "unknown"
-        || source == "kvm-clock"
-        || source.starts_with("hyperv")
-    {
-        return Check::good(id, found);
-    }
-    Check::bad(
-        id,
-        State::Limits,
-        found,
-        "cheap clocks for programs: each reading is a system call; the kernel may have found the counter unstable",
-        "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",
-    )
+        ),
+        Doubt::Replaced(_) => (
+            State::Limits,
+            "cheap clocks for programs: each reading is a system call",
+            "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",
+        ),
+    };
+    Check::bad(id, state, doubt.to_string(), prevents, fix)
 }
 
 fn cpu_isolation(root: &Root) -> Check {

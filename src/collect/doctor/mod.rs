@@ -168,7 +168,7 @@ impl Tried {
             has_counters: machine.has_cpu_counters(),
             locked: getrlimit(Resource::Memlock).current,
             files: (files.current, files.maximum),
-            skew: skew::measure(),
+            skew: skew::measure(skew::AT_LEISURE),
         }
     }
 }
@@ -360,6 +360,7 @@ mod tests {
             skew: Some(Skew {
                 apart_ns: 0,
                 within_ns: 20,
+                cpus: (0, 1),
             }),
             ..Tried::default()
         };

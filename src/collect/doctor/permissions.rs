@@ -84,8 +84,8 @@ fn perf(root: &Root, tried: &Tried) -> Check {
             id,
             State::Limits,
             format!("user code can be counted, the kernel cannot: {why}"),
-            "the kernel's part of stacks and counts, -a, -C and --cgroup",
-            "sysctl kernel.perf_event_paranoid=1",
+            "the kernel's part of stacks and counts; -a, -C and --cgroup",
+            "sysctl kernel.perf_event_paranoid=1 for the kernel, =0 for whole CPUs too",
         ),
         (None, None) => Check::good(id, "user code and the kernel can be counted"),
     }
@@ -113,15 +113,15 @@ fn paranoid(root: &Root) -> Check {
             id,
             State::Limits,
             found,
-            "looking at the kernel, at whole CPUs and at tracepoints",
-            fix,
+            "looking at the kernel, at whole CPUs and at what tracepoints record",
+            "sysctl kernel.perf_event_paranoid=1 for the kernel, =0 for whole CPUs, =-1 for tracepoints",
         ),
         _ => Check::bad(
             id,
             State::Limits,
             found,
-            "whole CPUs (-a, -C) and tracepoints",
-            "sysctl kernel.perf_event_paranoid=-1",
+            "whole CPUs (-a, -C) and what tracepoints record",
+            "sysctl kernel.perf_event_paranoid=0 for whole CPUs, =-1 for tracepoints",
         ),
     }
 }

@@ -8,7 +8,6 @@ use super::generic;
 use super::grammar::{self, Memory, Spec, SyntaxError, Term, Uprobe, What};
 use super::near::nearest;
 use super::pmu::{Options, Pmu, TermError, Words};
-use super::tracepoint::Format;
 use super::uprobe::{self, Missing};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,12 +106,21 @@ impl Machine {
         names
     }
 
-    /// The fields of a tracepoint.
-    pub fn format(&self, system: &str, name: &str) -> Option<(String, Format)> {
-        let file = self.tracefs.as_ref()?.join("events");
-        let text = fs::read_to_string(file.join(system).join(name).join("format")).ok()?;
-        let format = Format::parse(&text)?;
-        Some((text, format))
+    /// The text of the kernel that says what lies where in what an event records, if it records anything.
+    pub fn format(&self, set: &Set) -> Option<String> {
+        if let Some((system, name)) = &set.tracepoint {
+            let file = self.tracefs.as_ref()?.join("events");
+            return fs::read_to_string(file.join(system).join(name).join("format")).ok();
+        }
+        let returns = self.uprobes()?.formats.get("retprobe");
+        let mut ret = Words::default();
+        returns.map(|f| f.set(1, &mut ret));
+        let is_return = ret.config != 0 && set.words.config & ret.config == ret.config;
+        set.path.as_ref().map(|_| uprobe::format(is_return))
+    }
+
+    fn uprobes(&self) -> Option<&Pmu> {
+        self.pmus.iter().find(|p| p.name == "uprobe")
     }
 
     /// Every name that an event may have without options.
@@ -321,8 +329,7 @@ impl Machine {
             why,
             nearest,
         };
-        let pmu = self.pmus.iter().find(|p| p.name == "uprobe");
-        let pmu = pmu.ok_or_else(|| {
+        let pmu = self.uprobes().ok_or_else(|| {
             let why = "this kernel has no uprobes (CONFIG_UPROBE_EVENTS)";
             refused(why.to_owned(), Vec::new())
         })?;

@@ -12,7 +12,6 @@ pub mod modifiers;
 mod near;
 pub mod pmu;
 pub mod refusal;
-pub mod tracepoint;
 pub mod uprobe;
 
 pub use encode::{Encoded, Group};

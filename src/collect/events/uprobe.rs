@@ -1,6 +1,7 @@
 //! Where a function lies in a program's file: what a uprobe is set on.
 //!
-//! In: a file and a name, mangled or as it is written in the source; out: a position in the file, or the nearest names.
+//! In: a file and a name, mangled or as it is written in the source; out: a position in the file, or the nearest names; and what
+//! such a probe records.
 //! It refuses to know perf.
 
 use crate::trace::file::open_regular;
@@ -56,6 +57,24 @@ pub fn place(path: &str, symbol: &str, offset: u64) -> Result<u64, Missing> {
     };
     let position = object.segments().find_map(|s| holds(&s));
     position.ok_or_else(|| unreadable(format!("{symbol}+{offset:#x} lies outside of it")))
+}
+
+/// What a uprobe records: where it was hit, or the function that returned and to where. Kernels have no file for probes
+/// that are not in tracefs, but lay them out the same (`kernel/trace/trace_uprobe.c`).
+pub fn format(is_return: bool) -> String {
+    let fields: &[&str] = if is_return {
+        &["__probe_func", "__probe_ret_ip"]
+    } else {
+        &["__probe_ip"]
+    };
+    let mut text = "name: uprobe\nID: 0\nformat:\n".to_owned();
+    for (at, name) in fields.iter().enumerate() {
+        text += &format!(
+            "\tfield:void * {name};\toffset:{};\tsize:8;\tsigned:0;\n",
+            8 + 8 * at
+        );
+    }
+    text
 }
 
 #[cfg(test)]

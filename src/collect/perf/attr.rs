@@ -3,7 +3,7 @@
 //! In: the rate asked for, events asked for, what the kernel lets us open; out: a [`Plan`], with a notice for everything
 //! that is missing. It refuses to know which processes the plan is for.
 
-use crate::collect::events::{Encoded, EventError, Group, Machine, generic, refusal};
+use crate::collect::events::{Encoded, EventError, Group, Machine, refusal};
 use crate::trace::record::{EventSource, Notice};
 use perf_event_open::config::{
     CallChain, Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat,
@@ -20,6 +20,19 @@ pub struct Sampled {
     pub leader: Encoded,
     /// Members of its group, read with every sample.
     pub members: Vec<Encoded>,
+    /// The text that says what lies where in what a tracepoint or uprobe records.
+    pub format: String,
+}
+
+impl Sampled {
+    fn new(leader: Encoded, members: Vec<Encoded>, machine: &Machine) -> Sampled {
+        let format = machine.format(&leader.set);
+        Sampled {
+            format: format.unwrap_or_default(),
+            leader,
+            members,
+        }
+    }
 }
 
 /// What will be opened.
@@ -161,10 +174,8 @@ impl Plan {
         let cycles = busy(self.allowed(one(machine, "cycles")?));
         if self.opens(&cycles).is_err() {
             let clock = busy(self.allowed(one(machine, "cpu-clock")?));
-            self.sampled.push(Sampled {
-                leader: clock,
-                members: Vec::new(),
-            });
+            let sampled = Sampled::new(clock, Vec::new(), machine);
+            self.sampled.push(sampled);
             self.notice(
                 "no-pmu",
                 "this machine offers no hardware counters: sampling on cpu-clock; cycles, instructions, cache, TLB \
@@ -187,7 +198,7 @@ impl Plan {
             let missing = missing.join(", ");
             self.notice("no-counter", format!("this machine cannot count {missing}"));
         }
-        self.add(cycles, members);
+        self.add(Sampled::new(cycles, members, machine));
         Ok(())
     }
 
@@ -199,16 +210,13 @@ impl Plan {
                 events.push(self.sampleable(event, machine)?);
             }
             if !group.braced {
-                let alone = |leader| Sampled {
-                    leader,
-                    members: Vec::new(),
-                };
+                let alone = |leader| Sampled::new(leader, Vec::new(), machine);
                 self.sampled.extend(events.into_iter().map(alone));
                 continue;
             }
             let mut events = events.into_iter();
             if let Some(leader) = events.next() {
-                self.add(leader, events.collect());
+                self.add(Sampled::new(leader, events.collect(), machine));
             }
         }
         Ok(())
@@ -231,7 +239,7 @@ impl Plan {
                 Err(e) => refused = refused.or(Some(e)),
             }
         }
-        let why = refused.map_or_else(String::new, |e| refusal::why(&event, &e, machine));
+        let why = refused.map_or_else(String::new, |e| refusal::why(&event, &e, machine, false));
         Err(PlanError::Refused {
             name: event.name,
             why,
@@ -240,10 +248,22 @@ impl Plan {
 
     /// A leader with its members; kernels before 6.12 refuse to read a group with samples of inherited events: then the
     /// members are counted alone.
-    fn add(&mut self, leader: Encoded, members: Vec<Encoded>) {
-        self.sampled.push(Sampled { leader, members });
+    fn add(&mut self, sampled: Sampled) {
+        self.sampled.push(sampled);
         let last = self.sampled.len() - 1;
-        if self.sampled[last].members.is_empty() || self.opens_group(&self.sampled[last]).is_ok() {
+        if self.sampled[last].members.is_empty() {
+            return;
+        }
+        if self.opens_group(&self.sampled[last]).is_ok() {
+            // Inherited events that are read with samples are not handed from thread to thread when they switch.
+            if self.inherit && self.sampled[last].leader.is_a_clock() {
+                self.notice(
+                    "clock-with-group",
+                    "a clock that is sampled with a group stands still whenever threads switch: threads that run for \
+                     less than a tenth of a millisecond at a time are sampled too little; without the braces they are not"
+                        .to_string(),
+                );
+            }
             return;
         }
         let members = std::mem::take(&mut self.sampled[last].members);
@@ -295,10 +315,15 @@ impl Plan {
         self.inherit.then_some(Inherit::NewChild)
     }
 
-    /// Whether samples carry what a tracepoint recorded.
-    pub fn has_fields(&self) -> bool {
-        let traced = |s: &Sampled| s.leader.set.ty == generic::TRACEPOINT;
-        self.sampled.iter().any(traced)
+    /// Whether samples carry what a tracepoint or uprobe recorded.
+    fn has_fields(&self) -> bool {
+        self.sampled.iter().any(|s| !s.format.is_empty())
+    }
+
+    /// Whether how often samples come is not ours to say.
+    pub fn has_happenings(&self) -> bool {
+        let each = |s: &Sampled| s.leader.is_a_happening() && s.leader.set.period.is_none();
+        self.sampled.iter().any(each)
     }
 
     /// When an event is sampled: so often in a second, or, of what is not a flow but a happening, each time.
@@ -309,6 +334,23 @@ impl Plan {
             (None, None) if event.is_a_happening() => SampleOn::Count(1),
             (None, None) => SampleOn::Freq(self.frequency_hz),
         }
+    }
+
+    /// What is sampled, in words.
+    pub fn told(&self) -> String {
+        let Some(first) = self.sampled.first() else {
+            return "nothing".to_owned();
+        };
+        let how = match self.sample_on(&first.leader) {
+            SampleOn::Count(1) => "each time".to_owned(),
+            SampleOn::Count(period) => format!("every {period}"),
+            SampleOn::Freq(hz) => format!("at {hz} Hz"),
+        };
+        let more = match self.sampled.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        format!("{} {how}{more}", first.leader.name)
     }
 
     /// Options of a sampled event. `on_exec`: it starts when the task runs its program. All sampled events write records
@@ -418,12 +460,16 @@ impl Plan {
             frequency_hz,
             leader,
             user_only: event.exclude.kernel,
+            format: String::new(),
         };
         let mut sources = Vec::new();
         for sampled in &self.sampled {
             let leader = sources.len() as u16;
             // Events sampled by count have a rate too, whatever it turns out to be.
-            sources.push(source(&sampled.leader, self.frequency_hz, None));
+            sources.push(EventSource {
+                format: sampled.format.clone(),
+                ..source(&sampled.leader, self.frequency_hz, None)
+            });
             let members = sampled.members.iter();
             sources.extend(members.map(|m| source(m, 0, Some(leader))));
         }

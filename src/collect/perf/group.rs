@@ -57,6 +57,8 @@ const RING_SECONDS: f64 = 1.0;
 const SMALLEST_RING: u8 = 4;
 const USUAL_RING: u8 = 7;
 const LARGEST_RING: u8 = 12;
+/// Where each happening is a sample, nothing says how many there will be.
+const RING_OF_HAPPENINGS: u8 = 10;
 const PAGE: f64 = 4096.0;
 
 impl Events {
@@ -222,9 +224,13 @@ impl Events {
         let wanted = (bytes / PAGE)
             .log2()
             .ceil()
-            .clamp(f64::from(USUAL_RING), f64::from(LARGEST_RING));
+            .clamp(f64::from(USUAL_RING), f64::from(LARGEST_RING)) as u8;
+        let wanted = match self.plan.has_happenings() {
+            true => wanted.max(RING_OF_HAPPENINGS),
+            false => wanted,
+        };
         let mut refused = io::ErrorKind::OutOfMemory.into();
-        for pages in (SMALLEST_RING..=wanted as u8).rev() {
+        for pages in (SMALLEST_RING..=wanted).rev() {
             match leader.sampler(pages) {
                 Ok(sampler) => return Ok(sampler),
                 Err(e) => refused = e,

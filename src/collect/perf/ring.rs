@@ -24,6 +24,8 @@ pub struct Batch {
     pub metas: Vec<Meta>,
 }
 
+/// Bytes that every tracepoint's record begins with; other events' samples come with fewer, which mean nothing.
+const COMMON: usize = 8;
 /// The number of a thread that has none any more.
 const NOBODY: Tid = Tid::MAX;
 
@@ -178,6 +180,7 @@ fn sample(raw: RawSample, cpu: u32, max_frames: u16, ids: &Ids) -> Sample {
         cpu: raw.record_id.cpu.unwrap_or(cpu),
         event: ids.event(raw.record_id.id),
         period: raw.period.unwrap_or(0),
+        raw: raw.raw.filter(|r| r.len() >= COMMON).unwrap_or_default(),
         ..Sample::default()
     };
     let mut user = 0;

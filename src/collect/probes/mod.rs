@@ -60,6 +60,8 @@ pub struct Probes {
     unreached: u64,
     tally: ProbeTally,
     drained: Drained,
+    /// One in how many bursts has its frames looked at; 0 for none.
+    look_at_frames: u64,
 }
 
 /// What was drained.
@@ -131,6 +133,12 @@ impl Probes {
         probes
     }
 
+    /// Has DPDK programs look at the frames of one burst in so many.
+    pub fn looking_at_frames(mut self, one_burst_in: u64) -> Probes {
+        self.look_at_frames = one_burst_in;
+        self
+    }
+
     fn new(places: Vec<Place>, session: bool, pids: &[Pid]) -> Probes {
         Probes {
             places,
@@ -146,6 +154,7 @@ impl Probes {
             unreached: 0,
             tally: ProbeTally::default(),
             drained: Drained::with_capacity(PIECE),
+            look_at_frames: 0,
         }
     }
 
@@ -234,7 +243,7 @@ impl Probes {
                 }
                 let all = self.session && at == 0;
                 let followed = (!all).then_some(&self.followed);
-                if let Some(program) = Program::found(place, key, followed) {
+                if let Some(program) = Program::found(place, key, followed, self.look_at_frames) {
                     self.programs.insert(known, program);
                 }
             }
@@ -319,7 +328,12 @@ impl Drop for Probes {
 
 impl Program {
     /// The program of a control file, switched on; `None` if it is not one to follow, or not whole yet.
-    fn found(place: &Place, key: ProcessKey, followed: Option<&HashSet<Pid>>) -> Option<Program> {
+    fn found(
+        place: &Place,
+        key: ProcessKey,
+        followed: Option<&HashSet<Pid>>,
+        look_at_frames: u64,
+    ) -> Option<Program> {
         let mut control = place.dir().control(key).ok()?;
         let facts = control.facts();
         let inside = Inside::of(&facts);
@@ -338,6 +352,7 @@ impl Program {
             None => HashSet::new(),
         };
         let listening = clock::now();
+        control.look_at_frames(look_at_frames);
         control.switch_on(Mode::Drain);
         Some(Program {
             control,

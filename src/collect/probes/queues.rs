@@ -96,9 +96,10 @@ fn record(counts: &QueueCounts, before: Option<&QueueCounts>, pid: Pid, inside: 
         accepted_known: counts.accepted_known,
         sampled: counts.sampled,
         frames: since(counts.frames, |c| c.frames),
-        asked: since(counts.asked, |c| c.asked),
+        refused: since(counts.refused, |c| c.refused),
         bytes: since(counts.bytes, |c| c.bytes),
         bytes_of: since(counts.bytes_of, |c| c.bytes_of),
+        unlooked: since(counts.unlooked, |c| c.unlooked),
         sizes: sizes.filter(|s| s.1 > 0).collect(),
     }
 }

@@ -21,6 +21,10 @@ use std::io;
 pub trait Moments {
     /// One of them; samples come in the order of time.
     fn moment(&mut self, moment: &Moment, profile: &Profile) -> io::Result<()>;
+    /// Whether samples of all events are wanted, not of the profile's alone.
+    fn wants_all_events(&self) -> bool {
+        false
+    }
     /// The last has come.
     fn finish(self: Box<Self>, profile: &Profile) -> io::Result<()>;
 }

@@ -1,6 +1,7 @@
-//! The text of `perf script`: a sample, its stack innermost first, an empty line.
+//! The text of `perf script`: a sample with what its tracepoint recorded, its stack innermost first, an empty line.
 //!
 //! Times are those of the recording's clock. A function that was inlined says `(inlined)` for its module, as perf does.
+//! Samples of all events are written, each with its event's name.
 
 use super::{Moments, thread_name};
 use crate::analyse::Profile;
@@ -35,9 +36,11 @@ impl<W: Write> PerfScript<W> {
     fn sample(&mut self, sample: &Sampled, profile: &Profile) -> io::Result<()> {
         let row = &profile.threads[sample.thread];
         let ns = profile.session.started.ns() + sample.time.ns();
+        let events = &profile.session.events;
+        let event = events.get(usize::from(sample.event));
         writeln!(
             self.out,
-            "{} {}/{} [{:03}] {}.{:09}: {:>10} {}: ",
+            "{} {}/{} [{:03}] {}.{:09}: {:>10} {}: {}",
             thread_name(row),
             row.pid,
             row.tid,
@@ -45,7 +48,8 @@ impl<W: Write> PerfScript<W> {
             ns / 1_000_000_000,
             ns % 1_000_000_000,
             sample.period,
-            profile.event
+            event.map_or(profile.event.as_str(), |e| e.name.as_str()),
+            printable(&sample.fields)
         )?;
         let mut frames = sample.addresses.iter().peekable();
         while let Some(&(address, frame)) = frames.next() {
@@ -85,6 +89,10 @@ impl<W: Write> Moments for PerfScript<W> {
             Moment::Sample(sample) => self.sample(sample, profile),
             _ => Ok(()),
         }
+    }
+
+    fn wants_all_events(&self) -> bool {
+        true
     }
 
     fn finish(mut self: Box<Self>, _: &Profile) -> io::Result<()> {

@@ -224,6 +224,14 @@ impl ControlHandle {
         switch.ring_bytes.store(ring_bytes, Ordering::Relaxed);
     }
 
+    /// One in how many bursts has its frames looked at, where the program has bursts; 0 for none.
+    pub fn look_at_frames(&self, one_burst_in: u64) {
+        if self.writable {
+            let word = &self.words().switch.frames;
+            word.store(one_burst_in, Ordering::Relaxed);
+        }
+    }
+
     /// The rings there are, those of ended threads included.
     pub fn rings(&self) -> Vec<RingPlace> {
         let words = self.words();

@@ -11,7 +11,7 @@ use crate::mapping::{Mapping, Populate};
 use bypassprof_wire::layout::is_readable;
 use bypassprof_wire::queues::{
     MAX_ENTRIES, QUEUES_BYTES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, SIZES, TRANSMIT,
-    smallest_of,
+    is_exact, smallest_of,
 };
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -40,12 +40,14 @@ pub struct QueueCounts {
     pub sampled: u64,
     /// Frames received or sent.
     pub frames: u64,
-    /// Frames asked for.
-    pub asked: u64,
+    /// Frames offered for sending that the device did not take.
+    pub refused: u64,
     /// Bytes of the frames that were looked at.
     pub bytes: u64,
     /// How many those are.
     pub bytes_of: u64,
+    /// Frames that were to be looked at and were not.
+    pub unlooked: u64,
     /// Calls by the smallest size of their class; classes without any are left out.
     pub sizes: Vec<(u32, u64)>,
 }
@@ -143,7 +145,11 @@ fn counts(at: usize, entry: &QueueEntry<AtomicU64>) -> Option<QueueCounts> {
         TRANSMIT => false,
         _ => return None,
     };
-    let sizes = (0..SIZES).map(|class| (smallest_of(class), word(&entry.sizes[class])));
+    let classes = || (0..SIZES).map(|class| (class, word(&entry.sizes[class])));
+    let exact = classes().filter(|&(class, _)| is_exact(class));
+    let frames = exact.fold(word(&entry.more_frames), |sum, (class, calls)| {
+        sum.wrapping_add(calls.wrapping_mul(u64::from(smallest_of(class))))
+    });
     Some(QueueCounts {
         entry: at as u32,
         tid: word(&entry.tid) as u32,
@@ -154,10 +160,14 @@ fn counts(at: usize, entry: &QueueEntry<AtomicU64>) -> Option<QueueCounts> {
         receives,
         accepted_known: word(&entry.unaccepted) == 0,
         sampled: word(&entry.sampled),
-        frames: word(&entry.frames),
-        asked: word(&entry.asked),
+        frames,
+        refused: word(&entry.refused),
         bytes: word(&entry.bytes),
         bytes_of: word(&entry.bytes_of),
-        sizes: sizes.filter(|&(_, n)| n > 0).collect(),
+        unlooked: word(&entry.unlooked),
+        sizes: classes()
+            .filter(|&(_, calls)| calls > 0)
+            .map(|(class, calls)| (smallest_of(class), calls))
+            .collect(),
     })
 }
