@@ -28,6 +28,7 @@ mod stat;
 mod support;
 mod targets;
 mod tidy;
+mod top;
 mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;

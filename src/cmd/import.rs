@@ -189,7 +189,7 @@ fn perf_data(path: &Path, event: Option<&str>, writer: &mut Writer) -> Result<St
         )));
     }
     let mut files = LocalSymbols::afterwards().kernel_at(&tally.kernel, tally.kernel_text);
-    for (mapping, at) in sampled.0.finish() {
+    for (mapping, at) in sampled.0.take() {
         let symbols = Meta::Symbols(files.names(&mapping, &at));
         writer.meta(&symbols).map_err(Failure::failed)?;
     }

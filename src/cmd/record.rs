@@ -15,7 +15,7 @@ use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
 use crate::collect::rights::Rights;
-use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, Wanted, proc};
+use crate::collect::{CollectError, Cut, Finished, Outcome, Recorder, Tally, Target, Wanted, proc};
 use crate::resolve::{LocalSymbols, SampledAddresses};
 use crate::trace::record::{Mapping, Meta, Notice, Pid, Sample, Symbols};
 use crate::trace::{Symbolizer, Writer};
@@ -71,6 +71,8 @@ pub struct Args {
 pub(super) struct LocalNames {
     sampled: SampledAddresses,
     rights: HashMap<Pid, Rights>,
+    /// Once something has been named.
+    files: Option<LocalSymbols>,
 }
 
 impl Symbolizer for LocalNames {
@@ -93,8 +95,8 @@ impl Symbolizer for LocalNames {
         self.sampled.sample(sample);
     }
     fn finish(&mut self) -> Vec<Symbols> {
-        let mut files = LocalSymbols::while_recording();
-        let sampled = std::mem::take(&mut self.sampled).finish();
+        let files = self.files.get_or_insert_with(LocalSymbols::while_recording);
+        let sampled = self.sampled.take();
         let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
             Some(rights) => rights.within(|| files.names(mapping, at)),
             None => files.names(mapping, at),
@@ -175,7 +177,7 @@ fn start(
 }
 
 /// Why it did not begin, with what would help.
-fn collect_failure(error: &CollectError, target: &Target) -> Failure {
+pub(super) fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
     let (source, sight) = match error {
         CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
@@ -234,7 +236,8 @@ impl Job<'_> {
             crash::allow_core();
         }
         let cpus = self.command_cpus.as_deref();
-        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let held =
+            gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
             .map(|place| {
                 Probes::of_session(place, held.child.id())
@@ -296,10 +299,9 @@ impl Job<'_> {
             let wait = match turned {
                 Some(Ok(wait)) => wait,
                 Some(Err(e)) => {
-                    // Without a recording the command still has its own work to do: it is let run, and its user told now.
-                    recorder = None;
-                    output.discard();
-                    failed = Some(Failure::failed(&e).say());
+                    // Without a recorder the command still has its own work to do: it is let run, and its user told now.
+                    let cut = recorder.take().map(|r| r.cut_short(e, Outcome::default()));
+                    failed = cut.map(|cut| kept(&cut, &output).say());
                     continue;
                 }
                 None => IDLE,
@@ -364,10 +366,10 @@ impl Job<'_> {
         while !over() {
             let turned = follow(&mut switch, &mut recorder)
                 .and_then(|stopped| Ok((stopped, recorder.turn()?)));
-            let (stopped, wait) = turned.map_err(|e| {
-                output.discard();
-                Failure::failed(&e)
-            })?;
+            let (stopped, wait) = match turned {
+                Ok(turned) => turned,
+                Err(e) => return Err(kept(&recorder.cut_short(e, Outcome::default()), &output)),
+            };
             if stopped {
                 break;
             }
@@ -416,12 +418,31 @@ fn finish(
                 crash::say(told, &args.output);
             }
         }
-        Err(e) => {
-            output.discard();
-            return Err(Failure::failed(&e));
-        }
+        Err(cut) => return Err(kept(&cut, output)),
     }
     Ok(())
+}
+
+/// What is said of a recording that was cut short, and whether its file stays.
+fn kept(cut: &Cut, output: &Output) -> Failure {
+    let mut failure = Failure::failed(&cut.why);
+    if cut.kept == (0, 0) {
+        output.discard();
+        return failure;
+    }
+    let ((samples, slots), lost) = (cut.kept, cut.lost);
+    let finished = match cut.finished {
+        Finished::Whole => "it is finished, names included",
+        Finished::WithoutNames => "there was no room for names",
+        Finished::Not => "there was no room to finish it",
+    };
+    failure.message.push_str(&format!(
+        "\n  kept: {samples} samples and {slots} slots in {}; lost: {} and {}; {finished}",
+        output.path().display(),
+        lost.0,
+        lost.1
+    ));
+    failure
 }
 
 /// How often a command is looked after when nothing is recorded any more.

@@ -213,11 +213,16 @@ impl Flows {
         }
     }
 
-    /// All has been read: requests that are on their way, by the places of rings.
+    /// All has been read: requests that are on their way, with the numbers that their rings have in the file.
     pub fn in_flight(&self) -> Vec<OnItsWay> {
         let ways = self.flows.iter();
-        ways.flat_map(|(&flow, state)| state.on_their_way(flow))
-            .collect()
+        let mut requests: Vec<OnItsWay> = ways
+            .flat_map(|(&flow, state)| state.on_their_way(flow))
+            .collect();
+        for request in &mut requests {
+            request.ring = self.rings[request.ring as usize].number;
+        }
+        requests
     }
 
     /// No more events come: requests that are whole are over.
