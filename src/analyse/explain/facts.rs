@@ -301,48 +301,86 @@ mod tests {
     use crate::analyse::explain::explain;
     use crate::analyse::ledger::{Basis, Entry};
 
+    fn entry(phase: &'static str, cycles: f64) -> Entry {
+        Entry {
+            phase,
+            cycles,
+            low: cycles,
+            high: cycles,
+            basis: Basis::Sampled,
+        }
+    }
+
+    /// One that is on a CPU for all of its 100 cycles.
+    fn account(level: Level, name: &str, busy: f64, recorder: f64) -> Account {
+        Account {
+            level,
+            name: name.to_owned(),
+            role: "loop".to_owned(),
+            threads: 1,
+            estimate: None,
+            cycles: 100.0,
+            entries: vec![
+                entry("empty_poll", 100.0 - busy - recorder),
+                entry("app", busy),
+                entry("recorder", recorder),
+            ],
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn facts(accounts: Vec<Account>) -> Facts {
+        let ledger = Ledger {
+            accounts,
+            timed: true,
+            ..Ledger::of(&Profile::default(), None)
+        };
+        Facts {
+            requests: 1000,
+            ..Facts::of(&Profile::default(), &ledger, None)
+        }
+    }
+
     /// A role of one thread and this thread are equally busy: not both close to all that they can do and with room left.
     #[test]
     fn role_and_thread_agree() {
         for recorder in [0.0, 4.0, 8.0] {
-            let entry = |phase, cycles| Entry {
-                phase,
-                cycles,
-                low: cycles,
-                high: cycles,
-                basis: Basis::Sampled,
-            };
-            let account = |level, name: &str| Account {
-                level,
-                name: name.to_owned(),
-                role: "loop".to_owned(),
-                threads: 1,
-                estimate: None,
-                cycles: 100.0,
-                entries: vec![
-                    entry("empty_poll", 12.0),
-                    entry("app", 88.0 - recorder),
-                    entry("recorder", recorder),
-                ],
-                counts: BTreeMap::new(),
-            };
-            let ledger = Ledger {
-                accounts: vec![
-                    account(Level::Program, "program"),
-                    account(Level::Role, "loop"),
-                    account(Level::Thread, "loop 1/1"),
-                ],
-                timed: true,
-                ..Ledger::of(&Profile::default(), None)
-            };
-            let facts = Facts {
-                requests: 1000,
-                ..Facts::of(&Profile::default(), &ledger, None)
-            };
-            let found = explain(&facts);
+            let busy = 88.0 - recorder;
+            let found = explain(&facts(vec![
+                account(Level::Program, "program", busy, recorder),
+                account(Level::Role, "loop", busy, recorder),
+                account(Level::Thread, "loop 1/1", busy, recorder),
+            ]));
             let told: Vec<_> = found.iter().map(|f| f.id).collect();
             let told = told.iter().filter(|id| ["H1", "H2"].contains(id));
             assert_eq!(told.count(), 1, "{recorder}: {found:?}");
         }
+    }
+
+    /// Of four threads of a role one has most of the work: told, with the work that would move. Where all have the same, or
+    /// the others are never on a CPU, there is nothing to share out.
+    #[test]
+    fn uneven_roles() {
+        let of = |busy: [f64; 4]| {
+            let threads = (1..).zip(busy).map(|(tid, busy)| {
+                account(Level::Thread, &format!("loop-{tid} 1/{tid}"), busy, 0.0)
+            });
+            let mut program = account(Level::Program, "program", 0.0, 0.0);
+            program.cycles = 400.0;
+            facts(std::iter::once(program).chain(threads).collect()).uneven
+        };
+        let found = of([10.0, 10.0, 90.0, 10.0]).unwrap();
+        assert_eq!((found.role.as_str(), found.threads), ("loop", 4));
+        assert_eq!(found.most, ("loop-3".to_owned(), 0.9));
+        assert!((found.least - 0.1).abs() < 1e-9, "{found:?}");
+        // 30 percent is the mean, 60 percent of one thread in four are above it.
+        assert!((found.moves - 0.15).abs() < 1e-9, "{found:?}");
+        assert_eq!(of([80.0, 70.0, 90.0, 60.0]), None);
+        assert_eq!(of([10.0, 10.0, 40.0, 10.0]), None);
+        let mut asleep = account(Level::Thread, "main 1/1", 0.0, 0.0);
+        asleep.entries = vec![entry("off_cpu", 100.0)];
+        let program = account(Level::Program, "program", 90.0, 0.0);
+        let busy = account(Level::Thread, "loop 1/2", 90.0, 0.0);
+        assert_eq!(facts(vec![program, asleep, busy]).uneven, None);
     }
 }
