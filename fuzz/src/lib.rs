@@ -15,11 +15,15 @@ pub use tcp::tcp;
 use bypassprof::analyse::packs::{Pack, Packs};
 use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu};
-use bypassprof::resolve::{KernelSymbols, LocalSymbols, StackWalker};
+use bypassprof::resolve::{
+    AddressSpaces, KernelSymbols, LocalSymbols, PerfMap, StackCopies, StackWalker,
+};
 use bypassprof::trace::folded::Folded;
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
-use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata, tracepoint};
+use bypassprof::trace::{
+    Reader, Registers, StackCopy, Symbolizer, Writer, block, perfdata, tracepoint,
+};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
@@ -45,6 +49,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("kallsyms", kallsyms),
     ("packs", packs),
     ("perfdata", perfdata),
+    ("perfmap", perfmap),
     ("perfscript", perfscript),
     ("recording", recording),
     ("ring", ring),
@@ -336,8 +341,39 @@ pub fn symbols(data: &[u8]) {
         ..Mapping::default()
     };
     let at: Vec<u64> = (0..16).map(|i| i * 0x133).chain([u64::MAX]).collect();
-    let named = LocalSymbols::while_recording().names(&mapping, &at);
+    let mut symbols = LocalSymbols::while_recording();
+    let named = symbols.names(&mapping, &at);
     assert_eq!(named.addresses.len(), at.len());
+    // The same bytes as the stack of a program that mapped the file: its tables lead through it, or do not.
+    let mut spaces = AddressSpaces::default();
+    spaces.add(&Meta::Mapping(mapping));
+    let mut stacks = StackCopies::default();
+    for ip in [0x1000, 0x1010, 0x233] {
+        let copy = StackCopy {
+            registers: Registers {
+                ip,
+                sp: 0x7000,
+                fp: 0x7010,
+                lr: 0x1004,
+            },
+            bytes: data.to_vec(),
+        };
+        let mut sample = Sample {
+            frames: vec![ip, 0x1004, 0x1008],
+            ..Sample::default()
+        };
+        stacks.walk(&spaces, symbols.files(), &mut sample, &copy);
+        assert!(sample.frames.len() <= 1024);
+    }
+}
+
+/// The names that a program gives to code it made: any text is read, any address is answered.
+pub fn perfmap(data: &[u8]) {
+    let names = PerfMap::parse(&String::from_utf8_lossy(data));
+    for at in [0, 0x7f00_0010, u64::MAX] {
+        let named = names.names(at);
+        assert_eq!(named.frames.is_empty(), named.why.is_some());
+    }
 }
 
 /// The kernel's symbol list: any text is read, any address is answered.

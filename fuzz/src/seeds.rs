@@ -63,6 +63,7 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ),
         ("http", "old", http("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")),
         ("http", "bad", http("PUT / HTTP/1.1\r\n\r\n")),
+        ("perfmap", "few", b"7f000000 40 a function\n0x7f000020 0x40 b\nnonsense\n".to_vec()),
         (
             "kallsyms",
             "few",

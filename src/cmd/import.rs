@@ -4,6 +4,7 @@
 //! files of this machine, if those are the ones that ran; the two texts bring their names along.
 
 use super::Failure;
+use super::naming::FolderArgs;
 use super::output::{self, Output};
 use crate::resolve::{LocalSymbols, SampledAddresses};
 use crate::trace::folded::Folded;
@@ -37,6 +38,8 @@ pub struct Args {
     /// Weight of one sample of folded stacks [default: taken from the weights]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     period: Option<u64>,
+    #[command(flatten)]
+    folders: FolderArgs,
 }
 
 /// What a file is.
@@ -81,7 +84,7 @@ fn write(args: &Args, format: Format, folded: Option<Folded>) -> Result<String, 
     let mut writer = Writer::to_file(&args.output, file).map_err(Failure::failed)?;
     let event = args.event.as_deref();
     let said = match (format, folded) {
-        (Format::PerfData, _) => perf_data(&args.files[0], event, &mut writer)?,
+        (Format::PerfData, _) => perf_data(args, event, &mut writer)?,
         (Format::Folded, Some(folded)) => {
             let period = args.period.unwrap_or_else(|| folded.period());
             let event = event.unwrap_or("folded");
@@ -171,7 +174,8 @@ impl Symbolizer for Sampled {
     }
 }
 
-fn perf_data(path: &Path, event: Option<&str>, writer: &mut Writer) -> Result<String, Failure> {
+fn perf_data(args: &Args, event: Option<&str>, writer: &mut Writer) -> Result<String, Failure> {
+    let path = args.files[0].as_path();
     let name = path.display().to_string();
     let file = BufReader::new(open(path)?);
     let mut sampled = Sampled::default();
@@ -188,7 +192,8 @@ fn perf_data(path: &Path, event: Option<&str>, writer: &mut Writer) -> Result<St
             tally.event
         )));
     }
-    let mut files = LocalSymbols::afterwards().kernel_at(&tally.kernel, tally.kernel_text);
+    let files = LocalSymbols::afterwards().with_folders(args.folders.folders());
+    let mut files = files.kernel_at(&tally.kernel, tally.kernel_text);
     for (mapping, at) in sampled.0.take() {
         let symbols = Meta::Symbols(files.names(&mapping, &at));
         writer.meta(&symbols).map_err(Failure::failed)?;

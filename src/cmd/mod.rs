@@ -3,7 +3,8 @@
 //! In: arguments; out: an exit code. Results go to stdout, talk goes to stderr.
 
 pub mod affinity;
-pub mod child;
+pub mod callgraph;
+mod child;
 pub mod compare;
 pub mod crash;
 pub mod doctor;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod list;
 mod load;
 mod moments;
+mod naming;
 mod output;
 pub mod packs;
 pub mod postmortem;

@@ -4,8 +4,10 @@
 //! status becomes ours.
 
 use super::affinity::AffinityArgs;
+use super::callgraph::CallGraph;
 use super::child::{self, End, Ending, ended, exit_code};
 use super::events::EventArgs;
+use super::naming::{FolderArgs, LocalNames};
 use super::output::{self, Output};
 use super::switch::{Order, Switch};
 use super::whom::WhomArgs;
@@ -14,13 +16,10 @@ use crate::collect::events::Machine;
 use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
-use crate::collect::rights::Rights;
 use crate::collect::{CollectError, Cut, Finished, Outcome, Recorder, Tally, Target, Wanted, proc};
-use crate::resolve::{LocalSymbols, SampledAddresses};
-use crate::trace::record::{Mapping, Meta, Notice, Pid, Sample, Symbols};
-use crate::trace::{Symbolizer, Writer};
+use crate::trace::Writer;
+use crate::trace::record::Notice;
 use bypassprof_wire::names::SESSION_VARIABLE;
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -52,8 +51,13 @@ pub struct Args {
     /// If the command dies by a signal, tell what it was doing then, and keep that in the recording
     #[arg(long, requires = "command")]
     on_crash: bool,
+    /// How to walk the stacks of programs: auto, fp, dwarf[,BYTES], lbr, none
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    call_graph: CallGraph,
     #[command(flatten)]
     events: EventArgs,
+    #[command(flatten)]
+    folders: FolderArgs,
     #[command(flatten)]
     whom: WhomArgs,
     /// Lower the rate so that the recorder uses no more than this share of a CPU: 2%
@@ -64,45 +68,6 @@ pub struct Args {
     /// Command to run and record
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-}
-
-/// Names what was sampled, from the files of this machine, each opened with the rights of its program's user.
-#[derive(Default)]
-pub(super) struct LocalNames {
-    sampled: SampledAddresses,
-    rights: HashMap<Pid, Rights>,
-    /// Once something has been named.
-    files: Option<LocalSymbols>,
-}
-
-impl Symbolizer for LocalNames {
-    fn meta(&mut self, meta: &Meta) {
-        self.sampled.meta(meta);
-        // A process that is gone by now had the rights of the one that made it.
-        let (pid, parent) = match meta {
-            Meta::Thread(thread) if thread.exec || !self.rights.contains_key(&thread.pid) => {
-                (thread.pid, thread.parent)
-            }
-            Meta::Mapping(m) if m.pid != Mapping::KERNEL && !self.rights.contains_key(&m.pid) => {
-                (m.pid, m.pid)
-            }
-            _ => return,
-        };
-        let rights = Rights::of(pid).or_else(|| self.rights.get(&parent).cloned());
-        self.rights.extend(rights.map(|rights| (pid, rights)));
-    }
-    fn sample(&mut self, sample: &Sample) {
-        self.sampled.sample(sample);
-    }
-    fn finish(&mut self) -> Vec<Symbols> {
-        let files = self.files.get_or_insert_with(LocalSymbols::while_recording);
-        let sampled = self.sampled.take();
-        let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
-            Some(rights) => rights.within(|| files.names(mapping, at)),
-            None => files.names(mapping, at),
-        };
-        sampled.iter().map(names).collect()
-    }
 }
 
 /// Records.
@@ -127,6 +92,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         wanted: Wanted {
             frequency_hz: args.frequency,
             events: groups,
+            stacks: args.call_graph.source(target.as_ref(), &args.command),
             waits: false,
             budget: args.budget,
             reads_counters: !args.affinity.isolates(),
@@ -158,7 +124,7 @@ fn start(
         }
         Ok(writer)
     };
-    let names = Box::new(LocalNames::default());
+    let names = Box::new(LocalNames::new(args.folders.folders()));
     match (
         Recorder::start(target, wanted, writer, names, probes),
         output,

@@ -1,9 +1,8 @@
-//! The end of a recording, and of one that cannot be written on: what is whole in it stays, and is finished as far as
-//! there is room.
+//! A recording that cannot be written on: what is whole in it stays, and is finished as far as there is room.
 //!
 //! In: a recorder and why it cannot go on; out: a file that opens, and counts of what is in it and what is not.
 
-use super::{CollectError, Outcome, Recorder, Tally, clock, cpu_time};
+use super::{CollectError, Outcome, Recorder, clock, cpu_time};
 use crate::trace::record::{Damage, Meta, Salvaged};
 use crate::trace::{RingSink, Summary, WriteError, Writer};
 use bypassprof_wire::Slot;
@@ -33,20 +32,6 @@ pub enum Finished {
 }
 
 impl Recorder {
-    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
-    /// in it besides, when all else is there.
-    pub fn finish(
-        mut self,
-        outcome: Outcome,
-        before_end: impl FnOnce(&mut Writer),
-    ) -> Result<Tally, Cut> {
-        let stopped = self.stop();
-        match self.write_rest(stopped, outcome, before_end) {
-            Ok(()) => Ok(self.tally),
-            Err(why) => Err(self.cut_short(why.into(), outcome)),
-        }
-    }
-
     /// Stops, keeps what is whole in the file, and finishes it if there is room.
     pub fn cut_short(mut self, why: CollectError, outcome: Outcome) -> Cut {
         // Events whose threads are gone refuse; there is nothing left to stop then.

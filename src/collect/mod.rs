@@ -27,7 +27,7 @@ use crate::units::Nanos;
 use counting::Whom;
 pub use cut::{Cut, Finished};
 use events::{Group, Machine};
-use perf::{Batch, Events, Plan};
+use perf::{Batch, Events, Plan, StackSource};
 use probes::{ProbeTally, Probes};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, HashSet};
@@ -181,6 +181,8 @@ pub struct Wanted {
     pub frequency_hz: u64,
     /// Events to sample instead of the usual.
     pub events: Vec<Group>,
+    /// Where user stacks come from, and in the user's words.
+    pub stacks: (StackSource, String),
     /// Whether events wait until they are enabled.
     pub waits: bool,
     /// The share of a CPU that the recorder may use.
@@ -235,9 +237,19 @@ impl<S: RecordSink> Recorder<S> {
         let whom = target.whom()?;
         let inherit = matches!(whom, Whom::Tasks(_));
         let machine = Machine::here();
-        let plan = Plan::probe(wanted.frequency_hz, wanted.events, inherit, &machine)?;
+        let plan = {
+            let (stacks, _) = wanted.stacks;
+            Plan::probe(
+                wanted.frequency_hz,
+                wanted.events,
+                stacks,
+                inherit,
+                &machine,
+            )?
+        };
         let mut session = proc::session();
         session.events = plan.sources();
+        session.call_graph = wanted.stacks.1;
         match target {
             Target::Starting(pid, command) => {
                 session.pids = vec![*pid];
@@ -438,6 +450,7 @@ impl<S: RecordSink> Recorder<S> {
     fn write_batch(&mut self) -> Result<(), WriteError> {
         let Batch {
             samples,
+            copies,
             switches,
             metas,
         } = &mut self.batch;
@@ -460,6 +473,9 @@ impl<S: RecordSink> Recorder<S> {
             }
             self.writer.meta(&meta)?;
         }
+        for (place, copy) in copies.drain(..) {
+            self.symbols.walk(&mut samples[place], &copy);
+        }
         for sample in samples.iter() {
             self.symbols.sample(sample);
             self.threads.insert(sample.tid);
@@ -473,14 +489,14 @@ impl<S: RecordSink> Recorder<S> {
         Ok(())
     }
 
-    /// Stops, takes what is left, and names what was sampled, for a sink that has nothing to be saved if it fails.
+    /// Stops, takes what is left, names what was sampled, and closes what it all went into.
     pub fn leave(mut self, outcome: Outcome) -> Result<Tally, CollectError> {
         let stopped = self.stop();
         self.write_rest(stopped, outcome, |_| ())?;
         Ok(self.tally)
     }
 
-    /// Lets nothing more happen; gives the time at which that was.
+    /// When nothing was recorded any more.
     fn stop(&mut self) -> Nanos {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
@@ -532,6 +548,22 @@ impl<S: RecordSink> Recorder<S> {
             recorder_wakeups: self.tally.recorder_wakeups,
             rings_unreached: self.tally.rings_unreached,
         })
+    }
+}
+
+impl Recorder {
+    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
+    /// in it besides, when all else is there.
+    pub fn finish(
+        mut self,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut Writer),
+    ) -> Result<Tally, Cut> {
+        let stopped = self.stop();
+        match self.write_rest(stopped, outcome, before_end) {
+            Ok(()) => Ok(self.tally),
+            Err(why) => Err(self.cut_short(why.into(), outcome)),
+        }
     }
 }
 

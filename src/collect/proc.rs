@@ -80,9 +80,15 @@ pub fn mappings(pid: Pid, out: &mut Vec<Meta>) {
     };
     let mut build_ids: HashMap<String, String> = HashMap::new();
     let rights = Rights::of(pid).unwrap_or_default();
-    for line in maps.lines() {
-        let Some(mut mapping) = parse_map(line) else {
+    let lines: Vec<_> = maps.lines().filter_map(parse_map).collect();
+    for (at, (code, mapping)) in lines.iter().enumerate() {
+        if !code {
             continue;
+        }
+        let around = (at.checked_sub(1).map(|b| &lines[b].1), lines.get(at + 1));
+        let mut mapping = match around {
+            (Some(before), Some((_, after))) => moved(before, mapping, after),
+            _ => mapping.clone(),
         };
         mapping.pid = pid;
         mapping.time = time;
@@ -98,8 +104,30 @@ pub fn mappings(pid: Pid, out: &mut Vec<Meta>) {
     }
 }
 
-/// An executable line of a maps file; others are `None`.
-fn parse_map(line: &str) -> Option<Mapping> {
+/// Anonymous memory in the midst of a file is text of that file which its program moved, onto huge pages for example: the
+/// file in its place.
+fn moved(before: &Mapping, mapping: &Mapping, after: &Mapping) -> Mapping {
+    let end = |m: &Mapping| m.start.0.saturating_add(m.len);
+    let further = |from: &Mapping, to: &Mapping| {
+        from.offset
+            .0
+            .wrapping_add(to.start.0.wrapping_sub(from.start.0))
+    };
+    let adjacent = end(before) == mapping.start.0 && end(mapping) == after.start.0;
+    let of_file = before.path.starts_with('/') && before.path == after.path;
+    if mapping.path != "//anon" || !adjacent || !of_file || further(before, after) != after.offset.0
+    {
+        return mapping.clone();
+    }
+    Mapping {
+        offset: FileOffset(further(before, mapping)),
+        path: before.path.clone(),
+        ..mapping.clone()
+    }
+}
+
+/// A line of a maps file, and whether it is code.
+fn parse_map(line: &str) -> Option<(bool, Mapping)> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
     let start = u64::from_str_radix(start, 16).ok()?;
@@ -110,13 +138,14 @@ fn parse_map(line: &str) -> Option<Mapping> {
     let path = rest
         .split_once(' ')
         .map_or("", |(_, path)| path.trim_start());
-    flags.contains('x').then(|| Mapping {
+    let mapping = Mapping {
         start: Avma(start),
         len: end.saturating_sub(start),
         offset: FileOffset(u64::from_str_radix(offset, 16).unwrap_or(0)),
         path: if path.is_empty() { "//anon" } else { path }.to_string(),
         ..Mapping::default()
-    })
+    };
+    Some((flags.contains('x'), mapping))
 }
 
 /// A file's GNU build id; empty if it has none or cannot be read.
@@ -217,16 +246,30 @@ mod tests {
     #[test]
     fn map_lines() {
         let line = "7f00-8f00 r-xp 00001000 fe:01 123    /opt/my program (deleted)";
-        let mapping = parse_map(line).unwrap();
+        let (code, mapping) = parse_map(line).unwrap();
+        assert!(code);
         assert_eq!(mapping.path, "/opt/my program (deleted)");
         assert_eq!((mapping.start, mapping.len), (Avma(0x7f00), 0x1000));
         assert_eq!(mapping.offset, FileOffset(0x1000));
-        assert_eq!(parse_map("7f00-8f00 rw-p 00000000 00:00 0 "), None);
-        assert_eq!(
-            parse_map("7f00-8f00 r-xp 00000000 00:00 0 ").unwrap().path,
-            "//anon"
-        );
+        let (code, mapping) = parse_map("7f00-8f00 rw-p 00000000 00:00 0 ").unwrap();
+        assert!(!code && mapping.path == "//anon");
         assert_eq!(parse_map("nonsense"), None);
+    }
+
+    /// Anonymous code between two parts of a file that fit together is the file's; anywhere else it is not.
+    #[test]
+    fn moved_text() {
+        let map = |line| parse_map(line).unwrap().1;
+        let before = map("1000-2000 r--p 00000000 fe:01 123 /a");
+        let memory = map("2000-4000 r-xp 00000000 00:00 0 ");
+        let after = map("4000-5000 r--p 00003000 fe:01 123 /a");
+        let found = moved(&before, &memory, &after);
+        assert_eq!(
+            (found.path.as_str(), found.offset),
+            ("/a", FileOffset(0x1000))
+        );
+        let elsewhere = map("4000-5000 r--p 00004000 fe:01 123 /a");
+        assert_eq!(moved(&before, &memory, &elsewhere), memory);
     }
 
     /// Lists of CPUs as the kernel prints them.

@@ -5,7 +5,9 @@
 //! this machine; later [`Names`] reads those names back and opens a file only when its build id is the recorded one.
 //! It refuses to know what a sample weighs or which thread it belongs to.
 
+mod files;
 mod kernel;
+mod mapping;
 mod names;
 mod program;
 mod sampled;
@@ -13,10 +15,11 @@ mod space;
 mod symbol;
 mod unwind;
 
+pub use files::{FileError, Folders, MappedFiles};
 pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
 pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
 pub use space::AddressSpaces;
-pub use symbol::{LocalSymbols, SymbolError};
-pub use unwind::StackWalker;
+pub use symbol::{LocalSymbols, PerfMap};
+pub use unwind::{FileTables, StackCopies, StackWalker, keeps_frame_pointers};

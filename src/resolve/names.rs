@@ -39,18 +39,6 @@ impl AddressKind {
     }
 }
 
-impl Mapping {
-    /// Where `address` lies in the mapping's file; of kernel mappings, the address itself.
-    pub(crate) fn position(&self, address: u64) -> u64 {
-        if self.pid == Mapping::KERNEL {
-            address
-        } else {
-            let inside = address.wrapping_sub(self.start.0);
-            inside.wrapping_add(self.offset.0)
-        }
-    }
-}
-
 /// Where an address lies and what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -141,7 +129,16 @@ impl Names {
             return self.unmapped(address, kernel);
         };
         let at = mapping.position(address);
-        let key = (mapping.path.clone(), mapping.build_id.clone());
+        let key = mapping.key();
+        let module = mapping.path.as_str();
+        let module = match self.modules.get(module) {
+            Some(known) => Rc::clone(known),
+            None => Rc::clone(
+                self.modules
+                    .entry(module.to_owned())
+                    .or_insert_with(|| short(module)),
+            ),
+        };
         let recorded = self.recorded.get(&key).and_then(|r| r.get(&at));
         let names = match recorded {
             Some(names) => Rc::clone(names),
@@ -154,18 +151,16 @@ impl Names {
                 names
             }
         };
-        let module = self.modules.entry(key.0).or_insert_with_key(|p| short(p));
-        Place {
-            module: Rc::clone(module),
-            names,
-        }
+        Place { module, names }
     }
 
     fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
         if kernel {
+            let recorded = self.recorded.get(&Mapping::of_kernel().key());
+            let names = recorded.and_then(|r| r.get(&address)).cloned();
             return Place {
                 module: Rc::from("[kernel]"),
-                names: Rc::new(self.kernel_name(address)),
+                names: names.unwrap_or_else(|| Rc::new(self.kernel_name(address))),
             };
         }
         Place {

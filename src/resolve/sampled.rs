@@ -33,6 +33,11 @@ impl SampledAddresses {
         self.spaces.add(meta);
     }
 
+    /// What is known of address spaces.
+    pub fn spaces(&self) -> &AddressSpaces {
+        &self.spaces
+    }
+
     /// Takes note of a sample's addresses.
     pub fn sample(&mut self, sample: &Sample) {
         let kernel_frames = usize::from(sample.kernel_frames).min(sample.frames.len());
@@ -50,11 +55,15 @@ impl SampledAddresses {
     }
 
     fn need(&mut self, pid: u32, time: Nanos, address: u64) -> bool {
-        let Some(mapping) = self.spaces.find(pid, time, Avma(address)) else {
-            return false;
+        let elsewhere = Mapping::of_kernel();
+        let mapping = match self.spaces.find(pid, time, Avma(address)) {
+            Some(mapping) => mapping,
+            // Code that the kernel made, of BPF programs for example, lies outside of its text and modules.
+            None if pid == Mapping::KERNEL => &elsewhere,
+            None => return false,
         };
-        let kernel = pid == Mapping::KERNEL;
-        let key = (mapping.path.clone(), mapping.build_id.clone(), kernel);
+        let (path, build_id) = mapping.key();
+        let key = (path, build_id, pid == Mapping::KERNEL);
         let (_, at) = self
             .needed
             .entry(key)

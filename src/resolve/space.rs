@@ -3,6 +3,7 @@
 //! In: mapping, thread and exec records in any order; out: the mapping that held an address of a process at a time.
 //! A forked process has its parent's mappings until it maps or executes something itself. It refuses to open files.
 
+use super::files::is_file;
 use crate::trace::record::{Mapping, Meta, Pid};
 use crate::units::{Avma, Nanos};
 use std::collections::HashMap;
@@ -65,8 +66,8 @@ impl AddressSpaces {
             let earlier = process.mappings.iter().filter(|m| m.time <= time);
             // Among mappings of the same time the one recorded last lies on top.
             let found = earlier.filter(holds).max_by_key(|m| m.time);
-            if found.is_some() {
-                return found;
+            if let Some(found) = found {
+                return Some(process.moved_from(found, exec).unwrap_or(found));
             }
             if let (None, Some((parent, forked))) = (exec, process.parent)
                 && let Some(found) = self.find_own(parent, forked.min(time), address)
@@ -103,6 +104,23 @@ impl AddressSpaces {
             .filter(|m| exec.is_none_or(|&e| m.time >= e))
             .filter(|m| address.0 >= m.start.0 && address.0 - m.start.0 < m.len)
             .max_by_key(|m| m.time)
+    }
+}
+
+impl Process {
+    /// The file whose text was moved into this anonymous memory, as programs do that want it on huge pages: memory that
+    /// lies wholly where code of a file lay until then.
+    fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapping> {
+        if memory.path != "//anon" {
+            return None;
+        }
+        let inside = |m: &&Mapping| {
+            let (outer, inner) = (m.range(), memory.range());
+            outer.start <= inner.start && inner.end <= outer.end
+        };
+        let before = |m: &&Mapping| m.time <= memory.time && exec.is_none_or(|&e| m.time >= e);
+        let files = self.mappings.iter().filter(|m| is_file(&m.path));
+        files.filter(before).filter(inside).max_by_key(|m| m.time)
     }
 }
 
@@ -157,6 +175,18 @@ mod tests {
         assert_eq!(path(&s, 1, 25, 0x1900), "a");
         assert_eq!(path(&s, 1, 25, 0x2000), "");
         assert_eq!(path(&s, 2, 25, 0x1000), "");
+    }
+
+    /// Text that was moved onto huge pages keeps its file; anonymous memory elsewhere has none.
+    #[test]
+    fn moved_text() {
+        let s = spaces(&[
+            map(1, 10, 0x40_0000, 0x40_0000, "/a"),
+            map(1, 20, 0x40_0000, 0x20_0000, "//anon"),
+            map(1, 20, 0x70_0000, 0x20_0000, "//anon"),
+        ]);
+        assert_eq!(path(&s, 1, 25, 0x41_0000), "/a");
+        assert_eq!(path(&s, 1, 25, 0x71_0000), "//anon");
     }
 
     /// A child runs its parent's code, as it was at the fork, until it executes something else.

@@ -36,6 +36,9 @@ pub trait Symbolizer {
     fn meta(&mut self, meta: &Meta);
     /// Takes note of a sample's addresses.
     fn sample(&mut self, sample: &Sample);
+    /// Walks the user's part of a sample's stack from what was copied of it, when all mappings before it are noted.
+    /// Without, it stays what the kernel walked.
+    fn walk(&mut self, _sample: &mut Sample, _copy: &StackCopy) {}
     /// Names for everything noted since the last time, one record per file.
     fn finish(&mut self) -> Vec<Symbols>;
 }
@@ -51,6 +54,29 @@ pub struct Registers {
     pub fp: u64,
     /// Return address of the innermost function, where the processor has a register for it.
     pub lr: u64,
+}
+
+/// What came with a sample for walking its user stack: registers, and the innermost part of the stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackCopy {
+    /// The user's registers.
+    pub registers: Registers,
+    /// Memory from the stack pointer on.
+    pub bytes: Vec<u8>,
+}
+
+impl Memory for StackCopy {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
+        let read = || {
+            let from = usize::try_from(address.checked_sub(self.registers.sp)?).ok()?;
+            self.bytes.get(from..from.checked_add(bytes.len())?)
+        };
+        let Some(copied) = read() else {
+            return false;
+        };
+        bytes.copy_from_slice(copied);
+        true
+    }
 }
 
 /// What is left of the memory of a process that runs no more.

@@ -154,6 +154,9 @@ pub struct Session {
     pub cpus: u32,
     /// Events opened, sampled ones first.
     pub events: Vec<EventSource>,
+    /// How user stacks were walked: `fp`, `dwarf` or `auto` with the bytes copied, `lbr`, `none`; empty if not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub call_graph: String,
     /// Whether nothing is known of threads entering and leaving CPUs: so it is with most imported recordings.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub switches_unknown: bool,

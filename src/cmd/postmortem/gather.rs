@@ -3,11 +3,11 @@
 //! In: directories of rings, core dumps, recordings; out: their records, one after the other, with stacks and names of
 //! what a core holds. Rings that a core names and does not hold are looked for where they were.
 
-use super::super::record::LocalNames;
+use super::super::naming::LocalNames;
 use super::super::{Failure, load};
 use crate::collect::core::Core;
 use crate::collect::remains::{self, RemainsError};
-use crate::resolve::StackWalker;
+use crate::resolve::{Folders, StackWalker};
 use crate::trace::record::{LastStack, Meta, Missing, Pid, Sample, Session, Thread};
 use crate::trace::{Message, Reader, Symbolizer, Writer};
 use std::collections::BTreeSet;
@@ -177,7 +177,7 @@ fn left_out(rings: &[PathBuf], why: &str) -> Missing {
 /// Threads, their stacks and the names of what is in them; gives what could not be had.
 pub fn stacks(core: &Core, writer: &mut Writer) -> Result<Vec<Missing>, Failure> {
     let mappings = core.mappings();
-    let mut names = LocalNames::default();
+    let mut names = LocalNames::new(Folders::default());
     let mut metas = vec![Meta::Thread(Thread {
         pid: core.pid,
         tid: core.pid,

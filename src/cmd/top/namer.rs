@@ -3,7 +3,8 @@
 //!
 //! In: records and samples as a recorder takes them; out: names of all that was sampled until they were asked for.
 
-use super::super::record::LocalNames;
+use super::super::naming::LocalNames;
+use crate::resolve::Folders;
 use crate::trace::Symbolizer;
 use crate::trace::record::{Meta, Sample, Symbols};
 use std::io;
@@ -30,7 +31,7 @@ pub fn start() -> io::Result<(Teller, Namer)> {
     let (ask, told) = channel();
     let (answer, names) = channel();
     let work = move || {
-        let mut local = LocalNames::default();
+        let mut local = LocalNames::new(Folders::default());
         for told in told {
             match told {
                 Told::Meta(meta) => local.meta(&meta),

@@ -10,6 +10,7 @@ use super::Args;
 use super::namer::{self, Namer};
 use crate::analyse::live::order::{self, Key};
 use crate::analyse::live::{Live, Placed, functions};
+use crate::collect::perf::StackSource;
 use crate::collect::probes::Probes;
 use crate::collect::recent::Recent;
 use crate::collect::{Outcome, Recorder, Target, Wanted, clock, cpu_time};
@@ -59,6 +60,7 @@ impl Watch {
         let wanted = Wanted {
             frequency_hz: args.frequency,
             events: Vec::new(),
+            stacks: (StackSource::FramePointers, "fp".to_owned()),
             waits: false,
             budget: None,
             reads_counters: !args.affinity.isolates(),

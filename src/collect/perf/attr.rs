@@ -3,11 +3,12 @@
 //! In: the rate asked for, events asked for, what the kernel lets us open; out: a [`Plan`], with a notice for everything
 //! that is missing. It refuses to know which processes the plan is for.
 
+use super::stacks::StackSource;
 use crate::collect::events::{Encoded, EventError, Group, Machine, refusal};
 use crate::trace::record::{EventSource, Notice};
 use perf_event_open::config::{
-    CallChain, Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat,
-    SampleFormat, SampleOn, StatFormat, UseBuildId, WakeUp, WakeUpOn, sibling,
+    Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat, SampleFormat,
+    SampleOn, StatFormat, UseBuildId, WakeUp, WakeUpOn, sibling,
 };
 use perf_event_open::count::Counter;
 use perf_event_open::count::group::CounterGroup;
@@ -50,6 +51,8 @@ pub struct Plan {
     pub inherit: bool,
     /// Deepest stack.
     pub max_frames: u16,
+    /// How user stacks are had.
+    pub stacks: StackSource,
     /// What the user should know.
     pub notices: Vec<Notice>,
 }
@@ -67,6 +70,14 @@ pub enum PlanError {
         name: String,
         /// The reason.
         why: String,
+    },
+    /// The processor keeps no record of calls, or the kernel does not show it.
+    #[error(
+        "--call-graph lbr needs a processor that records its calls, and its counters: {source}"
+    )]
+    NoBranches {
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The kernel offers no events at all.
     #[error("cannot open perf events: {source}")]
@@ -88,6 +99,7 @@ impl Plan {
     pub fn probe(
         frequency_hz: u64,
         asked: Vec<Group>,
+        stacks: StackSource,
         inherit: bool,
         machine: &Machine,
     ) -> Result<Plan, PlanError> {
@@ -108,6 +120,8 @@ impl Plan {
             user_only: false,
             inherit,
             max_frames: deepest.unwrap_or(most).clamp(1, most) as u16,
+            // Branch records come with hardware counters only: without is what is tried first.
+            stacks: StackSource::None,
             notices: Vec::new(),
         };
         if let Some(rate) = rate.filter(|&r| r < frequency_hz) {
@@ -118,18 +132,31 @@ impl Plan {
             );
         }
         plan.choose_privilege(machine)?;
+        plan.stacks = stacks;
         if asked.is_empty() {
             plan.usual(machine)?;
         } else {
             plan.asked(asked, machine)?;
         }
         plan.choose_counted(machine)?;
+        if stacks == StackSource::Branches {
+            plan.check_branches()?;
+        }
         Ok(plan)
     }
 
     fn notice(&mut self, id: &str, text: String) {
         let id = id.to_string();
         self.notices.push(Notice { id, text });
+    }
+
+    /// Branch records are the processor's: what has none must say so before anything is recorded.
+    fn check_branches(&self) -> Result<(), PlanError> {
+        for sampled in &self.sampled {
+            let opened = self.opens(&sampled.leader);
+            opened.map_err(|source| PlanError::NoBranches { source })?;
+        }
+        Ok(())
     }
 
     fn choose_privilege(&mut self, machine: &Machine) -> Result<(), PlanError> {
@@ -364,12 +391,8 @@ impl Plan {
             raw: self.has_fields(),
             ..SampleFormat::default()
         };
-        sample_format.call_chain = Some(CallChain {
-            exclude_user: false,
-            exclude_kernel: self.user_only,
-            defer_user: false,
-            max_stack_frames: self.max_frames,
-        });
+        self.stacks
+            .ask(&mut sample_format, self.max_frames, self.user_only);
         Opts {
             exclude: event.privilege(),
             only_group: event.exclusive,

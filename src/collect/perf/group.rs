@@ -4,7 +4,7 @@
 //! are inherited by the kernel. It refuses to know where the threads came from.
 
 use super::attr::Plan;
-use super::ring::{self, Batch, Ids};
+use super::ring::{self, Batch, From, Ids};
 use super::sys;
 use crate::collect::counting::Whom;
 use crate::trace::record::CounterValue;
@@ -219,7 +219,7 @@ impl Events {
 
     /// The ring that holds what comes between two turns, or the largest that the limit on locked memory allows.
     fn sampler(&self, leader: &Counter) -> io::Result<Sampler> {
-        let sample = SAMPLE_BYTES + 8 * u64::from(self.plan.max_frames);
+        let sample = SAMPLE_BYTES + 8 * u64::from(self.plan.max_frames) + self.plan.stacks.bytes();
         let bytes = (sample * self.plan.frequency_hz) as f64 * RING_SECONDS;
         let wanted = (bytes / PAGE)
             .log2()
@@ -284,16 +284,14 @@ impl Events {
 
     /// Takes what the kernel has written. Returns how many records.
     pub fn drain(&self, batch: &mut Batch) -> usize {
-        let frames = self.plan.max_frames;
         let drain = |ring: &Ring| {
-            ring::drain(
-                &ring.sampler,
-                ring.cpu,
-                frames,
-                &self.ids,
-                DRAIN_LIMIT,
-                batch,
-            )
+            let from = From {
+                cpu: ring.cpu,
+                max_frames: self.plan.max_frames,
+                stacks: self.plan.stacks,
+                ids: &self.ids,
+            };
+            ring::drain(&ring.sampler, &from, DRAIN_LIMIT, batch)
         };
         self.rings.iter().map(drain).sum()
     }

@@ -6,8 +6,10 @@
 pub mod attr;
 pub mod group;
 pub mod ring;
+pub mod stacks;
 mod sys;
 
 pub use attr::{Plan, PlanError};
 pub use group::Events;
 pub use ring::Batch;
+pub use stacks::StackSource;

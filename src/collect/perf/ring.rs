@@ -2,13 +2,15 @@
 //!
 //! In: what the kernel wrote; out: a [`Batch`]. It refuses to know which events feed the ring.
 
+use super::stacks::StackSource;
+use crate::trace::StackCopy;
 use crate::trace::record::{
-    Exit, Lost, Mapping, Meta, Pid, Sample, StackEnd, Switch, SwitchKind, Thread, Tid,
+    Exit, Lost, Mapping, Meta, Pid, Sample, Switch, SwitchKind, Thread, Tid,
 };
 use crate::units::{Avma, FileOffset, Nanos};
 use perf_event_open::sample::Sampler;
 use perf_event_open::sample::record::mmap::Info;
-use perf_event_open::sample::record::sample::{CallChain, Sample as RawSample};
+use perf_event_open::sample::record::sample::Sample as RawSample;
 use perf_event_open::sample::record::{Record, RecordId, ctx};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -18,6 +20,8 @@ use std::ffi::CStr;
 pub struct Batch {
     /// Samples.
     pub samples: Vec<Sample>,
+    /// Stacks of samples, by their place, that are to be walked yet.
+    pub copies: Vec<(usize, StackCopy)>,
     /// Switches.
     pub switches: Vec<Switch>,
     /// Mappings, threads, exits, losses.
@@ -45,29 +49,35 @@ impl Ids {
     }
 }
 
+/// What has to be known of a ring to read it.
+pub struct From<'a> {
+    /// Whose ring it is.
+    pub cpu: u32,
+    /// Deepest stack that the kernel walks.
+    pub max_frames: u16,
+    /// Where user stacks come from.
+    pub stacks: StackSource,
+    /// The events that write into it.
+    pub ids: &'a Ids,
+}
+
 /// Takes everything out of a CPU's ring; `limit` keeps one CPU from holding up the others. Returns how many.
-pub fn drain(
-    sampler: &Sampler,
-    cpu: u32,
-    max_frames: u16,
-    ids: &Ids,
-    limit: usize,
-    batch: &mut Batch,
-) -> usize {
+pub fn drain(sampler: &Sampler, from: &From, limit: usize, batch: &mut Batch) -> usize {
     let Some(records) = sampler.iter() else {
         return 0;
     };
     let mut count = 0;
     for (_, record) in records.take(limit) {
         count += 1;
-        take(record, cpu, max_frames, ids, batch);
+        take(record, from, batch);
     }
     count
 }
 
-fn take(record: Record, cpu: u32, max_frames: u16, ids: &Ids, batch: &mut Batch) {
+fn take(record: Record, from: &From, batch: &mut Batch) {
+    let cpu = from.cpu;
     match record {
-        Record::Sample(raw) => batch.samples.push(sample(*raw, cpu, max_frames, ids)),
+        Record::Sample(raw) => sample(*raw, from, batch),
         Record::CtxSwitch(switch) => {
             let (time, pid, tid) = who(switch.record_id.as_ref());
             // A thread that has ended already leaves its CPU once more, without a number: its exit has told it.
@@ -171,47 +181,27 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn sample(raw: RawSample, cpu: u32, max_frames: u16, ids: &Ids) -> Sample {
+fn sample(mut raw: RawSample, from: &From, batch: &mut Batch) {
     let (time, pid, tid) = who(Some(&raw.record_id));
     let mut sample = Sample {
         time,
         pid,
         tid,
-        cpu: raw.record_id.cpu.unwrap_or(cpu),
-        event: ids.event(raw.record_id.id),
+        cpu: raw.record_id.cpu.unwrap_or(from.cpu),
+        event: from.ids.event(raw.record_id.id),
         period: raw.period.unwrap_or(0),
-        raw: raw.raw.filter(|r| r.len() >= COMMON).unwrap_or_default(),
+        raw: raw
+            .raw
+            .take()
+            .filter(|r| r.len() >= COMMON)
+            .unwrap_or_default(),
         ..Sample::default()
     };
-    let mut user = 0;
-    for part in raw.call_chain.unwrap_or_default() {
-        match part {
-            CallChain::Kernel(frames) => {
-                sample.frames.extend(frames);
-                sample.kernel_frames = sample.frames.len() as u16;
-            }
-            CallChain::User(frames) => {
-                user += frames.len();
-                sample.frames.extend(frames);
-            }
-            _ => {}
-        }
+    let copy = from.stacks.take(&mut raw, from.max_frames, &mut sample);
+    if let Some(copy) = copy {
+        batch.copies.push((batch.samples.len(), copy));
     }
-    if sample.frames.is_empty() {
-        sample.frames.extend(raw.code_addr.map(|(ip, _)| ip));
-        user = sample.frames.len();
-    }
-    sample.stack = if sample.frames.len() >= usize::from(max_frames) {
-        StackEnd::Truncated
-    } else {
-        match user {
-            0 => StackEnd::KernelOnly,
-            // An instruction pointer and no caller: the walk found no frame pointer.
-            1 => StackEnd::Broken,
-            _ => StackEnd::Whole,
-        }
-    };
     let group = raw.stat.map(|stat| stat.siblings).unwrap_or_default();
     sample.group = group.iter().map(|member| member.count).collect();
-    sample
+    batch.samples.push(sample);
 }

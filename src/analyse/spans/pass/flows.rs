@@ -150,6 +150,12 @@ impl Flows {
                 self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out);
             }
             points::TCP_OUT => self.segment_out(&e, counts),
+            points::SLOW_PATH if counts && self.filter.has_flow(e.flow) => {
+                self.spans.counts.detours += 1;
+            }
+            points::STALL if counts && self.filter.has_flow(e.flow) => {
+                self.spans.counts.stalls += 1;
+            }
             _ => {}
         }
         told.drain(..).for_each(|request| self.done(&request));

@@ -210,7 +210,9 @@ fn is_needed(point: Point, event: &Event) -> bool {
         | points::HANDOFF
         | points::APP_START
         | points::APP_END
-        | points::TCP_OUT => true,
+        | points::TCP_OUT
+        | points::SLOW_PATH
+        | points::STALL => true,
         _ => false,
     }
 }

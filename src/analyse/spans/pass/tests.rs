@@ -148,6 +148,18 @@ fn torn() {
     assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
 }
 
+/// Packets that left a fast path and flows that stand still are counted.
+#[test]
+fn detours_and_stalls() {
+    let mut pass = pass();
+    pass.slots(0, 0, &request(1000, 5));
+    let detour = |tsc| HEAD(tsc, points::SLOW_PATH, 5, 2);
+    let stall = [HEAD(2020, points::STALL, 5, 100), Slot::cont(1, 2, 0)];
+    pass.slots(0, 4, &[detour(2000), detour(2010), stall[0], stall[1]]);
+    let counts = pass.finish(None).counts;
+    assert_eq!((counts.complete, counts.detours, counts.stalls), (1, 2, 1));
+}
+
 /// A thread without a device of its own receives and sends through that of its process: the burst, the time in the
 /// queue between the two threads and the drain are those of the frame.
 #[test]

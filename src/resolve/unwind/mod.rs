@@ -4,23 +4,23 @@
 //! ended. Unwind tables come from the files of this machine, if they are the ones that ran; where there are none, frame
 //! pointers are followed. It refuses to know where memory comes from.
 
-use super::symbol::with_object;
+mod copies;
+mod tables;
+
+use super::files::MappedFiles;
 use crate::trace::record::{Mapping, StackEnd};
 use crate::trace::{Memory, Registers};
+pub use copies::StackCopies;
 use framehop::aarch64::{CacheAarch64, UnwindRegsAarch64, UnwinderAarch64};
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
-use framehop::{Error, ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
-use object::{Object, ObjectSection, ObjectSegment, ReadRef, SegmentFlags, elf};
+use framehop::{Error, FrameAddress, Unwinder as _};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use tables::Bytes;
+pub use tables::{FileTables, keeps_frame_pointers};
 
 /// Deepest stack that is walked.
 const MAX_DEPTH: usize = 512;
-/// Largest table that is read.
-const MAX_TABLE: u64 = 256 << 20;
-
-type Bytes = Arc<[u8]>;
 
 enum Arch {
     X86(UnwinderX86_64<Bytes>, Box<CacheX86_64>),
@@ -64,9 +64,12 @@ impl StackWalker {
     }
 
     fn add(&mut self, mapping: &Mapping, range: Range<u64>) -> Result<(), String> {
-        let found = with_object(mapping, |object| tables(object, mapping))?;
-        let (bias, tables) = found.ok_or("it has no unwind tables")?;
-        let module = Module::new(mapping.path.clone(), range, bias, tables);
+        let files = MappedFiles::while_recording();
+        // What cannot be opened is told as the reason.
+        files.open(mapping).map_err(|e| e.to_string())?;
+        let tables = files.tables(mapping);
+        let module = tables.and_then(|t| t.module(mapping, range));
+        let module = module.ok_or("it has no unwind tables")?;
         match &mut self.arch {
             Arch::X86(unwinder, _) => unwinder.add_module(module),
             Arch::Arm(unwinder, _) => unwinder.add_module(module),
@@ -139,43 +142,4 @@ impl StackWalker {
         };
         (frames, end)
     }
-}
-
-/// Unwind tables of a file, and by how much what is mapped lies above what the file says.
-fn tables<'a, R: ReadRef<'a>>(
-    object: &object::File<'a, R>,
-    mapping: &Mapping,
-) -> Option<(u64, ExplicitModuleSectionInfo<Bytes>)> {
-    let runs = |s: &object::Segment<'a, '_, R>| match s.flags() {
-        SegmentFlags::Elf { p_flags, .. } => p_flags.contains(elf::PF_X),
-        _ => false,
-    };
-    let mut segments = object.segments().filter(runs);
-    let at = mapping.offset.0;
-    let segment = segments.find(|s| {
-        let (offset, size) = s.file_range();
-        (offset & !0xfff..offset.saturating_add(size)).contains(&at)
-    })?;
-    let (offset, _) = segment.file_range();
-    let stated = segment.address().wrapping_sub(offset).wrapping_add(at);
-    let section = |name: &str| {
-        let section = object.section_by_name(name)?;
-        let range = section.address()..section.address().checked_add(section.size())?;
-        let small = section.size() <= MAX_TABLE;
-        let data = small.then(|| section.data().ok()).flatten()?;
-        Some((range, Bytes::from(data)))
-    };
-    let (eh_frame_svma, eh_frame) = section(".eh_frame")?;
-    let index = section(".eh_frame_hdr");
-    let text = object.section_by_name(".text");
-    let text_svma = text.and_then(|t| Some(t.address()..t.address().checked_add(t.size())?));
-    let tables = ExplicitModuleSectionInfo {
-        text_svma,
-        eh_frame_svma: Some(eh_frame_svma),
-        eh_frame: Some(eh_frame),
-        eh_frame_hdr_svma: index.as_ref().map(|(range, _)| range.clone()),
-        eh_frame_hdr: index.map(|(_, data)| data),
-        ..ExplicitModuleSectionInfo::default()
-    };
-    Some((mapping.start.0.wrapping_sub(stated), tables))
 }
