@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Not a test: serves a request a millisecond, and does what it is told line by line.
 #[test]
@@ -179,6 +179,63 @@ fn snapshot_now() {
     program.tell("ask");
     program.end();
     assert_eq!(std::fs::read_dir(session.path()).unwrap().count(), 0);
+}
+
+/// The counter when the file was written, and that of the newest event in it, in 48 bits.
+fn newest(file: &Path) -> (u64, u64) {
+    let reader = Reader::open(file).unwrap();
+    let stamps = reader.records().filter_map(|record| match record.unwrap() {
+        Record::Slots(_, block) => Some(block.slots),
+        _ => None,
+    });
+    let stamps = stamps.flatten().filter(|s| s.point() == points::APP_END);
+    let newest = stamps.map(|s| s.word0 >> 16).max().unwrap();
+    let clock = reader.meta().clocks.last().unwrap().tsc_after;
+    (clock & 0xffff_ffff_ffff, newest)
+}
+
+/// A recorder is killed while it records a program that has its flight recorder on: a few seconds later the program
+/// keeps its newest events again.
+#[test]
+fn recorder_killed() {
+    let (place, session) = (Place::new(), session());
+    let program = Program::start(session.path(), "64K");
+    let pid = program.pid();
+    let snapshot = |name: &str| {
+        let run = place.run(&["snapshot", "-p", &pid, "-o", name]);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        Reader::open(&place.path(name)).unwrap().meta().rings[&0].flight
+    };
+    assert!(snapshot("before.mcap"));
+    let (_, first) = newest(&place.path("before.mcap"));
+    let mut recorder = place.bypassprof(&["record", "-p", &pid]);
+    let mut recorder = recorder.stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while snapshot("meanwhile.mcap") {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "nothing was recorded"
+        );
+    }
+    // It tells every half second that it is there.
+    std::thread::sleep(Duration::from_millis(1200));
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    let killed = Instant::now();
+    while !snapshot("after.mcap") {
+        assert!(
+            killed.elapsed() < Duration::from_secs(20),
+            "the recorder's wish outlives it"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(snapshot("after.mcap"));
+    let (clock, last) = newest(&place.path("after.mcap"));
+    assert!(last > first);
+    // Ticks of a second, by what passed since the first snapshot at the least.
+    let second = (clock - first) / began.elapsed().as_secs().max(1);
+    assert!(clock - last < second, "{clock} {last}");
 }
 
 /// A command that waits, and what it says.

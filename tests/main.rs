@@ -30,6 +30,7 @@ mod support;
 mod symbols;
 mod targets;
 mod tidy;
+mod top;
 mod tracepoints;
 #[path = "../benches/traffic.rs"]
 mod traffic;

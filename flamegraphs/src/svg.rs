@@ -23,6 +23,8 @@ pub struct Picture {
     pub unit: String,
     /// What a weight is multiplied with before it is printed.
     pub factor: f64,
+    /// Frames of a smaller part of the whole than this, in percent, are left out: they could not be seen.
+    pub narrowest: f64,
     /// Phase of each frame, by name; frames that are not here get the colour of the unknown.
     pub phases: BTreeMap<String, String>,
 }
@@ -34,6 +36,7 @@ impl Default for Picture {
             subtitle: String::new(),
             unit: "samples".into(),
             factor: 1.0,
+            narrowest: 0.01,
             phases: BTreeMap::new(),
         }
     }
@@ -147,6 +150,7 @@ fn options<'a>(picture: &Picture) -> Options<'a> {
     options.subtitle = (!picture.subtitle.is_empty()).then(|| picture.subtitle.clone());
     options.count_name = picture.unit.clone();
     options.factor = picture.factor;
+    options.min_width = picture.narrowest;
     options.bgcolors = Some(BackgroundColor::Flat(rgb::RGB8::new(255, 255, 255)));
     options.hash = true;
     options.deterministic = true;

@@ -41,6 +41,7 @@ fn flame_graph() {
         unit: "ms".into(),
         factor: 0.5,
         phases: phases.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+        ..Picture::default()
     };
     let mut svg = Vec::new();
     draw(&Tree::from_folded(STACKS).unwrap(), &picture, &mut svg).unwrap();

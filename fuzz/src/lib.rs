@@ -4,17 +4,21 @@
 //! fuzz/seeds/NAME`), and is called by `tests/seeds.rs` on every seed and on mutations of it, on a stable compiler.
 //! What must hold besides is asserted here. The functions refuse to know where bytes come from.
 
+mod answers;
 mod memfile;
 pub mod seeds;
 mod tcp;
 
+pub use answers::answers;
 pub use tcp::tcp;
 
+use bypassprof::analyse::packs::{Pack, Packs};
 use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu};
 use bypassprof::resolve::{
     AddressSpaces, KernelSymbols, LocalSymbols, PerfMap, StackCopies, StackWalker,
 };
+use bypassprof::trace::folded::Folded;
 use bypassprof::trace::perfscript::Script;
 use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
 use bypassprof::trace::{
@@ -25,18 +29,25 @@ use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
 use memfile::MemFile;
 use std::io::Cursor;
+use std::sync::LazyLock;
+
+/// Reading them takes longer than most inputs.
+static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
 
 /// A target's entry function.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("answers", answers),
     ("blocks", blocks),
     ("core", core),
     ("device", device),
     ("events", events),
+    ("folded", folded),
     ("http", http),
     ("kallsyms", kallsyms),
+    ("packs", packs),
     ("perfdata", perfdata),
     ("perfmap", perfmap),
     ("perfscript", perfscript),
@@ -212,6 +223,30 @@ pub fn perfscript(data: &[u8]) {
     }
 }
 
+/// Folded stacks: they become a recording that holds what they weigh, or the line that is wrong is named.
+pub fn folded(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut stacks = Folded::default();
+    match stacks.read("input", &text) {
+        Err(error) => assert!(error.line <= text.lines().count()),
+        Ok(()) if !stacks.is_empty() => {
+            let (_file, mut sink) = sink();
+            let written = stacks.write(&mut sink, "folded", stacks.period());
+            assert!(written.is_ok());
+        }
+        Ok(()) => {}
+    }
+}
+
+/// A pack: its rules are taken beside those that are built in, or the file is named with what is wrong.
+pub fn packs(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Pack::parse("input.toml", &text) {
+        Ok(pack) => drop(PACKS.clone().add(pack)),
+        Err(error) => assert!(error.to_string().contains("input.toml"), "{error}"),
+    }
+}
+
 /// A recording file: it opens or says why not, and everything in it can be walked to its end.
 pub fn recording(data: &[u8]) {
     let file = MemFile::new(data);
@@ -354,12 +389,12 @@ pub fn http(data: &[u8]) {
     let Some((&cut, data)) = data.split_first() else {
         return;
     };
-    let whole = answers(data, usize::MAX);
-    assert_eq!(whole, answers(data, usize::from(cut).max(1)));
+    let whole = replies(data, usize::MAX);
+    assert_eq!(whole, replies(data, usize::from(cut).max(1)));
 }
 
 /// What a session replies to `data` that arrives in pieces of `piece` bytes.
-fn answers(data: &[u8], piece: usize) -> (Vec<usize>, bool) {
+fn replies(data: &[u8], piece: usize) -> (Vec<usize>, bool) {
     let mut replies = httpjob::Replies::new(8);
     let mut session = httpjob::Session::new();
     let mut sizes = Vec::new();

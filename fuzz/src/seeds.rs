@@ -3,9 +3,10 @@
 //! In: nothing; out: bytes per target. `BLESS=1 cargo test --no-default-features` writes them to `seeds/`. Those that
 //! are there stay when formats move on: an old file is a good seed. `seeds/README.md` tells of those made otherwise.
 
-use bypassprof::trace::record::{Meta, Ring, Sample, Session, Switch, SwitchKind};
+use bypassprof::analyse::Packs;
+use bypassprof::trace::record::{Crash, End, Meta, Ring, Sample, Session, Switch, SwitchKind};
 use bypassprof::trace::{Writer, block};
-use bypassprof::units::Nanos;
+use bypassprof::units::{ClockPair, Nanos};
 use bypassprof_wire::layout::{self, RingHeader};
 use bypassprof_wire::{Flow, Slot, Tsc, points};
 use std::mem::offset_of;
@@ -25,6 +26,7 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
     let mut switch_block = Vec::new();
     block::encode_switches(&some_switches(), &mut switch_block);
     vec![
+        ("answers", "requests", answers()),
         ("slots", "every-kind", undated),
         ("blocks", "slots", slot_block),
         ("blocks", "samples", sample_block),
@@ -42,6 +44,13 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("events", "options", b"event=0x3c,umask=0x01,edge,name=mine".to_vec()),
         ("events", "bits", b"config1:0-7,32-35".to_vec()),
         ("events", "fields", fields()),
+        (
+            "folded",
+            "forms",
+            b"# of a tool\nhttpd;main;poll 5\nhttpd-7/8;main;tcp_input_[k] 3\n[unknown];a b 2\n".to_vec(),
+        ),
+        ("packs", "fstack", built_in("fstack")),
+        ("packs", "servers", built_in("servers")),
         ("recording", "whole", recording(scratch)),
         ("ring", "drain", ring()),
         ("ring", "flight", flight()),
@@ -80,6 +89,67 @@ fn fields() -> Vec<u8> {
     let record =
         b"\x10\0\0\0\0\0\0\0\x1c\0\x05\0abc\0\xfe\xff\xff\xff\xff\xff\xff\xff\x0a\0\0\x01eth0\0";
     [text.as_bytes(), record].concat()
+}
+
+fn built_in(pack: &str) -> Vec<u8> {
+    let text = Packs::built_in_text(pack).expect("it is built in");
+    text.as_bytes().to_vec()
+}
+
+/// Two requests on each of three threads, of a program that died.
+fn answers() -> Vec<u8> {
+    let clock = |at: u64| {
+        Meta::Clock(ClockPair {
+            tsc_before: at,
+            time: Nanos::from_ns(at),
+            tsc_after: at,
+        })
+    };
+    let mut metas = vec![
+        Meta::Session(Session::default()),
+        clock(1 << 40),
+        clock((1 << 40) + 1_000_000),
+    ];
+    for n in 0..3 {
+        metas.push(Meta::Ring(Ring {
+            ring: n,
+            pid: 1,
+            tid: n + 1,
+            name: format!("fstack-{n}"),
+            base_tsc: 1 << 40,
+            capacity: 512,
+            ..Ring::default()
+        }));
+    }
+    metas.push(Meta::Crash(Crash {
+        pid: 1,
+        tid: Some(2),
+        signal: Some(11),
+        ..Crash::default()
+    }));
+    metas.push(Meta::End(End::default()));
+    let mut text = Vec::new();
+    for meta in &metas {
+        serde_json::to_writer(&mut text, meta).expect("it is written to memory");
+        text.push(b'\n');
+    }
+    text.push(0);
+    for block in 0..6u64 {
+        let at = |n: u64| Tsc::from_raw((1 << 40) + block * 1000 + n * 100);
+        let flow = Flow::from_raw(7 + block as u32 % 3);
+        let n = block as u32;
+        text.extend(bytes(&[
+            Slot::head(at(0), points::RX_BURST, Flow::from_raw(0x0002_0001), n),
+            Slot::head(at(1), points::TCP_IN, flow, n),
+            Slot::cont(64, 0, 65_535),
+            Slot::head(at(2), points::DELIVER, flow, 64),
+            Slot::head(at(3), points::APP_START, flow, 1),
+            Slot::head(at(4), points::APP_END, flow, 151),
+            Slot::head(at(5), points::TCP_OUT, flow, n),
+            Slot::cont(151, 151, 65_535),
+        ]));
+    }
+    text
 }
 
 fn some_slots() -> Vec<Slot> {

@@ -173,15 +173,7 @@ impl Counts {
 
 fn sum(works: &[&Work]) -> Work {
     works.iter().fold(Work::default(), |mut sum, work| {
-        sum.rx_bursts += work.rx_bursts;
-        sum.rx_packets += work.rx_packets;
-        sum.rx_bytes += work.rx_bytes;
-        sum.tx_bursts += work.tx_bursts;
-        sum.tx_packets += work.tx_packets;
-        sum.tx_bytes += work.tx_bytes;
-        sum.requests += work.requests;
-        sum.rounds += work.rounds;
-        sum.empty_rounds += work.empty_rounds;
+        sum.add(work);
         sum
     })
 }

@@ -18,6 +18,7 @@ pub mod grouped;
 pub mod join;
 pub mod latency;
 pub mod ledger;
+pub mod live;
 pub mod packs;
 pub mod phases;
 pub mod pollstate;

@@ -115,6 +115,21 @@ pub struct Work {
     pub empty_rounds: u64,
 }
 
+impl Work {
+    /// Adds what another counted.
+    pub fn add(&mut self, other: &Work) {
+        self.rx_bursts += other.rx_bursts;
+        self.rx_packets += other.rx_packets;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_bursts += other.tx_bursts;
+        self.tx_packets += other.tx_packets;
+        self.tx_bytes += other.tx_bytes;
+        self.requests += other.requests;
+        self.rounds += other.rounds;
+        self.empty_rounds += other.empty_rounds;
+    }
+}
+
 /// One thread's time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThreadRow {

@@ -73,6 +73,13 @@ pub struct Timeline<S> {
     late: u64,
 }
 
+fn shares(ticks: &[[u64; 3]; 4]) -> Shares {
+    Shares {
+        on: ticks[Cpu::On as usize],
+        off: ticks[Cpu::Off as usize],
+    }
+}
+
 /// Puts `item` in its place by `key`, behind equal ones. Cheap when it belongs near the end.
 fn insert<T>(queue: &mut VecDeque<T>, item: T, key: impl Fn(&T) -> u64) {
     let tsc = key(&item);
@@ -202,6 +209,24 @@ impl<S> Timeline<S> {
         next.is_none_or(|next| next.is_some_and(|&(begin, end)| begin <= tsc && tsc < end))
     }
 
+    /// Of a thread that has not switched yet, up to here: it `was` there, and is until a switch tells otherwise.
+    pub fn assume(&mut self, was: Cpu) {
+        if self.cpu_now == Cpu::Undecided {
+            self.decide(was);
+            self.cpu_now = was;
+        }
+    }
+
+    /// From where all is settled on nothing is known of the loop, until a transition tells.
+    pub fn doubt(&mut self) {
+        self.poll_now = PollState::Unknown;
+    }
+
+    /// What is settled, without what is not decided.
+    pub fn settled(&self) -> Shares {
+        shares(&self.ticks)
+    }
+
     fn decide(&mut self, was: Cpu) {
         for ticks in std::iter::once(&mut self.ticks).chain(&mut self.cuts) {
             let undecided = std::mem::take(&mut ticks[Cpu::Undecided as usize]);
@@ -242,10 +267,6 @@ impl<S> Timeline<S> {
             }
         }
         self.decide(was);
-        let shares = |ticks: &[[u64; 3]; 4]| Shares {
-            on: ticks[Cpu::On as usize],
-            off: ticks[Cpu::Off as usize],
-        };
         let mut before = Shares::default();
         let cuts = self.cuts.iter().map(|ticks| {
             let now = shares(ticks);

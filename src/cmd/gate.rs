@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 /// Name of the hidden subcommand.
 pub const NAME: &str = "run-when-told";
@@ -55,6 +55,17 @@ pub struct Held {
     stream: UnixStream,
 }
 
+/// Where a command's own words go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// Where ours go.
+    Here,
+    /// To our standard error: standard output is for results.
+    Aside,
+    /// Nowhere, and it is asked nothing: the terminal is ours.
+    Nowhere,
+}
+
 /// Starts a command's stand-in and waits until it is there.
 ///
 /// `cpus`: what the command may run on, if that is not what this process may.
@@ -62,6 +73,7 @@ pub fn hold(
     command: &[OsString],
     environment: &[(&str, &OsStr)],
     cpus: Option<&str>,
+    words: Words,
 ) -> io::Result<Held> {
     let name = format!(
         "bypassprof-{}-{:x}",
@@ -70,7 +82,19 @@ pub fn hold(
     );
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     listener.set_nonblocking(true)?;
-    let mut child = Command::new("/proc/self/exe")
+    let mut stand_in = Command::new("/proc/self/exe");
+    match words {
+        Words::Here => {}
+        Words::Aside => drop(stand_in.stdout(io::stderr())),
+        Words::Nowhere => {
+            let nothing = || Stdio::null();
+            stand_in
+                .stdin(nothing())
+                .stdout(nothing())
+                .stderr(nothing());
+        }
+    }
+    let mut child = stand_in
         .arg0("bypassprof")
         .arg(NAME)
         .arg(&name)

@@ -194,7 +194,7 @@ fn perf_data(args: &Args, event: Option<&str>, writer: &mut Writer) -> Result<St
     }
     let files = LocalSymbols::afterwards().with_folders(args.folders.folders());
     let mut files = files.kernel_at(&tally.kernel, tally.kernel_text);
-    for (mapping, at) in sampled.0.finish() {
+    for (mapping, at) in sampled.0.take() {
         let symbols = Meta::Symbols(files.names(&mapping, &at));
         writer.meta(&symbols).map_err(Failure::failed)?;
     }

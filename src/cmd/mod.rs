@@ -33,6 +33,7 @@ pub mod snapshot;
 pub mod spans;
 pub mod stat;
 pub mod switch;
+pub mod top;
 pub mod whom;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Command {
     Record(record::Args),
     /// Count events of a command, of what runs, or of a recording
     Stat(stat::Args),
+    /// What runs now: threads, their packets and what they cost, functions
+    Top(top::Args),
     /// Who used the time of a recording: threads, phases, functions
     Report(report::Args),
     /// A recording as a flame graph
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Record(args) => record::run(args),
         Command::Stat(args) => stat::run(args),
+        Command::Top(args) => top::run(args),
         Command::Report(args) => report::run(args),
         Command::Flamegraph(args) => flamegraph::run(args),
         Command::Ledger(args) => ledger::run(args),

@@ -88,7 +88,7 @@ impl Symbolizer for LocalNames {
     }
 
     fn finish(&mut self) -> Vec<Symbols> {
-        let sampled = std::mem::take(&mut self.sampled).finish();
+        let sampled = self.sampled.take();
         let files = &mut self.files;
         let names = |(mapping, at): &(Mapping, Vec<u64>)| match self.rights.get(&mapping.pid) {
             Some(rights) => rights.within(|| files.names(mapping, at)),

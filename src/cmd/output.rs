@@ -66,7 +66,7 @@ fn refusal(path: &Path, file: &File) -> Option<Failure> {
     }
 }
 
-/// The file while it is written: it goes away if recording fails.
+/// The file while it is written: it goes away if nothing comes into it.
 pub struct Output {
     path: PathBuf,
 }
@@ -94,7 +94,12 @@ impl Output {
         Ok((Output { path }, file))
     }
 
-    /// Leaves nothing behind: half a recording on a full disk harms more than it helps.
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves nothing behind: there is nothing in it yet.
     pub fn discard(&self) {
         if self.path.is_file() {
             // If it is gone already, so much the better.

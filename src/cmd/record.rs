@@ -16,7 +16,7 @@ use crate::collect::events::Machine;
 use crate::collect::events::refusal::{self, Sight};
 use crate::collect::perf::PlanError;
 use crate::collect::probes::{Place, Probes};
-use crate::collect::{CollectError, Outcome, Recorder, Tally, Target, Wanted, proc};
+use crate::collect::{CollectError, Cut, Finished, Outcome, Recorder, Tally, Target, Wanted, proc};
 use crate::trace::Writer;
 use crate::trace::record::Notice;
 use bypassprof_wire::names::SESSION_VARIABLE;
@@ -143,7 +143,7 @@ fn start(
 }
 
 /// Why it did not begin, with what would help.
-fn collect_failure(error: &CollectError, target: &Target) -> Failure {
+pub(super) fn collect_failure(error: &CollectError, target: &Target) -> Failure {
     let failure = Failure::failed(error);
     let (source, sight) = match error {
         CollectError::Plan(PlanError::Perf { source }) => (source, Sight::User),
@@ -202,7 +202,8 @@ impl Job<'_> {
             crash::allow_core();
         }
         let cpus = self.command_cpus.as_deref();
-        let held = gate::hold(&args.command, &environment, cpus).map_err(cannot_run)?;
+        let held =
+            gate::hold(&args.command, &environment, cpus, gate::Words::Here).map_err(cannot_run)?;
         let probes = session
             .map(|place| {
                 Probes::of_session(place, held.child.id())
@@ -264,10 +265,9 @@ impl Job<'_> {
             let wait = match turned {
                 Some(Ok(wait)) => wait,
                 Some(Err(e)) => {
-                    // Without a recording the command still has its own work to do: it is let run, and its user told now.
-                    recorder = None;
-                    output.discard();
-                    failed = Some(Failure::failed(&e).say());
+                    // Without a recorder the command still has its own work to do: it is let run, and its user told now.
+                    let cut = recorder.take().map(|r| r.cut_short(e, Outcome::default()));
+                    failed = cut.map(|cut| kept(&cut, &output).say());
                     continue;
                 }
                 None => IDLE,
@@ -332,10 +332,10 @@ impl Job<'_> {
         while !over() {
             let turned = follow(&mut switch, &mut recorder)
                 .and_then(|stopped| Ok((stopped, recorder.turn()?)));
-            let (stopped, wait) = turned.map_err(|e| {
-                output.discard();
-                Failure::failed(&e)
-            })?;
+            let (stopped, wait) = match turned {
+                Ok(turned) => turned,
+                Err(e) => return Err(kept(&recorder.cut_short(e, Outcome::default()), &output)),
+            };
             if stopped {
                 break;
             }
@@ -384,12 +384,31 @@ fn finish(
                 crash::say(told, &args.output);
             }
         }
-        Err(e) => {
-            output.discard();
-            return Err(Failure::failed(&e));
-        }
+        Err(cut) => return Err(kept(&cut, output)),
     }
     Ok(())
+}
+
+/// What is said of a recording that was cut short, and whether its file stays.
+fn kept(cut: &Cut, output: &Output) -> Failure {
+    let mut failure = Failure::failed(&cut.why);
+    if cut.kept == (0, 0) {
+        output.discard();
+        return failure;
+    }
+    let ((samples, slots), lost) = (cut.kept, cut.lost);
+    let finished = match cut.finished {
+        Finished::Whole => "it is finished, names included",
+        Finished::WithoutNames => "there was no room for names",
+        Finished::Not => "there was no room to finish it",
+    };
+    failure.message.push_str(&format!(
+        "\n  kept: {samples} samples and {slots} slots in {}; lost: {} and {}; {finished}",
+        output.path().display(),
+        lost.0,
+        lost.1
+    ));
+    failure
 }
 
 /// How often a command is looked after when nothing is recorded any more.

@@ -280,7 +280,7 @@ impl<'a> Watch<'a> {
 }
 
 /// `name.mcap` as `name-3.mcap`.
-fn numbered(path: &Path, number: u64) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = OsString::from(path.file_stem().unwrap_or_default());
     name.push(format!("-{number}"));
     if let Some(ending) = path.extension() {

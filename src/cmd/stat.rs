@@ -300,7 +300,12 @@ impl Session<'_> {
                     .map(|p| (SESSION_VARIABLE, p.path().as_os_str()));
                 let environment: Vec<_> = environment.collect();
                 let name = command[0].to_string_lossy();
-                let held = gate::hold(command, &environment, self.command_cpus.as_deref());
+                let held = gate::hold(
+                    command,
+                    &environment,
+                    self.command_cpus.as_deref(),
+                    gate::Words::Here,
+                );
                 Some(held.map_err(|e| Failure::failed(format!("cannot run {name}: {e}")))?)
             }
         };

@@ -1,11 +1,12 @@
 //! A live system in, records out: perf events, /proc and clocks, written to a recording as they come.
 //!
-//! In: processes, a [`Writer`], something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
+//! In: processes, a [`Writer`] or another sink, something that names addresses, where probes meet us; out: a finished recording and its [`Tally`]. It refuses
 //! to know how a command is started, what signals mean and how names are found.
 
 pub mod clock;
 pub mod core;
 pub mod counting;
+mod cut;
 pub mod doctor;
 pub mod events;
 pub mod limits;
@@ -13,6 +14,7 @@ pub mod oom;
 pub mod perf;
 pub mod probes;
 pub mod proc;
+pub mod recent;
 pub mod remains;
 pub mod rights;
 pub mod skew;
@@ -20,9 +22,10 @@ pub mod snapshot;
 pub mod trigger;
 
 use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
-use crate::trace::{Symbolizer, WriteError, Writer};
+use crate::trace::{RecordSink, Symbolizer, WriteError, Writer};
 use crate::units::Nanos;
 use counting::Whom;
+pub use cut::{Cut, Finished};
 use events::{Group, Machine};
 use perf::{Batch, Events, Plan, StackSource};
 use probes::{ProbeTally, Probes};
@@ -193,8 +196,8 @@ const BUDGET_EVERY: Duration = Duration::from_secs(1);
 /// The rate is not lowered below this.
 const LOWEST_HZ: u64 = 10;
 
-/// A recording in progress.
-pub struct Recorder {
+/// A recording in progress, into `S`.
+pub struct Recorder<S = Writer> {
     target: Target,
     cpus: Vec<u32>,
     budget: Option<f64>,
@@ -206,7 +209,7 @@ pub struct Recorder {
     /// Processes of threads that are there.
     alive: HashMap<Tid, Pid>,
     events: Events,
-    writer: Writer,
+    writer: S,
     symbols: Box<dyn Symbolizer>,
     probes: Option<Probes>,
     batch: Batch,
@@ -220,16 +223,16 @@ pub struct Recorder {
     probe_wait: Duration,
 }
 
-impl Recorder {
+impl<S: RecordSink> Recorder<S> {
     /// Opens events for the target and writes the recording's head. A running target is recorded from here on, a
     /// starting one from when it runs its program, both only when they are enabled if that is wanted.
     pub fn start(
         target: &Target,
         wanted: Wanted,
-        writer: impl FnOnce() -> Result<Writer, WriteError>,
+        writer: impl FnOnce() -> Result<S, WriteError>,
         symbols: Box<dyn Symbolizer>,
         probes: Result<Probes, Notice>,
-    ) -> Result<Recorder, CollectError> {
+    ) -> Result<Recorder<S>, CollectError> {
         limits::raise_open_files();
         let whom = target.whom()?;
         let inherit = matches!(whom, Whom::Tasks(_));
@@ -320,7 +323,7 @@ impl Recorder {
             proc::names(pid, &mut self.batch.metas);
             proc::mappings(pid, &mut self.batch.metas);
             // There may be thousands: meanwhile rings fill.
-            self.events.drain(&mut self.batch);
+            self.take();
         }
         Ok(())
     }
@@ -360,7 +363,7 @@ impl Recorder {
         if share <= budget || lower == hz {
             return Ok(());
         }
-        self.events.drain(&mut self.batch);
+        self.take();
         let whom = match &self.target {
             Target::Starting(..) | Target::Running(_) => {
                 let mut tids = Vec::new();
@@ -394,7 +397,7 @@ impl Recorder {
     /// Takes what has come in and writes it; returns how long to wait before the next turn.
     pub fn turn(&mut self) -> Result<Duration, CollectError> {
         self.tally.recorder_wakeups += 1;
-        let taken = self.events.drain(&mut self.batch);
+        let taken = self.take();
         self.keep_to_budget()?;
         if self.reads_counters && self.counted.elapsed() >= COUNT_EVERY {
             self.counted = Instant::now();
@@ -426,6 +429,15 @@ impl Recorder {
             Some(_) => self.wait.min(self.probe_wait),
             None => self.wait,
         })
+    }
+
+    /// Takes records that have come in; returns how many.
+    fn take(&mut self) -> usize {
+        let before = (self.batch.samples.len(), self.batch.switches.len());
+        let taken = self.events.drain(&mut self.batch);
+        self.tally.samples += (self.batch.samples.len() - before.0) as u64;
+        self.tally.switches += (self.batch.switches.len() - before.1) as u64;
+        taken
     }
 
     fn counters(&self) -> Meta {
@@ -470,8 +482,6 @@ impl Recorder {
             use crate::trace::record::StackEnd::{Broken, Truncated};
             self.tally.stacks_unknown += u64::from(matches!(sample.stack, Broken | Truncated));
         }
-        self.tally.samples += samples.len() as u64;
-        self.tally.switches += switches.len() as u64;
         self.writer.samples(samples)?;
         self.writer.switches(switches)?;
         samples.clear();
@@ -479,18 +489,28 @@ impl Recorder {
         Ok(())
     }
 
-    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
-    /// in it besides, when all else is there.
-    pub fn finish(
-        mut self,
-        outcome: Outcome,
-        before_end: impl FnOnce(&mut Writer),
-    ) -> Result<Tally, CollectError> {
+    /// Stops, takes what is left, names what was sampled, and closes what it all went into.
+    pub fn leave(mut self, outcome: Outcome) -> Result<Tally, CollectError> {
+        let stopped = self.stop();
+        self.write_rest(stopped, outcome, |_| ())?;
+        Ok(self.tally)
+    }
+
+    /// When nothing was recorded any more.
+    fn stop(&mut self) -> Nanos {
         self.tally.elapsed = self.started.elapsed();
         // Events whose threads are gone refuse; there is nothing left to stop then.
         let _ = self.events.disable();
-        let stopped = clock::now();
-        while self.events.drain(&mut self.batch) > 0 {
+        clock::now()
+    }
+
+    fn write_rest(
+        &mut self,
+        stopped: Nanos,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut S),
+    ) -> Result<(), WriteError> {
+        while self.take() > 0 {
             self.write_batch()?;
         }
         if let Some(probes) = self.probes.take() {
@@ -512,18 +532,38 @@ impl Recorder {
             self.writer.meta(&Meta::Symbols(symbols))?;
         }
         before_end(&mut self.writer);
-        self.writer.meta(&Meta::End(End {
+        self.writer.meta(&self.end(stopped, outcome, cpu))?;
+        self.writer.finish()?;
+        self.tally.threads = self.threads.len() as u64;
+        self.tally.recorder_cpu = Duration::from_nanos(cpu.ns());
+        Ok(())
+    }
+
+    fn end(&self, stopped: Nanos, outcome: Outcome, cpu: Nanos) -> Meta {
+        Meta::End(End {
             time: stopped,
             exit_code: outcome.code,
             signal: outcome.signal,
             recorder_cpu_ns: cpu.ns(),
             recorder_wakeups: self.tally.recorder_wakeups,
             rings_unreached: self.tally.rings_unreached,
-        }))?;
-        self.writer.finish()?;
-        self.tally.threads = self.threads.len() as u64;
-        self.tally.recorder_cpu = Duration::from_nanos(cpu.ns());
-        Ok(self.tally)
+        })
+    }
+}
+
+impl Recorder {
+    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
+    /// in it besides, when all else is there.
+    pub fn finish(
+        mut self,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut Writer),
+    ) -> Result<Tally, Cut> {
+        let stopped = self.stop();
+        match self.write_rest(stopped, outcome, before_end) {
+            Ok(()) => Ok(self.tally),
+            Err(why) => Err(self.cut_short(why.into(), outcome)),
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Doubt {
         (!trusts && !source.starts_with("hyperv")).then(|| Doubt::Replaced(source.to_owned()))
     }
 
-    /// Of this machine, while something else may be running on it: for no longer than [`IN_PASSING`] on any CPU, and on
+    /// Of this machine, while something else may be running on it: for no longer than `IN_PASSING` on any CPU, and on
     /// those only that this process may run on.
     pub fn here() -> Option<Doubt> {
         if std::env::consts::ARCH != "x86_64" {

@@ -68,6 +68,7 @@ pub fn draw(profile: &Profile, out: impl Write) -> Result<(), DrawError> {
         },
         factor: if profile.is_time() { 1e-6 } else { 1.0 },
         phases,
+        ..Picture::default()
     };
     flamegraphs::draw(&tree(profile), &picture, out)
 }
@@ -97,10 +98,6 @@ pub fn draw_difference(before: &Side, after: &Side, out: impl Write) -> Result<(
             "all work is 100 %".to_owned()
         }
     };
-    let short = |side: &Side| {
-        let name = side.name.rsplit('/').next().unwrap_or_default();
-        printable(name)
-    };
     let trust = after.profile.trust.with(&before.profile.trust);
     let picture = Picture {
         title: format!(
@@ -117,10 +114,16 @@ pub fn draw_difference(before: &Side, after: &Side, out: impl Write) -> Result<(
         } else {
             100.0 / ALL
         },
-        phases: BTreeMap::new(),
+        ..Picture::default()
     };
     let names = ["in both", "more", "less"];
     flamegraphs::draw_parts(&Diff::unscaled(&was, &is), names, &picture, out)
+}
+
+/// A recording's name without its folder.
+fn short(side: &Side) -> String {
+    let name = side.name.rsplit('/').next().unwrap_or_default();
+    printable(name)
 }
 
 /// Draws what a recording does for a request, in the unit of `compare`. The subtitle is the line of trust.
@@ -132,10 +135,12 @@ pub fn draw_per_request(side: &Side, out: impl Write) -> Result<(), DrawError> {
         phases.remove(thread_of(row).as_str());
     }
     let picture = Picture {
-        title: format!("{all:.0} ns of work a request: {}", headline(&side.profile)),
+        title: format!("{}: {all:.0} ns of work a request", short(side)),
         subtitle: side.profile.trust.line(),
         unit: "ns a request".to_owned(),
         factor: 1.0 / PARTS,
+        // About two pixels.
+        narrowest: 0.2,
         phases,
     };
     flamegraphs::draw(&work(&side.profile, all * PARTS), &picture, out)

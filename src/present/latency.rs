@@ -80,6 +80,7 @@ fn picture(profile: &Profile, title: String, subtitle: String) -> Picture {
         unit: "ns a request".to_owned(),
         factor: 1.0 / PARTS,
         phases,
+        ..Picture::default()
     }
 }
 

@@ -21,3 +21,4 @@ pub mod spans;
 pub mod stat;
 pub mod style;
 pub mod table;
+pub mod top;

@@ -85,17 +85,20 @@ impl Names {
             modules: HashMap::new(),
             nowhere: Rc::from("[unknown]"),
         };
-        for meta in metas {
-            match meta {
-                Meta::Symbols(symbols) => names.add_recorded(symbols),
-                Meta::Session(session) => {
-                    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-                    names.same_boot = boot.is_ok_and(|b| b.trim() == session.boot_id);
-                }
-                other => names.spaces.add(other),
-            }
-        }
+        metas.into_iter().for_each(|meta| names.add(meta));
         names
+    }
+
+    /// Takes note of one more record.
+    pub fn add(&mut self, meta: &Meta) {
+        match meta {
+            Meta::Symbols(symbols) => self.add_recorded(symbols),
+            Meta::Session(session) => {
+                let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+                self.same_boot = boot.is_ok_and(|b| b.trim() == session.boot_id);
+            }
+            other => self.spaces.add(other),
+        }
     }
 
     fn add_recorded(&mut self, symbols: &Symbols) {

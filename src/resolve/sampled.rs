@@ -72,12 +72,13 @@ impl SampledAddresses {
         true
     }
 
-    /// Every mapping that was sampled, with the positions of its file (of kernel mappings: the addresses) to name.
-    pub fn finish(mut self) -> Vec<(Mapping, Vec<u64>)> {
+    /// Every mapping that was sampled since the last time, with the positions of its file (of kernel mappings: the
+    /// addresses) to name.
+    pub fn take(&mut self) -> Vec<(Mapping, Vec<u64>)> {
         for (pid, address, time) in std::mem::take(&mut self.late).into_keys() {
             self.need(pid, Nanos::from_ns(time), address);
         }
-        let needed = self.needed.into_values();
+        let needed = std::mem::take(&mut self.needed).into_values();
         needed
             .map(|(m, at)| (m, at.into_iter().collect()))
             .collect()

@@ -71,7 +71,19 @@ impl<'a> Bytes<'a> {
         Ok(first)
     }
 
+    /// Most are a byte long.
+    #[inline]
     fn number(&mut self) -> Result<u64, BlockError> {
+        match self.0 {
+            [first, rest @ ..] if *first < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*first))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, BlockError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -3,6 +3,7 @@
 
 pub mod block;
 mod container;
+pub mod feed;
 pub mod file;
 pub mod folded;
 pub mod format;
@@ -13,10 +14,12 @@ pub mod record;
 mod redact;
 mod resync;
 pub mod summary;
+mod tail;
 pub mod tracepoint;
 mod walk;
 pub mod writer;
 
+pub use feed::{Feed, Piece};
 pub use reader::{Message, ReadError, Reader, Record, SlotBlock};
 pub use record::Damage;
 pub use redact::Redactor;
@@ -24,7 +27,7 @@ pub use summary::Summary;
 pub use writer::{WriteError, Writer};
 
 use bypassprof_wire::Slot;
-use record::{Meta, Sample, Symbols};
+use record::{Meta, Sample, Switch, Symbols};
 
 /// Gives names to what was sampled while the files it came from are still there. `resolve` implements it; the recorder
 /// only ever sees this trait.
@@ -36,7 +39,7 @@ pub trait Symbolizer {
     /// Walks the user's part of a sample's stack from what was copied of it, when all mappings before it are noted.
     /// Without, it stays what the kernel walked.
     fn walk(&mut self, _sample: &mut Sample, _copy: &StackCopy) {}
-    /// Names for everything noted, one record per file.
+    /// Names for everything noted since the last time, one record per file.
     fn finish(&mut self) -> Vec<Symbols>;
 }
 
@@ -88,6 +91,36 @@ pub trait RingSink {
     fn slots(&mut self, ring: u32, first: u64, slots: &[Slot]) -> Result<(), WriteError>;
     /// Takes a description of a ring or its totals.
     fn meta(&mut self, meta: &Meta) -> Result<(), WriteError>;
+}
+
+/// Where all that a recorder takes goes: into a recording, or to someone who looks at it at once.
+pub trait RecordSink: RingSink {
+    /// Takes samples.
+    fn samples(&mut self, samples: &[Sample]) -> Result<(), WriteError>;
+    /// Takes switch records.
+    fn switches(&mut self, switches: &[Switch]) -> Result<(), WriteError>;
+    /// Makes everything taken so far safe from the recorder's death.
+    fn flush(&mut self) -> Result<(), WriteError>;
+    /// Nothing more comes.
+    fn finish(&mut self) -> Result<(), WriteError>;
+}
+
+impl RecordSink for Writer {
+    fn samples(&mut self, samples: &[Sample]) -> Result<(), WriteError> {
+        Writer::samples(self, samples)
+    }
+
+    fn switches(&mut self, switches: &[Switch]) -> Result<(), WriteError> {
+        Writer::switches(self, switches)
+    }
+
+    fn flush(&mut self) -> Result<(), WriteError> {
+        Writer::flush(self)
+    }
+
+    fn finish(&mut self) -> Result<(), WriteError> {
+        Writer::finish(self)
+    }
 }
 
 impl RingSink for Writer {

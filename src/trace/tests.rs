@@ -57,6 +57,13 @@ fn slots(count: u64) -> Vec<Slot> {
 }
 
 fn write(path: &std::path::Path) {
+    let mut writer = begin(path);
+    writer.meta(&Meta::End(End::default())).unwrap();
+    writer.finish().unwrap();
+}
+
+/// All but its end.
+fn begin(path: &std::path::Path) -> Writer {
     let mut writer = Writer::create(path).unwrap();
     let session = Session {
         command: vec!["httpd".to_string()],
@@ -81,8 +88,7 @@ fn write(path: &std::path::Path) {
         tsc_after: 3,
     };
     writer.meta(&Meta::Clock(pair)).unwrap();
-    writer.meta(&Meta::End(End::default())).unwrap();
-    writer.finish().unwrap();
+    writer
 }
 
 /// Reads everything there is; what matters is that it ends and what it says.
@@ -190,6 +196,45 @@ fn every_length() {
         }
     }
     assert_eq!(most, 40 + 30 + 80);
+}
+
+/// Writing stops at any byte, and goes on behind what is whole: nothing is damaged then, and all of it is read.
+#[test]
+fn cut_at_every_length() {
+    let fixture = Fixture::new();
+    let whole = messages(&Reader::open(&fixture.with(&fixture.bytes)).unwrap());
+    let path = fixture.dir.path().join("cut.mcap");
+    let mut kept = std::collections::BTreeSet::new();
+    // Its head is safe since it was made.
+    for len in 80..fixture.bytes.len() as u64 {
+        let writer = begin(&path);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(len).unwrap();
+        let (mut writer, summary) = match writer.cut() {
+            Ok(cut) => cut,
+            Err(e) => {
+                assert!(kept.is_empty(), "{len}: {e}");
+                continue;
+            }
+        };
+        writer.slots(9, 0, &slots(3)).unwrap();
+        writer.slots(5, 3000, &slots(3)).unwrap();
+        writer.meta(&Meta::End(End::default())).unwrap();
+        writer.finish().unwrap();
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.meta().damage, [], "{len}");
+        assert_eq!(reader.meta().sample_count, summary.sample_count);
+        assert_eq!(reader.meta().slot_count(), summary.slot_count() + 6);
+        let read = messages(&reader);
+        let (before, after) = read.split_at(read.len() - 3);
+        assert_eq!(before, &whole[..before.len()], "{len}");
+        assert!(matches!(&after[0], Message::Slots(9, _)));
+        assert!(matches!(&after[1], Message::Slots(5, _)));
+        kept.insert(before.len());
+        drain(&reader).unwrap();
+    }
+    // One, both, and with the one that was open.
+    assert_eq!(Vec::from_iter(kept), [2, 7, 8]);
 }
 
 /// All messages that can be read, in order.

@@ -7,10 +7,12 @@ use super::Redactor;
 use super::block::{self, SlotEncoder};
 use super::format::{self, MAX_BLOCK};
 use super::record::{Meta, Sample, Switch};
+use super::summary::Summary;
+use super::tail::{self, Sink};
 use bypassprof_wire::Slot;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,7 +57,9 @@ const COMPRESSION: i32 = -6;
 /// A recording that is being written.
 pub struct Writer {
     path: PathBuf,
-    mcap: mcap::Writer<BufWriter<File>>,
+    mcap: mcap::Writer<BufWriter<Sink>>,
+    /// The file that `mcap` writes to.
+    file: File,
     meta: u16,
     samples: u16,
     switches: u16,
@@ -81,21 +85,18 @@ impl Writer {
 
     /// Writes to a file that is open already; `path` is what errors call it.
     pub fn to_file(path: &Path, file: File) -> Result<Writer, WriteError> {
+        let same = file.try_clone().map_err(|e| failure(path, e.into()))?;
+        let mcap = container().create(BufWriter::new(Sink::new(same)));
+        let mcap = mcap.map_err(|e| failure(path, e))?;
+        Self::begin(path, file, mcap)
+    }
+
+    fn begin(
+        path: &Path,
+        file: File,
+        mut mcap: mcap::Writer<BufWriter<Sink>>,
+    ) -> Result<Writer, WriteError> {
         let failed = |e| failure(path, e);
-        let mut mcap = mcap::WriteOptions::new()
-            .compression(Some(mcap::Compression::Zstd))
-            .compression_level(COMPRESSION.cast_unsigned())
-            .compression_threads(0)
-            .profile(format!(
-                "{}{}.{}",
-                format::PROFILE,
-                format::MAJOR,
-                format::MINOR
-            ))
-            .library(concat!("bypassprof ", env!("CARGO_PKG_VERSION")))
-            .chunk_size(Some(format::CHUNK_BYTES))
-            .create(BufWriter::new(file))
-            .map_err(failed)?;
         let no_meta = BTreeMap::new();
         let schema = format::META_SCHEMA.as_bytes();
         let meta_schema = mcap.add_schema("bypassprof.meta/1", "jsonschema", schema);
@@ -117,6 +118,7 @@ impl Writer {
         Ok(Writer {
             path: path.to_path_buf(),
             mcap,
+            file,
             meta,
             samples,
             switches,
@@ -128,6 +130,49 @@ impl Writer {
             encoder: SlotEncoder::default(),
             redactor: None,
         })
+    }
+
+    /// After a failed write: cuts the file back to what is whole, and tells what that is. What is written from here on
+    /// stands behind it.
+    pub fn cut(self) -> Result<(Writer, Summary), WriteError> {
+        let Writer {
+            path,
+            mcap,
+            mut file,
+            rings,
+            redactor,
+            now,
+            ..
+        } = self;
+        // It tries to write what it still holds; from here on no one writes but us.
+        drop(mcap);
+        let failed = |e| failure(&path, e);
+        let there = container()
+            .create(Cursor::new(Vec::new()))
+            .map(|w| w.into_inner().into_inner().len());
+        let there = there.map_err(failed)?;
+        let kept = tail::cut(&mut file).map_err(|e| WriteError::Write {
+            path: path.clone(),
+            why: e.to_string(),
+            kind: None,
+        })?;
+        let same = file.try_clone().map_err(|e| failed(e.into()))?;
+        let sink = BufWriter::new(Sink::behind(same, there));
+        // An index of the end alone would hide all the rest from those who look there first.
+        let options = container()
+            .emit_summary_records(false)
+            .calculate_data_section_crc(false);
+        let mut mcap = options.create(sink).map_err(failed)?;
+        mcap.flush().map_err(failed)?;
+        let mut writer = Self::begin(&path, file, mcap)?;
+        let mut channels: Vec<_> = rings.into_iter().collect();
+        channels.sort_by_key(|&(_, channel)| channel);
+        for (ring, _) in channels {
+            // A channel's number means the same in all of the file.
+            writer.ring_channel(ring)?;
+        }
+        (writer.redactor, writer.now) = (redactor, now);
+        Ok((writer, kept))
     }
 
     /// Leaves out command lines and the folders of files from here on.
@@ -237,11 +282,27 @@ impl Writer {
         self.mcap.flush().map_err(|e| failure(&self.path, e))
     }
 
-    /// Writes the index and closes the file.
-    pub fn finish(mut self) -> Result<(), WriteError> {
+    /// Writes the index; nothing can be written after it.
+    pub fn finish(&mut self) -> Result<(), WriteError> {
         let finished = self.mcap.finish().map(drop);
         finished.map_err(|e| failure(&self.path, e))
     }
+}
+
+/// How recordings are put into MCAP.
+fn container() -> mcap::WriteOptions {
+    mcap::WriteOptions::new()
+        .compression(Some(mcap::Compression::Zstd))
+        .compression_level(COMPRESSION.cast_unsigned())
+        .compression_threads(0)
+        .profile(format!(
+            "{}{}.{}",
+            format::PROFILE,
+            format::MAJOR,
+            format::MINOR
+        ))
+        .library(concat!("bypassprof ", env!("CARGO_PKG_VERSION")))
+        .chunk_size(Some(format::CHUNK_BYTES))
 }
 
 fn failure(path: &Path, error: mcap::McapError) -> WriteError {

@@ -12,10 +12,11 @@ use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The tool, which a build of the whole workspace puts beside the server.
-fn tool() -> Option<PathBuf> {
+pub fn tool() -> Option<PathBuf> {
     let tool = Path::new(env!("CARGO_BIN_EXE_httpd")).with_file_name("bypassprof");
     if !tool.exists() {
         eprintln!("left out: {} is not built", tool.display());
@@ -25,15 +26,15 @@ fn tool() -> Option<PathBuf> {
 }
 
 /// A server that keeps its last events, in a directory of its own where its core falls.
-struct Victim {
+pub struct Victim {
     place: tempfile::TempDir,
-    child: Child,
-    address: SocketAddrV4,
+    pub child: Child,
+    pub address: SocketAddrV4,
 }
 
 impl Victim {
     /// `filter` says what its core holds.
-    fn start(mut command: Command, arguments: &[&str], filter: &str) -> Victim {
+    pub fn start(mut command: Command, arguments: &[&str], filter: &str) -> Victim {
         let place = tempfile::tempdir().unwrap();
         let session = place.path().join("session");
         let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
@@ -64,11 +65,11 @@ impl Victim {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -80,7 +81,7 @@ impl Victim {
     }
 
     /// Its core, if the kernel is set to leave one here.
-    fn core(&self) -> Option<PathBuf> {
+    pub fn core(&self) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.place.path()).unwrap();
         let mut names = entries.map(|e| e.unwrap().path());
         let core = names.find(|p| p.file_name().unwrap().to_string_lossy().starts_with("core"));
@@ -320,7 +321,9 @@ struct Small(PathBuf);
 
 impl Small {
     fn new() -> Option<Small> {
-        let name = format!("bypassprof-test-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bypassprof-test-{}-{number}", std::process::id());
         let one = Path::new("/sys/fs/cgroup/memory");
         let two = Path::new("/sys/fs/cgroup");
         let (base, limit) = match one.join("memory.oom_control").exists() {
@@ -446,4 +449,44 @@ fn out_of_memory() {
     assert_eq!(worker["stage"], "app");
     let stack = stack(worker);
     assert!(stack.iter().any(|f| f.contains("take_memory")), "{stack:?}");
+}
+
+/// The same without a recorder: the rings alone do not know why, but what the thread was with and where that was.
+#[test]
+fn out_of_memory_unwatched() {
+    let (Some(tool), Some(small)) = (tool(), Small::new()) else {
+        eprintln!("left out: no cgroup with a limit of memory can be made here");
+        return;
+    };
+    let inside = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+        small.0.display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &inside, "sh"]);
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "1",
+        "--plant-fault",
+        "leak",
+        "--plant-fault-at",
+        "50",
+    ];
+    let mut victim = Victim::start(command, &arguments, "0x3b");
+    let (flow, answers) = ask(victim.address).unwrap();
+    assert_eq!(answers, 49);
+    assert_eq!(victim.wait().signal(), Some(9));
+    let told = victim.told(&tool, &[&victim.path("session")]);
+    assert_eq!(told["ended"]["signal"], Value::Null, "{told:#}");
+    let requests = told["requests"].as_array().unwrap();
+    let stuck = requests.iter().find(|r| text(&r["flow"]) == named(&flow));
+    let stuck = stuck.unwrap_or_else(|| panic!("no {flow:?} in {told:#}"));
+    assert_eq!(stuck["stage"], "app");
+    let worker = thread(&told, text(&stuck["thread"]));
+    assert_eq!(
+        (&worker["stage"], text(&worker["flow"])),
+        (&"app".into(), named(&flow).as_str())
+    );
 }

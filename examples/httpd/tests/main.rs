@@ -8,6 +8,7 @@ mod hostile;
 mod ix;
 mod linux;
 mod mtcp;
+mod payload;
 mod plain;
 mod points;
 mod properties;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Two rows, one point, recorded: eight runs of a fifth of a second.
+/// Two rows, one point, recorded: eight runs of two fifths of a second.
 const PLAN: &str = r#"
 stacks = ["linux", "ix"]
-seconds = 0.2
+seconds = 0.4
 warmup = 0.0
 repetitions = 2
 [idle-latency]

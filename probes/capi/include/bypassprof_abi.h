@@ -331,12 +331,14 @@ struct bypassprof_reader_words {
     uint64_t tail;
     uint64_t released;
     uint64_t mode;
-    uint64_t reserved[5];
+    uint64_t lease;
+    uint64_t reserved[4];
 };
 BYPASSPROF_AT(bypassprof_reader_words, tail, 0);
 BYPASSPROF_AT(bypassprof_reader_words, released, 8);
 BYPASSPROF_AT(bypassprof_reader_words, mode, 16);
-BYPASSPROF_AT(bypassprof_reader_words, reserved, 24);
+BYPASSPROF_AT(bypassprof_reader_words, lease, 24);
+BYPASSPROF_AT(bypassprof_reader_words, reserved, 32);
 BYPASSPROF_SIZE(bypassprof_reader_words, 64);
 
 struct bypassprof_ring_header {

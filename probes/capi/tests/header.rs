@@ -115,6 +115,7 @@ fn structures() -> Vec<Structure> {
                 tail,
                 released,
                 mode,
+                lease,
                 reserved
             }
         ),

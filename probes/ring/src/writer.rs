@@ -159,7 +159,14 @@ impl Ring {
     pub fn push_slowly(&self, tsc: Tsc, slots: &[Slot]) -> bool {
         let words = self.words();
         let header = self.header();
-        let wanted = header.reader.mode.load(Ordering::Relaxed);
+        let mut wanted = header.reader.mode.load(Ordering::Relaxed);
+        let lease = header.reader.lease.load(Ordering::Relaxed);
+        if lease > 0 && tsc.raw() > lease {
+            // Whoever wanted otherwise has not been here for long: killed, most likely.
+            wanted = Mode::Flight as u64;
+            header.reader.mode.store(wanted, Ordering::Relaxed);
+            header.reader.lease.store(0, Ordering::Relaxed);
+        }
         if wanted != header.owner.mode.load(Ordering::Relaxed) {
             let mode = Mode::from_word(wanted) as u64;
             header.owner.mode.store(mode, Ordering::Relaxed);

@@ -168,6 +168,7 @@ impl Decoder {
     }
 
     /// Gives out the event that was waiting for continuation slots. Call at the end of a ring, never between blocks.
+    #[inline]
     pub fn flush(&mut self, out: &mut impl FnMut(Event)) {
         if let Some(event) = self.pending.take() {
             self.counts.events += 1;
@@ -182,6 +183,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn start_event(&mut self, slot: Slot, point: Point, out: &mut impl FnMut(Event)) {
         self.flush(out);
         let Some(epoch) = self.epoch else {
@@ -207,6 +209,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn continue_event(&mut self, slot: Slot) {
         match &mut self.pending {
             Some(event) if usize::from(event.arg_count) < MAX_ARGS => {

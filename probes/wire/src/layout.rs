@@ -186,8 +186,11 @@ pub struct ReaderWords<W> {
     pub released: W,
     /// The [`Mode`] that the reader wants.
     pub mode: W,
+    /// Counter value up to which a reader that wants a mode of [`Mode::Drain`] is there for sure: once it has passed, a
+    /// full ring goes on in [`Mode::Flight`]. 0: for ever.
+    pub lease: W,
     /// Zero.
-    pub reserved: [W; 5],
+    pub reserved: [W; 4],
 }
 
 /// The first [`RING_HEADER_BYTES`] of a ring file; the slots follow. The parts that different sides write lie 128
@@ -380,7 +383,7 @@ offsets! {
     Owner { generation: 0, tid: 8, first_slot: 16, mode: 24, name: 32, ended: 64, ended_at: 72, reserved: 80 } size 128;
     WriterWords { head: 0, limit: 8, lost: 16, epoch: 24, dropped_slots: 32, extra_slots: 40, quiet_slots: 48, requests: 56,
         empty_rounds: 64, worked_rounds: 72, rx_bursts: 80, rx_packets: 88, rx_bytes: 96, tx_bursts: 104, tx_packets: 112, tx_bytes: 120 } size 128;
-    ReaderWords { tail: 0, released: 8, mode: 16, reserved: 24 } size 64;
+    ReaderWords { tail: 0, released: 8, mode: 16, lease: 24, reserved: 32 } size 64;
     RingHeader { identity: 0, owner: 128, capacity: 256, reserved_a: 264, writer: 384, reader: 512, reserved_b: 576, own_points: 1024 } size 4096;
     Switch { state: 0, mode: 8, session: 16, ring_slots: 24, ring_bytes: 32, examined: 40, frames: 48, reserved: 56 } size 128;
     Census { rings: 0, ring_bytes: 8, unreached: 16, points_lock: 24, name: 32, flight: 48, left: 56, triggers: 64, reserved: 72 } size 128;

@@ -41,6 +41,21 @@ pub struct Thread {
     pub off_cpu: f64,
 }
 
+/// Threads of one role, one of which works far more than half of the others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Uneven {
+    /// The role.
+    pub role: String,
+    /// Its threads.
+    pub threads: usize,
+    /// The name of the busiest, and how busy it is.
+    pub most: (String, f64),
+    /// How busy the idler half of them is on average.
+    pub least: f64,
+    /// Work that would move if all did the same, as a share of all threads' time.
+    pub moves: f64,
+}
+
 /// What is known of a recording, in shares of 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -68,6 +83,14 @@ pub struct Facts {
     pub acks_per_request: f64,
     /// Segments that were sent again, for each request.
     pub retransmissions_per_request: f64,
+    /// Packets that left a fast path, for each request.
+    pub detours_per_request: f64,
+    /// Times that a flow had to send and did not.
+    pub stalls: u64,
+    /// Frames in a receive burst and in a transmit burst, on average; `None` without bursts.
+    pub bursts: Option<[f64; 2]>,
+    /// Where threads of one role do not share its work evenly, the role where they do it least.
+    pub uneven: Option<Uneven>,
     /// Share of the requests that were handled by another thread than the one that received them.
     pub crossed: f64,
     /// Share of transmit bursts that a timer let go.
@@ -107,6 +130,7 @@ impl Facts {
         let mut facts = Facts {
             stack: profile.architecture.clone(),
             busiest: busiest(ledger),
+            uneven: uneven(ledger),
             estimated: program.estimate.is_some(),
             busy: program.busy().unwrap_or(0.0),
             phases: shares(program),
@@ -118,11 +142,17 @@ impl Facts {
                 .map(|ns| program.cycles * ns / ledger.work.requests as f64),
             ..Facts::default()
         };
+        if let Some(spans) = spans {
+            facts.stalls = spans.counts.stalls;
+            let told = spans.bursts.iter().all(|b| !b.is_empty());
+            facts.bursts = told.then(|| [0, 1].map(|way| spans.bursts[way].mean()));
+        }
         if let Some(spans) = spans.filter(|s| s.counts.complete > 0) {
             facts.requests = spans.counts.complete;
             facts.acks_per_request = spans.counts.acks as f64 / spans.counts.complete as f64;
             let all = spans.counts.complete as f64;
             facts.retransmissions_per_request = spans.counts.retransmissions as f64 / all;
+            facts.detours_per_request = spans.counts.detours as f64 / all;
             facts.crossed = spans.counts.crossed as f64 / all;
             let bursts: u64 = spans.counts.triggers.iter().sum();
             facts.timer_bursts = spans.counts.triggers[2] as f64 / bursts.max(1) as f64;
@@ -173,6 +203,13 @@ impl Facts {
         named.map(|(_, f)| f.total).fold(0.0, f64::max)
     }
 
+    /// The share of samples that ended in the so many functions with most of them.
+    pub fn top(&self, count: usize) -> f64 {
+        let mut own: Vec<f64> = self.functions.values().map(|f| f.own).collect();
+        own.sort_unstable_by(|a, b| b.total_cmp(a));
+        own.iter().take(count).sum()
+    }
+
     /// Share of the time with nothing to do: polling or idle, off CPU left out.
     pub fn nothing(&self) -> f64 {
         self.phases(&["empty_poll", "poll.side", "idle"])
@@ -218,54 +255,132 @@ fn busiest(ledger: &Ledger) -> Option<Thread> {
     threads.max_by(|a, b| a.busy.total_cmp(&b.busy))
 }
 
+/// The busiest thread of a role is busy at least so much where its work is called uneven, and so many times as much as
+/// the idler half.
+const UNEVEN: (f64, f64) = (0.5, 3.0);
+/// A thread that is on a CPU for less than this has no part in its role's work.
+const PART: f64 = 0.01;
+
+/// The role that shares its work least evenly.
+fn uneven(ledger: &Ledger) -> Option<Uneven> {
+    let all = ledger.program().cycles.max(f64::MIN_POSITIVE);
+    let tells = |a: &&Account| ledger.timed || a.estimate.is_some();
+    let mut roles: BTreeMap<&str, Vec<(&str, f64, f64)>> = BTreeMap::new();
+    let threads = ledger.accounts.iter().filter(|a| a.level == Level::Thread);
+    for account in threads.filter(tells) {
+        let takes_part = share_of(account, &["off_cpu"]) < 1.0 - PART;
+        if let Some(busy) = work(account).filter(|_| takes_part) {
+            let thread = (account.name.as_str(), busy, account.cycles);
+            roles.entry(&account.role).or_default().push(thread);
+        }
+    }
+    let told = roles
+        .into_iter()
+        .filter(|(role, threads)| !matches!(*role, "" | "foreign") && threads.len() > 1);
+    let told = told.filter_map(|(role, mut threads)| {
+        threads.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let (name, most, _) = *threads.last()?;
+        let half = &threads[..threads.len() / 2];
+        let least = half.iter().map(|t| t.1).sum::<f64>() / half.len() as f64;
+        let mean = threads.iter().map(|t| t.1).sum::<f64>() / threads.len() as f64;
+        let over = threads.iter().map(|t| (t.1 - mean).max(0.0) * t.2);
+        (most >= UNEVEN.0 && most >= UNEVEN.1 * least).then(|| Uneven {
+            role: role.to_owned(),
+            threads: threads.len(),
+            most: (name.split(' ').next().unwrap_or(name).to_owned(), most),
+            least,
+            moves: over.sum::<f64>() / all,
+        })
+    });
+    told.max_by(|a, b| a.moves.total_cmp(&b.moves))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::analyse::explain::explain;
     use crate::analyse::ledger::{Basis, Entry};
 
+    fn entry(phase: &'static str, cycles: f64) -> Entry {
+        Entry {
+            phase,
+            cycles,
+            low: cycles,
+            high: cycles,
+            basis: Basis::Sampled,
+        }
+    }
+
+    /// One that is on a CPU for all of its 100 cycles.
+    fn account(level: Level, name: &str, busy: f64, recorder: f64) -> Account {
+        Account {
+            level,
+            name: name.to_owned(),
+            role: "loop".to_owned(),
+            threads: 1,
+            estimate: None,
+            cycles: 100.0,
+            entries: vec![
+                entry("empty_poll", 100.0 - busy - recorder),
+                entry("app", busy),
+                entry("recorder", recorder),
+            ],
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn facts(accounts: Vec<Account>) -> Facts {
+        let ledger = Ledger {
+            accounts,
+            timed: true,
+            ..Ledger::of(&Profile::default(), None)
+        };
+        Facts {
+            requests: 1000,
+            ..Facts::of(&Profile::default(), &ledger, None)
+        }
+    }
+
     /// A role of one thread and this thread are equally busy: not both close to all that they can do and with room left.
     #[test]
     fn role_and_thread_agree() {
         for recorder in [0.0, 4.0, 8.0] {
-            let entry = |phase, cycles| Entry {
-                phase,
-                cycles,
-                low: cycles,
-                high: cycles,
-                basis: Basis::Sampled,
-            };
-            let account = |level, name: &str| Account {
-                level,
-                name: name.to_owned(),
-                role: "loop".to_owned(),
-                threads: 1,
-                estimate: None,
-                cycles: 100.0,
-                entries: vec![
-                    entry("empty_poll", 12.0),
-                    entry("app", 88.0 - recorder),
-                    entry("recorder", recorder),
-                ],
-                counts: BTreeMap::new(),
-            };
-            let ledger = Ledger {
-                accounts: vec![
-                    account(Level::Program, "program"),
-                    account(Level::Role, "loop"),
-                    account(Level::Thread, "loop 1/1"),
-                ],
-                timed: true,
-                ..Ledger::of(&Profile::default(), None)
-            };
-            let facts = Facts {
-                requests: 1000,
-                ..Facts::of(&Profile::default(), &ledger, None)
-            };
-            let found = explain(&facts);
+            let busy = 88.0 - recorder;
+            let found = explain(&facts(vec![
+                account(Level::Program, "program", busy, recorder),
+                account(Level::Role, "loop", busy, recorder),
+                account(Level::Thread, "loop 1/1", busy, recorder),
+            ]));
             let told: Vec<_> = found.iter().map(|f| f.id).collect();
             let told = told.iter().filter(|id| ["H1", "H2"].contains(id));
             assert_eq!(told.count(), 1, "{recorder}: {found:?}");
         }
+    }
+
+    /// Of four threads of a role one has most of the work: told, with the work that would move. Where all have the same, or
+    /// the others are never on a CPU, there is nothing to share out.
+    #[test]
+    fn uneven_roles() {
+        let of = |busy: [f64; 4]| {
+            let threads = (1..).zip(busy).map(|(tid, busy)| {
+                account(Level::Thread, &format!("loop-{tid} 1/{tid}"), busy, 0.0)
+            });
+            let mut program = account(Level::Program, "program", 0.0, 0.0);
+            program.cycles = 400.0;
+            facts(std::iter::once(program).chain(threads).collect()).uneven
+        };
+        let found = of([10.0, 10.0, 90.0, 10.0]).unwrap();
+        assert_eq!((found.role.as_str(), found.threads), ("loop", 4));
+        assert_eq!(found.most, ("loop-3".to_owned(), 0.9));
+        assert!((found.least - 0.1).abs() < 1e-9, "{found:?}");
+        // 30 percent is the mean, 60 percent of one thread in four are above it.
+        assert!((found.moves - 0.15).abs() < 1e-9, "{found:?}");
+        assert_eq!(of([80.0, 70.0, 90.0, 60.0]), None);
+        assert_eq!(of([10.0, 10.0, 40.0, 10.0]), None);
+        let mut asleep = account(Level::Thread, "main 1/1", 0.0, 0.0);
+        asleep.entries = vec![entry("off_cpu", 100.0)];
+        let program = account(Level::Program, "program", 90.0, 0.0);
+        let busy = account(Level::Thread, "loop 1/2", 90.0, 0.0);
+        assert_eq!(facts(vec![program, asleep, busy]).uneven, None);
     }
 }

@@ -28,6 +28,10 @@ pub struct Counts {
     pub acks: u64,
     /// Segments that were sent again.
     pub retransmissions: u64,
+    /// Packets that left a fast path.
+    pub detours: u64,
+    /// Times that a flow had something to send, or nothing acknowledged, and sent nothing for long.
+    pub stalls: u64,
     /// Of the complete ones, were handled by another thread than the one that received them.
     pub crossed: u64,
     /// Transmit bursts by what made them leave: at once, full, timer, end of round.

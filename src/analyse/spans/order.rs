@@ -9,8 +9,7 @@
 
 use bypassprof_wire::{Event, Point};
 use std::cmp::{Ordering, Reverse};
-use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// One event, as much of it as spans need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,18 +200,28 @@ impl Order {
             let key = run.front().map(Stamped::key);
             key.filter(|key| key.0 < until)
         };
-        let mut heads: BinaryHeap<Reverse<(Key, usize)>> = (runs.iter().enumerate())
-            .filter_map(|(at, run)| Some(Reverse((head(run)?, at))))
+        // The newest first: there are a few runs, and the next event of one is seldom far from its last.
+        let mut heads: Vec<(Key, usize)> = (runs.iter().enumerate())
+            .filter_map(|(at, run)| Some((head(run)?, at)))
             .collect();
-        while let Some(mut top) = heads.peek_mut() {
-            let run = &mut runs[top.0.1];
-            if let Some(event) = run.pop_front() {
-                self.counts.waiting -= 1;
-                out(event);
-            }
-            match head(run) {
-                Some(key) => top.0.0 = key,
-                None => drop(PeekMut::pop(top)),
+        heads.sort_unstable_by_key(|&(key, _)| Reverse(key));
+        while let Some((_, at)) = heads.pop() {
+            let next = heads.last().map(|&(key, _)| key);
+            let run = &mut runs[at];
+            let left = loop {
+                if let Some(event) = run.pop_front() {
+                    self.counts.waiting -= 1;
+                    out(event);
+                }
+                let left = head(run);
+                if left.is_none_or(|left| next.is_some_and(|next| next < left)) {
+                    break left;
+                }
+            };
+            if let Some(left) = left {
+                let sooner = heads.iter().rev().take_while(|h| h.0 < left);
+                let place = heads.len() - sooner.count();
+                heads.insert(place, (left, at));
             }
         }
         self.counts.given = self.counts.given.max(until.min(u64::MAX - 1));

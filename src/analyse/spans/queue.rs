@@ -43,8 +43,11 @@ impl<T> Queue<T> {
 
     /// Takes the first item.
     pub fn pop_front(&mut self) -> Option<T> {
-        let next = self.rest.pop_front();
-        std::mem::replace(&mut self.first, next)
+        match self.rest.pop_front() {
+            // Most often nothing lies behind it: then nothing is put in its place.
+            None => self.first.take(),
+            next => std::mem::replace(&mut self.first, next),
+        }
     }
 
     /// The first item.

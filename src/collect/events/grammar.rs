@@ -486,7 +486,9 @@ impl fmt::Display for What {
             What::Tracepoint(system, name) => write!(f, "{system}:{name}"),
             What::Uprobe(probe) => {
                 write!(f, "{}:{}", probe.path, probe.symbol)?;
-                if probe.offset > 0 {
+                // Without a slash in its path it is the offset that tells it from a tracepoint.
+                let is_told = probe.ret || probe.path.contains('/');
+                if probe.offset > 0 || !is_told {
                     write!(f, "+{:#x}", probe.offset)?;
                 }
                 f.write_str(if probe.ret { "%return" } else { "" })
@@ -590,7 +592,7 @@ mod tests {
         #[test]
         fn likely_text(parts in proptest::collection::vec(prop_oneof![
             Just("cycles"), Just(":"), Just("u"), Just("kpp"), Just("{"), Just("}"), Just(","), Just("/"), Just("event=0x3c"),
-            Just("./a"), Just("::"), Just("b"), Just("+4"), Just("%return"), Just("mem:0x10"), Just("r1f"), Just("4"), Just("net"),
+            Just("./a"), Just("::"), Just("b"), Just("+4"), Just("+0"), Just("%return"), Just("mem:0x10"), Just("r1f"), Just("4"), Just("net"),
         ], 0..12)) {
             let text = parts.concat();
             if let Ok(groups) = parse(&text) {

@@ -224,7 +224,7 @@ impl Copying<'_> {
     }
 }
 
-fn own_points(points: Vec<(u16, String)>) -> Vec<OwnPoint> {
+pub(super) fn own_points(points: Vec<(u16, String)>) -> Vec<OwnPoint> {
     let point = |(id, name)| OwnPoint { id, name };
     points.into_iter().map(point).collect()
 }

@@ -14,9 +14,9 @@ mod telemetry;
 mod tests;
 
 use super::clock;
-use crate::trace::record::{Meta, OwnPoint, Pid, Ring, RingTotals};
+use crate::trace::record::{Meta, Pid, Ring, RingTotals};
 use crate::trace::{RingSink, WriteError};
-use crate::units::Nanos;
+use crate::units::{ClockPair, Nanos};
 use bypassprof_ring::reader::{ControlHandle, Drained, ReadError, RingFile, RingPlace, Totals};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::{FileKind, ProcessKey};
@@ -35,6 +35,8 @@ const SCARCE: usize = 64;
 const EXPECTING: Duration = Duration::from_secs(2);
 /// How often totals are written and dead threads looked for.
 const TOTALS_EVERY: Duration = Duration::from_millis(500);
+/// How long a program with a flight recorder of its own waits for a recorder that does not look any more, in ns.
+const LEASE: u64 = 3_000_000_000;
 /// Slots taken from a ring in one piece.
 const PIECE: usize = 1 << 16;
 /// Most pieces taken from one ring before the next has its turn.
@@ -55,6 +57,8 @@ pub struct Probes {
     left: HashSet<(usize, ProcessKey)>,
     next_ring: u32,
     started: Instant,
+    /// Both clocks then.
+    since: ClockPair,
     scanned: Option<Instant>,
     totalled: Option<Instant>,
     unreached: u64,
@@ -149,6 +153,7 @@ impl Probes {
             left: HashSet::new(),
             next_ring: 0,
             started: Instant::now(),
+            since: clock::pair(),
             scanned: None,
             totalled: None,
             unreached: 0,
@@ -205,6 +210,7 @@ impl Probes {
             self.scan();
             self.scanned = Some(Instant::now());
         }
+        let until = totals.then(|| lease(&self.since, &clock::pair()));
         let mut fullest = 0.0f64;
         let mut gone = Vec::new();
         for (&key, program) in &mut self.programs {
@@ -223,6 +229,9 @@ impl Probes {
                 writer,
             };
             fullest = fullest.max(drain.program(program)?);
+            if let Some(until) = until {
+                program.hold(until);
+            }
         }
         for key in gone {
             self.leave(key, writer)?;
@@ -369,6 +378,19 @@ impl Program {
         })
     }
 
+    /// We look at its rings until then at least; if not, its own flight recorder takes them back.
+    fn hold(&self, until: u64) {
+        let until = match self.control.flight_bytes() {
+            0 => 0,
+            _ => until,
+        };
+        for ring in self.rings.values() {
+            if let OpenRing::Good(file, _) = ring {
+                file.lease(until);
+            }
+        }
+    }
+
     /// Switches its points off, or leaves them to its own flight recorder.
     fn give_back(&self) {
         self.control.switch_off();
@@ -494,8 +516,8 @@ impl Drain<'_> {
                 let tenant = self.tenant(program, file, taken.first, tenant)?;
                 let first = taken.first.wrapping_sub(tenant.first_slot);
                 let slots = self.drained.slots();
-                self.writer.slots(tenant.number, first, slots)?;
                 self.tally.slots += taken.slots as u64;
+                self.writer.slots(tenant.number, first, slots)?;
             } else if !taken.new_owner {
                 break;
             }
@@ -555,10 +577,7 @@ impl Drain<'_> {
             base_tsc: clock::counter(),
             first_slot: first.wrapping_sub(owner.first_slot),
             listening: program.listening,
-            points: own
-                .into_iter()
-                .map(|(id, name)| OwnPoint { id, name })
-                .collect(),
+            points: look::own_points(own),
         }))?;
         Ok(tenant.insert(Tenant {
             number,
@@ -569,6 +588,18 @@ impl Drain<'_> {
             released: false,
         }))
     }
+}
+
+/// The counter when a lease given now ends, by what both clocks did since another moment; 0 if that is too little.
+fn lease(since: &ClockPair, now: &ClockPair) -> u64 {
+    let ns = now.time.since(since.time).ns();
+    let ticks = now.tsc_after.saturating_sub(since.tsc_after);
+    if ns < 1_000_000 {
+        return 0;
+    }
+    let length = u128::from(ticks) * u128::from(LEASE) / u128::from(ns);
+    now.tsc_after
+        .saturating_add(u64::try_from(length).unwrap_or(u64::MAX))
 }
 
 fn record(ring: u32, totals: &Totals) -> Meta {

@@ -126,7 +126,7 @@ impl Recording {
     }
 
     /// Rings by number, and the arguments of the slots of each.
-    fn read(self) -> (Vec<Ring>, Vec<Vec<u32>>) {
+    fn read(mut self) -> (Vec<Ring>, Vec<Vec<u32>>) {
         self.writer.finish().unwrap();
         let reader = Reader::open(&self.dir.path().join("r.mcap")).unwrap();
         let rings: Vec<_> = reader.meta().rings.values().cloned().collect();

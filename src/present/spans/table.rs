@@ -143,6 +143,17 @@ fn with_them(spans: &Spans, style: Style, text: &mut String) {
     if counts.retransmissions > 0 {
         parts.push(format!("{} segments sent again", counts.retransmissions));
     }
+    for (count, what) in [
+        (counts.detours, "packets left the fast path"),
+        (
+            counts.stalls,
+            "times a flow had to send and did not for long",
+        ),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
     for (histogram, name) in spans.bursts.iter().zip(["receive", "transmit"]) {
         if !histogram.is_empty() {
             parts.push(format!(

@@ -110,7 +110,7 @@ impl StackWalker {
         }
         let called = !frames.is_empty();
         // The place of a call lies before the address it returns to.
-        let from = if called { ip - 1 } else { ip };
+        let from = ip.saturating_sub(u64::from(called));
         let mut next = |frame: Result<Option<FrameAddress>, Error>| match frame {
             Ok(Some(frame)) => {
                 let first = called && frames.len() == 1;

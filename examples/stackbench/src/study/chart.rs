@@ -72,6 +72,9 @@ const BOTTOM: f64 = 400.0;
 /// Between names at the lines' ends.
 const APART: f64 = 17.0;
 
+/// Between words below the axis.
+const WORDS_APART: f64 = 43.0;
+
 /// Places of both axes.
 struct Frame {
     x: (f64, f64),
@@ -155,12 +158,21 @@ fn axes(chart: &Chart, frame: &Frame, out: &mut String) {
             number(tick)
         );
     }
+    let mut named = f64::NEG_INFINITY;
     for (at, words) in &chart.x.ticks {
         let x = frame.x(*at);
         let _ = writeln!(
             out,
-            "<line x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{BOTTOM}\" stroke=\"#eee\"/>\
-             <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            "<line x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{BOTTOM}\" stroke=\"#eee\"/>"
+        );
+        // Words that lie on each other are read by nobody.
+        if x - named < WORDS_APART {
+            continue;
+        }
+        named = x;
+        let _ = writeln!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             BOTTOM + 19.0,
             escape(words)
         );

@@ -21,8 +21,15 @@ use std::time::Duration;
 
 /// Findings and phases that are kept of an answer.
 const KEPT: usize = 4;
+/// A server has started by then.
+const STARTED_MS: f64 = 200.0;
 /// One answer.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Which part of a recording is looked at: what a server does before its load is there is not for any request.
+pub fn window(plan: &Plan) -> String {
+    format!("{:.0}ms..", 1e3 * plan.warmup + STARTED_MS)
+}
 
 /// The point of a workload at which recordings are explained and drawn.
 pub fn key(plan: &Plan, workload: Workload) -> Option<Point> {
@@ -93,20 +100,23 @@ pub fn ask(
     for (point, stack, against, own) in questions {
         progress.step(&format!("explaining {}: {}", point.words(), stack.name()));
         let tool = |words: &[&str]| answer(programs, out, words, stop);
+        let part = ["--window", &window(plan)];
         let (command, told) = match &against {
-            Some((_, first)) => (
-                format!("bypassprof explain --json {first} {own}"),
-                tool(&["explain", "--json", "--anyway", first, &own])?.map(|told| gap(&told)),
-            ),
+            Some((_, first)) => {
+                let words = [
+                    "explain", "--json", part[0], part[1], "--anyway", first, &own,
+                ];
+                (words.join(" "), tool(&words)?.map(|told| gap(&told)))
+            }
             None => {
-                let ledger = tool(&["ledger", "--json", &own])?;
-                let found = tool(&["explain", "--json", &own])?;
-                (
-                    format!("bypassprof explain --json {own}"),
-                    ledger.and_then(|ledger| Ok(alone(&ledger, &found?))),
-                )
+                let ledger = tool(&["ledger", "--json", part[0], part[1], &own])?;
+                let words = ["explain", "--json", part[0], part[1], &own];
+                let found = tool(&words)?;
+                let told = ledger.and_then(|ledger| Ok(alone(&ledger, &found?)));
+                (words.join(" "), told)
             }
         };
+        let command = format!("bypassprof {command}");
         let (answer, error) = match told {
             Ok(answer) => (answer, None),
             Err(words) => (Value::Null, Some(words)),

@@ -4,7 +4,7 @@
 //! In: recordings and what the tool said of them; out: SVGs and the index of them in a folder. A picture whose recording is
 //! gone stays as it is.
 
-use super::explained::{key, recorded, said};
+use super::explained::{key, recorded, said, window};
 use super::journal::{Journal, Said};
 use super::plan::Plan;
 use super::points::{Point, Workload};
@@ -54,7 +54,7 @@ pub fn write(
             if let Some(recording) = recording.map(|name| out.join(name))
                 && recording.is_file()
             {
-                draw(programs, &recording, &picture, stop)?;
+                draw(programs, &window(plan), [&recording, &picture], stop)?;
             }
         }
         sections.push((workload.name(), section(plan, journal, point, folder)));
@@ -63,10 +63,16 @@ pub fn write(
 }
 
 /// A recording that holds no request has no picture; the index says why.
-fn draw(programs: &Programs, recording: &Path, picture: &Path, stop: &Stop) -> Result<(), Failure> {
+fn draw(
+    programs: &Programs,
+    window: &str,
+    [recording, picture]: [&Path; 2],
+    stop: &Stop,
+) -> Result<(), Failure> {
     stop.check()?;
     let mut command = Command::new(&programs.bypassprof);
     command.arg("flamegraph").arg(recording);
+    command.args(["--window", window]);
     command
         .args(["--busy", "--per", "request", "-o"])
         .arg(picture);

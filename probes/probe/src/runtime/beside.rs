@@ -52,12 +52,14 @@ pub fn is_listened_to() -> bool {
     if Mode::from_word(control.switch.mode.load(Ordering::Relaxed)) == Mode::Flight {
         return true;
     }
+    is_held().unwrap_or(false)
+}
+
+/// Whether a recorder holds the control file; `None` if that cannot be told.
+pub fn is_held() -> Option<bool> {
     let name = FileKind::Control(process::key()).name();
     let flags = libc::O_RDONLY | libc::O_NOFOLLOW;
-    let Some(file) = directory::get().and_then(|dir| sys::open_at(dir, name.as_c_str(), flags))
-    else {
-        return false;
-    };
+    let file = sys::open_at(directory::get()?, name.as_c_str(), flags)?;
     // SAFETY: no memory is involved; a lock that was free goes with the descriptor.
-    unsafe { libc::flock(file.0, libc::LOCK_EX | libc::LOCK_NB) != 0 }
+    Some(unsafe { libc::flock(file.0, libc::LOCK_EX | libc::LOCK_NB) != 0 })
 }

@@ -3,6 +3,7 @@
 //! In: a number of bytes from the environment or the program; out: the switch turned on in the control file, which
 //! remembers the number, so that a recorder that comes and goes leaves the flight recorder as it was.
 
+use super::beside;
 use super::process;
 use super::sys;
 use bypassprof_ring::{Control, Ordering};
@@ -52,6 +53,20 @@ fn set(control: &Control, bytes: u64) {
         // The recorder turns back to this when it goes.
         return;
     }
+    turn(control, bytes);
+}
+
+/// Goes on with the flight recorder if the recorder that came between is gone without a word. Rings find that out by
+/// themselves (`ReaderWords::lease`); this is for those that are made from now on.
+pub fn take_back(control: &Control) {
+    let bytes = control.census.flight.load(Ordering::Relaxed);
+    if bytes > 0 && !is_alone(control) && beside::is_held() == Some(false) {
+        turn(control, bytes);
+    }
+}
+
+fn turn(control: &Control, bytes: u64) {
+    let switch = &control.switch;
     let state = if bytes > 0 { SWITCH_ON } else { SWITCH_OFF };
     let mode = if bytes > 0 { Mode::Flight } else { Mode::Drain };
     switch.ring_bytes.store(bytes, Ordering::Relaxed);

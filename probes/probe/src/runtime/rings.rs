@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::sys::{self, Fd, KeepErrno};
-use super::{directory, process};
+use super::{directory, flight, process};
 use crate::thread::{self, is_on};
 use bypassprof_ring::mapping::{Mapping, Populate};
 use bypassprof_ring::{Control, Header, Ordering, Ring};
@@ -68,6 +68,7 @@ pub fn attach() -> Option<Ring> {
     if !is_on() {
         return None;
     }
+    flight::take_back(control);
     let thread = thread::thread();
     let session = control.switch.session.load(Ordering::Acquire);
     let refused = session.wrapping_add(1);

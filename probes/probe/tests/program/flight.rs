@@ -100,6 +100,33 @@ fn recorder_comes_and_goes() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+/// A recorder that is killed: rings that are made afterwards are the flight recorder's, and one that comes later takes
+/// them over as ever.
+#[test]
+fn recorder_killed() {
+    let dir = session_dir();
+    let mut program = Program::start_with("steps", dir.path(), in_flight);
+    let step = |program: &mut Program| {
+        program.go();
+        program.expect("step");
+    };
+    let recorder = Recorder::attach(dir.path(), program.pid(), Mode::Drain);
+    step(&mut program);
+    assert_eq!(recorder.control.mode(), Mode::Drain, "it is there");
+    // Its lock goes with it; nothing else is told.
+    drop(recorder);
+    step(&mut program);
+    let recorder = Recorder::find(dir.path(), program.pid());
+    assert_eq!(recorder.control.mode(), Mode::Flight);
+    assert!(recorder.control.is_on());
+    drop(recorder);
+    let later = Recorder::attach(dir.path(), program.pid(), Mode::Drain);
+    step(&mut program);
+    assert_eq!(later.control.mode(), Mode::Drain);
+    drop(later);
+    assert!(program.finish().success());
+}
+
 /// Ten thousand threads that come and go take no more than what was allowed, and the newest have rings.
 #[test]
 fn bounded() {

@@ -128,8 +128,15 @@ impl RingFile {
 
     /// Asks the writer to drop or to overwrite when the ring is full; it follows within one turn of the ring.
     pub fn wish(&self, mode: Mode) {
-        let wish = &self.ring().header().reader.mode;
-        wish.store(mode as u64, Ordering::Relaxed);
+        let words = &self.ring().header().reader;
+        words.lease.store(0, Ordering::Relaxed);
+        words.mode.store(mode as u64, Ordering::Relaxed);
+    }
+
+    /// Lets the writer overwrite, whatever was wished, from a counter value on; 0 takes that back.
+    pub fn lease(&self, until: u64) {
+        let lease = &self.ring().header().reader.lease;
+        lease.store(until, Ordering::Relaxed);
     }
 
     /// Copies what is there to `out`, as much as it has room for in one piece, and lets the writer go on. When another

@@ -1,7 +1,8 @@
 //! Looking at a ring without leaving a trace, while it is written and afterwards.
 
 use crate::Scratch;
-use bypassprof_ring::reader::{Drained, RingLook, Writing};
+use bypassprof_ring::Ordering;
+use bypassprof_ring::reader::{Drained, RingFile, RingLook, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Event, Flow, Point, Slot, Tsc};
 use proptest::prelude::*;
@@ -79,9 +80,67 @@ fn drained_ring() {
         push(&scratch, 1 << 40, n);
     }
     let tail = &scratch.ring.header().reader.tail;
-    tail.store(60, bypassprof_ring::Ordering::Relaxed);
+    tail.store(60, Ordering::Relaxed);
     assert_eq!(look(&scratch, Writing::Goes).positions(), 60..101);
     assert_eq!(look(&scratch, Writing::Over).positions(), 0..101);
+}
+
+/// A reader that was killed leaves its wish: the writer that had to drop goes on overwriting once the lease is over, tells
+/// what it dropped, and a reader that comes back has its wish followed again.
+#[test]
+fn reader_killed() {
+    let scratch = Scratch::new(CAPACITY, Mode::Flight);
+    let over = (1 << 40) + 1000;
+    let reader = RingFile::open(&scratch.reopen(), scratch.file.path()).unwrap();
+    reader.wish(Mode::Drain);
+    // No lease, no end of patience.
+    for n in 0..3 * CAPACITY {
+        push(&scratch, 1 << 41, n);
+    }
+    assert!(
+        scratch
+            .ring
+            .header()
+            .writer
+            .dropped_slots
+            .load(Ordering::Relaxed)
+            > CAPACITY
+    );
+    reader.lease(over);
+    drop(reader);
+    let dropped = || {
+        scratch
+            .ring
+            .header()
+            .writer
+            .dropped_slots
+            .load(Ordering::Relaxed)
+    };
+    let before = dropped();
+    push(&scratch, over, 1);
+    assert_eq!(dropped(), before + 1, "the lease holds up to its end");
+    for n in 0..CAPACITY {
+        push(&scratch, over + 1, n);
+    }
+    assert_eq!(dropped(), before + 1);
+    let mut look = look(&scratch, Writing::Over);
+    let mut drained = Drained::with_capacity(CAPACITY as usize);
+    look.take(&mut drained).unwrap();
+    let newest: Vec<u64> = drained
+        .slots()
+        .iter()
+        .rev()
+        .take(100)
+        .map(|s| s.word1 & 0xffff_ffff)
+        .collect();
+    assert_eq!(newest, Vec::from_iter((CAPACITY - 100..CAPACITY).rev()));
+    let reader = RingFile::open(&scratch.reopen(), scratch.file.path()).unwrap();
+    reader.wish(Mode::Drain);
+    let before = dropped();
+    for n in 0..3 * CAPACITY {
+        push(&scratch, 1 << 42, n);
+    }
+    assert!(dropped() > before + CAPACITY);
 }
 
 /// Looking again gives what is new; a ring that was given away begins with its new owner.

@@ -2,7 +2,7 @@
 //!
 //! In: facts; out: what they show. The table of `D` rules.
 
-use super::super::Confidence::{Sampled, Suspected};
+use super::super::Confidence::{Measured, Sampled, Suspected};
 use super::super::Rule;
 use super::evidence::{busy_line, evidence, own_line, phase_line};
 
@@ -32,6 +32,14 @@ pub const RULES: &[Rule] = &[
         title: "nothing is sent any more: the connection waits for its retransmission timer, or no one asks",
         advice: "record with probes: a stall event tells unsent data from no demand",
         check: |f| {
+            if f.requests == 0 && f.stalls > 0 && f.nothing() >= 0.5 {
+                let stalls = format!(
+                    "{} times a flow had to send and sent nothing for long",
+                    f.stalls
+                );
+                let lines = vec![busy_line(f), stalls];
+                return Some(evidence(f, f.nothing(), Measured, lines));
+            }
             (f.requests == 0 && f.busy < 0.01 && f.nothing() >= 0.98)
                 .then(|| evidence(f, f.nothing(), Suspected, vec![busy_line(f)]))
         },
@@ -55,6 +63,24 @@ pub const RULES: &[Rule] = &[
                     Sampled,
                     vec![own_line("look-ups of tokens", lookups)],
                 )
+            })
+        },
+    },
+    Rule {
+        id: "D4",
+        stacks: &["demikernel"],
+        title: "frames are received in bursts and sent one by one: each pays for a burst of its own",
+        advice: "collect what a round sends and give it to the device at its end",
+        check: |f| {
+            let [received, sent] = f.bursts?;
+            (sent <= 1.05 && received >= 1.5).then(|| {
+                let lines = vec![
+                    format!(
+                        "{received:.1} frames in a receive burst, {sent:.2} in a transmit burst"
+                    ),
+                    phase_line(f, "driver_tx"),
+                ];
+                evidence(f, f.phase("driver_tx"), Measured, lines)
             })
         },
     },

@@ -85,6 +85,21 @@ pub fn side_poll(facts: &Facts, least: f64, symbols: &[&str]) -> Option<Evidence
     })
 }
 
+/// Threads of one role that do not share its work.
+pub fn uneven(facts: &Facts) -> Option<Evidence> {
+    let uneven = facts.uneven.as_ref()?;
+    let basis = if facts.estimated { Estimated } else { Sampled };
+    let (name, most) = &uneven.most;
+    let line = format!(
+        "{name} is busy {} %, the idler half of the {} threads of its role ({}) {} %",
+        percent(*most),
+        uneven.threads,
+        uneven.role,
+        percent(uneven.least)
+    );
+    Some(evidence(facts, uneven.moves, basis, vec![line]))
+}
+
 /// A share as people read it.
 pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)

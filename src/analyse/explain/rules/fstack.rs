@@ -1,11 +1,11 @@
-//! Rules about F-Stack: its drain timer, side polls, large writes, ACKs of their own.
+//! Rules about F-Stack: its drain timer, side polls, large writes, ACKs of their own, many layers.
 //!
 //! In: facts; out: what they show. The table of `F` rules.
 
 use super::super::Confidence::{Sampled, Suspected};
 use super::super::Rule;
 use super::evidence::{
-    acks, below_line, busy_line, drain_timer, evidence, own_line, phase_line, side_poll,
+    acks, below_line, busy_line, drain_timer, evidence, own_line, percent, phase_line, side_poll,
 };
 
 /// Its rules.
@@ -60,5 +60,28 @@ pub const RULES: &[Rule] = &[
         title: "a pure ACK leaves for each request while its segment is handled, before the reply: twice the frames",
         advice: "delayed ACKs (net.inet.tcp.delayed_ack), so that they ride on the reply",
         check: acks,
+    },
+    Rule {
+        id: "F5",
+        stacks: &["fstack"],
+        title: "no function stands out: a request goes through all layers of BSD's sockets, and each takes a little",
+        advice: "calls of ff_api that go through fewer layers (zero-copy send, one read and one write a request)",
+        check: |f| {
+            let layers = f.phases(&["api", "alloc"]);
+            let top = f.top(15);
+            (f.busy >= 0.5 && f.functions.len() >= 60 && top <= 0.5 && layers >= 0.2).then(|| {
+                let lines = vec![
+                    busy_line(f),
+                    format!(
+                        "{} functions, the largest 15 of which take {} %",
+                        f.functions.len(),
+                        percent(top)
+                    ),
+                    phase_line(f, "api"),
+                    phase_line(f, "alloc"),
+                ];
+                evidence(f, layers, Sampled, lines)
+            })
+        },
     },
 ];

@@ -1,10 +1,10 @@
-//! Rules about IX: its send window, side polls, and why its requests cost little.
+//! Rules about IX: its send window, side polls, why its requests cost little, and how it spreads over cores.
 //!
 //! In: facts; out: what they show. The table of `IX` rules.
 
 use super::super::Confidence::{Sampled, Suspected};
 use super::super::Rule;
-use super::evidence::{below_line, busy_line, evidence, phase_line, side_poll};
+use super::evidence::{below_line, busy_line, evidence, own_line, phase_line, side_poll, uneven};
 
 /// Its rules.
 pub const RULES: &[Rule] = &[
@@ -50,6 +50,26 @@ pub const RULES: &[Rule] = &[
                     Sampled,
                     vec![line, phase_line(f, "sync"), busy_line(f)],
                 )
+            })
+        },
+    },
+    Rule {
+        id: "IX5",
+        stacks: &["ix"],
+        title: "a few cores have nearly all flows: more cores add little",
+        advice: "look at how the device spreads flows (its hash key and table of queues); `spans --thread NAME` shows requests by core",
+        check: uneven,
+    },
+    Rule {
+        id: "IX6",
+        stacks: &["ix"],
+        title: "empty rounds are spent in one function that writes where all cores write",
+        advice: "a cache line for each core's word; record `-e '{cycles,LLC-load-misses}'` to be sure",
+        check: |f| {
+            let own = f.own(&["nvme_sched"]);
+            (f.nothing() >= 0.1 && own >= 0.5 * f.nothing()).then(|| {
+                let lines = vec![busy_line(f), own_line("nvme_sched", own)];
+                evidence(f, own, Suspected, lines)
             })
         },
     },

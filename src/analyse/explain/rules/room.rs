@@ -4,7 +4,7 @@
 
 use super::super::Confidence::{Estimated, Measured, Sampled};
 use super::super::{Evidence, Rule};
-use super::evidence::{below_line, busy_line, evidence, percent, role_line};
+use super::evidence::{below_line, busy_line, evidence, percent, role_line, uneven};
 
 /// Its rules.
 pub const RULES: &[Rule] = &[
@@ -91,5 +91,13 @@ pub const RULES: &[Rule] = &[
                 vec![role_line(name, role.busy)],
             ))
         },
+    },
+    Rule {
+        id: "H3",
+        stacks: &[],
+        title: "threads of one role do not share its work: one is busy while others have little to do",
+        advice: "look at how flows come to threads: the device's queues (RSS), SO_REUSEPORT, who accepts",
+        // There it has a name of its own.
+        check: |f| uneven(f).filter(|_| f.stack != "ix"),
     },
 ];

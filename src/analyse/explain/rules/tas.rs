@@ -2,7 +2,7 @@
 //!
 //! In: facts; out: what they show. The table of `T` rules.
 
-use super::super::Confidence::{Sampled, Suspected};
+use super::super::Confidence::{Measured, Sampled, Suspected};
 use super::super::Rule;
 use super::super::facts::Role;
 use super::evidence::{evidence, own_line, percent, phase_line, role_line, stage_is};
@@ -112,6 +112,23 @@ pub const RULES: &[Rule] = &[
                     Sampled,
                     vec![own_line("probing of contexts", probing)],
                 )
+            })
+        },
+    },
+    Rule {
+        id: "T7",
+        stacks: &["tas"],
+        title: "packets leave the fast path: flows stay with the slow path, which is slower",
+        advice: "slow_path events tell the reason (docs/reference/points.md): flags, options, state; a flow that was parked there needs a new connection",
+        check: |f| {
+            (f.requests > 0 && f.detours_per_request >= 0.1).then(|| {
+                let line = format!(
+                    "{:.2} packets a request left the fast path",
+                    f.detours_per_request
+                );
+                let slow = f.roles.get("slow path");
+                let share = slow.map_or(0.0, |role| role.share * role.busy);
+                evidence(f, share, Measured, vec![line])
             })
         },
     },

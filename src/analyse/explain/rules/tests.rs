@@ -3,7 +3,7 @@
 use super::super::Facts;
 use super::super::explain;
 use super::super::facts::Role;
-use super::super::facts::{Function, Thread};
+use super::super::facts::{Function, Thread, Uneven};
 use super::rules;
 
 fn facts(stack: &str, busy: f64, phases: &[(&str, f64)], functions: &[(&str, f64, f64)]) -> Facts {
@@ -91,6 +91,36 @@ fn again(retransmissions_per_request: f64) -> Facts {
         retransmissions_per_request,
         ..requests(&[], 0.0)
     }
+}
+
+/// Two threads of a role, one of which has nearly all of the work, or both the same.
+fn on_two(stack: &str, moves: Option<f64>) -> Facts {
+    Facts {
+        uneven: moves.map(|moves| Uneven {
+            role: "core".into(),
+            threads: 2,
+            most: ("core-0".into(), 0.9),
+            least: 0.9 - 2.0 * moves,
+            moves,
+        }),
+        ..facts(stack, 0.5, &[], &[])
+    }
+}
+
+fn bursts(received: f64, sent: f64) -> Facts {
+    Facts {
+        bursts: Some([received, sent]),
+        ..facts("demikernel", 0.5, &[("driver_tx", 0.2)], &[])
+    }
+}
+
+/// So many functions with the same share each.
+fn flat(functions: usize) -> Facts {
+    let phases = [("api", 0.17), ("alloc", 0.16)];
+    let share = 1.0 / functions as f64;
+    let names: Vec<_> = (0..functions).map(|n| format!("f{n}")).collect();
+    let functions: Vec<_> = names.iter().map(|n| (n.as_str(), share, share)).collect();
+    facts("fstack", 0.97, &phases, &functions)
 }
 
 /// Facts that show each rule, and facts that fall short of it.
@@ -318,6 +348,34 @@ fn cases() -> Vec<(&'static str, Facts, Facts)> {
             facts("ix", 0.9, &[], &[]),
         ),
         ("H1", tas(0.95, 0.1, 0.0), tas(0.5, 0.1, 0.0)),
+        ("H3", on_two("linux", Some(0.4)), on_two("ix", Some(0.4))),
+        ("IX5", on_two("ix", Some(0.4)), on_two("ix", None)),
+        (
+            "IX6",
+            facts("ix", 0.1, &spins, &[("nvme_sched", 0.8, 0.8)]),
+            facts("ix", 0.1, &spins, &[("nvme_sched", 0.2, 0.2)]),
+        ),
+        ("F5", flat(150), flat(20)),
+        ("D4", bursts(3.0, 1.0), bursts(3.0, 2.0)),
+        (
+            "D2",
+            Facts {
+                stalls: 3,
+                ..facts("demikernel", 0.1, &[("empty_poll", 0.9)], &[])
+            },
+            facts("demikernel", 0.1, &[("empty_poll", 0.9)], &[]),
+        ),
+        (
+            "T7",
+            Facts {
+                detours_per_request: 1.0,
+                ..of("tas", requests(&[], 0.0))
+            },
+            Facts {
+                detours_per_request: 0.01,
+                ..of("tas", requests(&[], 0.0))
+            },
+        ),
     ]
 }
 

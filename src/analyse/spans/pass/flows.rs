@@ -150,6 +150,12 @@ impl Flows {
                 self.flow(e.flow).app_end(e.tsc, e.args[0], &mut out);
             }
             points::TCP_OUT => self.segment_out(&e, counts),
+            points::SLOW_PATH if counts && self.filter.has_flow(e.flow) => {
+                self.spans.counts.detours += 1;
+            }
+            points::STALL if counts && self.filter.has_flow(e.flow) => {
+                self.spans.counts.stalls += 1;
+            }
             _ => {}
         }
         told.drain(..).for_each(|request| self.done(&request));
@@ -207,11 +213,16 @@ impl Flows {
         }
     }
 
-    /// All has been read: requests that are on their way, by the places of rings.
+    /// All has been read: requests that are on their way, with the numbers that their rings have in the file.
     pub fn in_flight(&self) -> Vec<OnItsWay> {
         let ways = self.flows.iter();
-        ways.flat_map(|(&flow, state)| state.on_their_way(flow))
-            .collect()
+        let mut requests: Vec<OnItsWay> = ways
+            .flat_map(|(&flow, state)| state.on_their_way(flow))
+            .collect();
+        for request in &mut requests {
+            request.ring = self.rings[request.ring as usize].number;
+        }
+        requests
     }
 
     /// No more events come: requests that are whole are over.

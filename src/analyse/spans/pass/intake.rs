@@ -135,13 +135,6 @@ impl Intake {
         self.order.wait_for_all();
     }
 
-    /// The number in the file of the ring at a place.
-    pub fn number(&self, place: u32) -> u32 {
-        let mut places = self.places.iter();
-        let found = places.find(|&(_, &at)| at == place);
-        found.map_or(place, |(&number, _)| number)
-    }
-
     /// Events that wait to be put in order.
     pub fn waiting(&self) -> usize {
         self.order.waiting()
@@ -217,7 +210,9 @@ fn is_needed(point: Point, event: &Event) -> bool {
         | points::HANDOFF
         | points::APP_START
         | points::APP_END
-        | points::TCP_OUT => true,
+        | points::TCP_OUT
+        | points::SLOW_PATH
+        | points::STALL => true,
         _ => false,
     }
 }

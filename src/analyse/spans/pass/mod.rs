@@ -257,11 +257,7 @@ impl Pass {
     /// All has been read, and this is asked before requests are closed: those that are on their way.
     pub fn in_flight(&mut self) -> Vec<OnItsWay> {
         self.intake.finish(&mut self.ready);
-        let mut requests = self.settled().in_flight();
-        for request in &mut requests {
-            request.ring = self.intake.number(request.ring);
-        }
-        requests
+        self.settled().in_flight()
     }
 
     /// All has been read: requests that are whole are over.

@@ -105,6 +105,31 @@ fn behind_others() {
     assert!(ways.iter().all(|w| w.ends[7..] == [Some(1146), Some(1200)]));
 }
 
+/// A request that is on its way is told with the number that its ring has in the file, whatever was told of first, and
+/// on as many threads as the work is done.
+#[test]
+fn in_flight_by_number() {
+    let fresh = || {
+        let ring = |ring| {
+            Meta::Ring(Ring {
+                ring,
+                base_tsc: 1,
+                ..Ring::default()
+            })
+        };
+        Pass::new(&[7, 0, 3].map(ring), &PACKS, Filter::default(), 0)
+    };
+    for pass in [fresh(), fresh().on_two_threads()] {
+        let mut pass = pass;
+        pass.slots(0, 0, &request(900, 4));
+        pass.slots(3, 0, &request(1000, 5)[..3]);
+        pass.slots(7, 0, &request(1500, 6)[..1]);
+        let mut told: Vec<_> = pass.in_flight().iter().map(|r| (r.flow, r.ring)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [(5, 3), (6, 7)]);
+    }
+}
+
 /// Requests in whose time events were lost are counted and left out, whether the writer lost them or the file (there,
 /// with them, how the request came in); those before and after are whole.
 #[test]
@@ -121,6 +146,18 @@ fn torn() {
     let counts = pass.finish(None).counts;
     let left_out = (counts.torn, counts.headless, counts.unfinished);
     assert_eq!((counts.complete, left_out), (2, (1, 1, 1)), "{counts:?}");
+}
+
+/// Packets that left a fast path and flows that stand still are counted.
+#[test]
+fn detours_and_stalls() {
+    let mut pass = pass();
+    pass.slots(0, 0, &request(1000, 5));
+    let detour = |tsc| HEAD(tsc, points::SLOW_PATH, 5, 2);
+    let stall = [HEAD(2020, points::STALL, 5, 100), Slot::cont(1, 2, 0)];
+    pass.slots(0, 4, &[detour(2000), detour(2010), stall[0], stall[1]]);
+    let counts = pass.finish(None).counts;
+    assert_eq!((counts.complete, counts.detours, counts.stalls), (1, 2, 1));
 }
 
 /// A thread without a device of its own receives and sends through that of its process: the burst, the time in the
