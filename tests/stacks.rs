@@ -68,11 +68,20 @@ fn main() {
 }
 "#;
 
-/// The function's own name: without its path and its arguments.
-fn bare(name: &str) -> &str {
-    let name = name.split('(').next().unwrap_or(name);
-    let name = name.split('<').next().unwrap_or(name);
-    name.rsplit("::").next().unwrap_or(name).trim()
+/// The function's own name: without its path, its arguments and what it returns.
+fn bare(name: &str) -> String {
+    let mut depth = 0;
+    let mut plain = String::new();
+    for c in name.split('(').next().unwrap_or(name).chars() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth -= 1,
+            ':' | ' ' if depth == 0 => plain.clear(),
+            c if depth == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
 }
 
 /// Stacks without the kernel's part, outermost function first, with their weights.
@@ -98,7 +107,8 @@ fn true_share(place: &Place, said: &str) -> f64 {
     let (mut all, mut right) = (0, 0);
     let mut seen = vec![false; chains.len()];
     for (frames, weight) in stacks(place) {
-        let names: Vec<&str> = frames.iter().map(|f| bare(f)).collect();
+        let names: Vec<String> = frames.iter().map(|f| bare(f)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if names.last() != Some(&"spin") || names.contains(&"compare") || names.contains(&"handler")
         {
             continue;
