@@ -282,7 +282,7 @@ mod tests {
         }
         for (path, word) in [
             ("/nonexistent/file", "could not be read"),
-            ("//anon", "belongs to no file"),
+            ("//anon", "code that the program made"),
             ("/proc/self/maps", "/proc/self/maps"),
             ("/", "regular file"),
         ] {
