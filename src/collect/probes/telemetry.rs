@@ -31,9 +31,9 @@ const MOST: usize = 64;
 const SOCKET: &str = "dpdk_telemetry.v2";
 
 /// The way to a program: its socket, and the file in which it says whether it may be asked.
-struct Line {
+struct Line<'a> {
     socket: OwnedFd,
-    file: Arc<QueueFile>,
+    file: &'a QueueFile,
 }
 
 /// A program that is asked.
@@ -46,7 +46,6 @@ pub struct Telemetry {
 impl Telemetry {
     /// Asks a process until this is dropped.
     pub fn of(pid: Pid, file: QueueFile) -> Option<Telemetry> {
-        let file = Arc::new(file);
         let (tell, told) = mpsc::channel();
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
@@ -54,8 +53,11 @@ impl Telemetry {
             // Whoever connects too early finds nothing yet: the socket comes with the end of DPDK's initialization.
             while !ends.load(Ordering::Relaxed) {
                 if let Some(socket) = connect_to(pid) {
-                    let file = Arc::clone(&file);
-                    if !ask_until(&Line { socket, file }, pid, &ends, &tell) {
+                    let line = Line {
+                        socket,
+                        file: &file,
+                    };
+                    if !ask_until(&line, pid, &ends, &tell) {
                         return;
                     }
                 }
@@ -129,7 +131,7 @@ fn receive(line: &OwnedFd) -> Option<Value> {
 
 /// The answer to a question, which comes in an object under the question's name. Nothing is asked of a program that takes
 /// its memory down, and one that has not answered yet is not let go: DPDK would read what is gone.
-fn ask(line: &Line, question: &str, about: &str) -> Option<Value> {
+fn ask(line: &Line<'_>, question: &str, about: &str) -> Option<Value> {
     let text = match about {
         "" => question.to_owned(),
         about => format!("{question},{about}"),
@@ -144,7 +146,7 @@ fn ask(line: &Line, question: &str, about: &str) -> Option<Value> {
 }
 
 /// Asks once a second; returns whether it is worth to connect again.
-fn ask_until(line: &Line, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Device>) -> bool {
+fn ask_until(line: &Line<'_>, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Device>) -> bool {
     loop {
         let Some(device) = question(line, pid) else {
             return true;
@@ -161,7 +163,7 @@ fn ask_until(line: &Line, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Devic
     }
 }
 
-fn question(line: &Line, pid: Pid) -> Option<Device> {
+fn question(line: &Line<'_>, pid: Pid) -> Option<Device> {
     let ports = ask(line, "/ethdev/list", "")?;
     let ports = ports
         .as_array()?
@@ -182,7 +184,7 @@ fn question(line: &Line, pid: Pid) -> Option<Device> {
     })
 }
 
-fn port(line: &Line, number: u64) -> Option<DevicePort> {
+fn port(line: &Line<'_>, number: u64) -> Option<DevicePort> {
     let about = number.to_string();
     let stats = ask(line, "/ethdev/stats", &about)?;
     let link = ask(line, "/ethdev/link_status", &about).unwrap_or_default();
@@ -201,7 +203,7 @@ fn port(line: &Line, number: u64) -> Option<DevicePort> {
     })
 }
 
-fn pool(line: &Line, name: &str) -> Option<DevicePool> {
+fn pool(line: &Line<'_>, name: &str) -> Option<DevicePool> {
     let info = ask(line, "/mempool/info", name)?;
     let number = |key: &str| info[key].as_u64();
     Some(DevicePool {
