@@ -126,7 +126,11 @@ fn queues_that_change() {
 /// A program with DPDK built in cannot be reached, and is told so before it starts, with what to do.
 #[test]
 fn built_in() {
-    if std::process::Command::new("cc").arg("--version").output().is_err() {
+    if std::process::Command::new("cc")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         eprintln!("left out: no C compiler");
         return;
     }

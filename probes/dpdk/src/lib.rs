@@ -66,13 +66,14 @@ pub unsafe extern "C" fn rte_eal_init(argc: c_int, argv: *mut *mut c_char) -> c_
     }
 }
 
-/// Lets no recorder ask DPDK anything any more before it takes its memory down.
+/// Lets no recorder and no look of ours ask DPDK anything any more before it takes its memory down.
 ///
 /// # Safety
 /// As of DPDK's function of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rte_eal_cleanup() -> c_int {
     counts::leave();
+    watch::leave();
     let Some(real) = EAL_CLEANUP.get() else {
         return NOT_THERE;
     };

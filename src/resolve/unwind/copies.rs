@@ -223,7 +223,11 @@ impl Process {
                 for &at in inner {
                     learn(self, at.saturating_sub(1));
                 }
-                if !rest.is_empty() && inner.iter().all(|&at| self.keeps_pointers(at.saturating_sub(1))) {
+                if !rest.is_empty()
+                    && inner
+                        .iter()
+                        .all(|&at| self.keeps_pointers(at.saturating_sub(1)))
+                {
                     frames.extend(rest);
                     break match ended {
                         StackEnd::Truncated => StackEnd::Truncated,
