@@ -105,7 +105,10 @@ impl Filter {
         }
         parts.extend(self.flow_line());
         if let Some(least) = self.at_least {
-            parts.push(format!("requests of {} and more", seconds(least)));
+            parts.push(format!(
+                "requests of {:.1} us and more",
+                least.ns() as f64 / 1e3
+            ));
         }
         (!parts.is_empty()).then(|| format!("only {}", parts.join(", ")))
     }

@@ -10,6 +10,7 @@ use bypassprof_wire::queues::{
 };
 use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// An entry in shared memory.
 pub type Entry = QueueEntry<AtomicU64>;
@@ -57,6 +58,24 @@ pub fn tell_ports(wrapped: u64, refused: u64) {
     if let Some(file) = file() {
         file.header.wrapped.store(wrapped, Ordering::Relaxed);
         file.header.refused.store(refused, Ordering::Relaxed);
+    }
+}
+
+/// Longest wait for an answer that a recorder waits for: longer than it waits itself.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// DPDK is about to take its memory down: from here on no recorder asks it anything, and what one has asked is answered
+/// first. Its telemetry thread goes on serving until the process ends, and would read what is gone.
+pub fn leave() {
+    // Without a file nobody has asked.
+    let Some(Some(file)) = FILE.get() else {
+        return;
+    };
+    // SeqCst `leaving`, then `asked`; a recorder stores `asked`, then loads `leaving`: one of both sees the other.
+    file.header.leaving.store(1, Ordering::SeqCst);
+    let since = Instant::now();
+    while file.header.asked.load(Ordering::SeqCst) != 0 && since.elapsed() < PATIENCE {
+        std::thread::sleep(PATIENCE / 500);
     }
 }
 

@@ -27,6 +27,7 @@ use core::ffi::{c_char, c_int, c_void};
 use dpdk::Real;
 
 static EAL_INIT: Real = Real::new(c"rte_eal_init");
+static EAL_CLEANUP: Real = Real::new(c"rte_eal_cleanup");
 static CONFIGURE: Real = Real::new(c"rte_eth_dev_configure");
 static START: Real = Real::new(c"rte_eth_dev_start");
 static STOP: Real = Real::new(c"rte_eth_dev_stop");
@@ -62,6 +63,24 @@ pub unsafe extern "C" fn rte_eal_init(argc: c_int, argv: *mut *mut c_char) -> c_
     unsafe {
         let real: extern "C" fn(c_int, *mut *mut c_char) -> c_int = core::mem::transmute(real);
         real(argc, argv)
+    }
+}
+
+/// Lets no recorder and no look of ours ask DPDK anything any more before it takes its memory down.
+///
+/// # Safety
+/// As of DPDK's function of this name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rte_eal_cleanup() -> c_int {
+    counts::leave();
+    watch::leave();
+    let Some(real) = EAL_CLEANUP.get() else {
+        return NOT_THERE;
+    };
+    // SAFETY: DPDK declares it so in every version; the caller keeps its contract.
+    unsafe {
+        let real: extern "C" fn() -> c_int = core::mem::transmute(real);
+        real()
     }
 }
 

@@ -19,6 +19,8 @@ static CPUS: OnceLock<libc::cpu_set_t> = OnceLock::new();
 /// Whether a recorder has ever listened: before, one that made the session is expected.
 static LISTENED: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicBool = AtomicBool::new(false);
+/// DPDK takes its memory down, or has: what reads it must not be called any more.
+static LEFT: AtomicBool = AtomicBool::new(false);
 /// One look at a time.
 static LOOKING: Mutex<()> = Mutex::new(());
 
@@ -47,6 +49,12 @@ pub fn started(port: u16) {
         callbacks::started(port);
     }
     look();
+}
+
+/// No look is under way from here on, and none begins.
+pub fn leave() {
+    let _looking = looking();
+    LEFT.store(true, Ordering::Relaxed);
 }
 
 /// Looks now: something about a port has changed.
@@ -102,6 +110,10 @@ fn turn() {
     let Some(_looking) = looking() else {
         return;
     };
+    // Relaxed: it is written with the lock held.
+    if LEFT.load(Ordering::Relaxed) {
+        return;
+    }
     let wanted = is_wanted();
     match dpdk::table() {
         Some(table) if wanted => ports::wrap(table),

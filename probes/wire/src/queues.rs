@@ -63,8 +63,12 @@ pub struct QueuesHeader<W> {
     pub wrapped: W,
     /// Ports that could not be wrapped, one bit each.
     pub refused: W,
+    /// 1 from when DPDK takes its memory down: who asks it anything from then on may crash it.
+    pub leaving: W,
+    /// 1 while a recorder waits for an answer of DPDK's telemetry; the program waits for it before it leaves.
+    pub asked: W,
     /// Zero.
-    pub reserved: [W; 108],
+    pub reserved: [W; 106],
 }
 
 /// One thread's counts on one queue.

@@ -67,7 +67,8 @@ impl Queues {
             self.told.insert(counts.entry, counts);
         }
         if self.telemetry.is_none() && !self.told.is_empty() {
-            self.telemetry = Telemetry::of(pid);
+            let file = dir.queues(key).ok();
+            self.telemetry = file.and_then(|file| Telemetry::of(pid, file));
         }
         for device in self.telemetry.iter().flat_map(Telemetry::take) {
             writer.meta(&Meta::Device(device))?;

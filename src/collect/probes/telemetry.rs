@@ -5,6 +5,7 @@
 
 use crate::collect::clock;
 use crate::trace::record::{Device, DevicePool, DevicePort, Pid};
+use bypassprof_ring::reader::QueueFile;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
@@ -29,6 +30,12 @@ const MOST: usize = 64;
 /// Start of the names of sockets in a program's run-time directory.
 const SOCKET: &str = "dpdk_telemetry.v2";
 
+/// The way to a program: its socket, and the file in which it says whether it may be asked.
+struct Line<'a> {
+    socket: OwnedFd,
+    file: &'a QueueFile,
+}
+
 /// A program that is asked.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -38,17 +45,21 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Asks a process until this is dropped.
-    pub fn of(pid: Pid) -> Option<Telemetry> {
+    pub fn of(pid: Pid, file: QueueFile) -> Option<Telemetry> {
         let (tell, told) = mpsc::channel();
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let ask = move || {
             // Whoever connects too early finds nothing yet: the socket comes with the end of DPDK's initialization.
             while !ends.load(Ordering::Relaxed) {
-                if let Some(line) = connect_to(pid)
-                    && !ask_until(&line, pid, &ends, &tell)
-                {
-                    return;
+                if let Some(socket) = connect_to(pid) {
+                    let line = Line {
+                        socket,
+                        file: &file,
+                    };
+                    if !ask_until(&line, pid, &ends, &tell) {
+                        return;
+                    }
                 }
                 std::thread::sleep(EVERY / 4);
             }
@@ -118,18 +129,24 @@ fn receive(line: &OwnedFd) -> Option<Value> {
     serde_json::from_slice(answer.get(..len)?).ok()
 }
 
-/// The answer to a question, which comes in an object under the question's name.
-fn ask(line: &OwnedFd, question: &str, about: &str) -> Option<Value> {
+/// The answer to a question, which comes in an object under the question's name. Nothing is asked of a program that takes
+/// its memory down, and one that has not answered yet is not let go: DPDK would read what is gone.
+fn ask(line: &Line<'_>, question: &str, about: &str) -> Option<Value> {
     let text = match about {
         "" => question.to_owned(),
         about => format!("{question},{about}"),
     };
-    send(line, text.as_bytes(), SendFlags::NOSIGNAL).ok()?;
-    receive(line)?.get_mut(question).map(Value::take)
+    if !line.file.ask() {
+        return None;
+    }
+    send(&line.socket, text.as_bytes(), SendFlags::NOSIGNAL).ok()?;
+    let mut answer = receive(&line.socket)?;
+    line.file.answered();
+    answer.get_mut(question).map(Value::take)
 }
 
 /// Asks once a second; returns whether it is worth to connect again.
-fn ask_until(line: &OwnedFd, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Device>) -> bool {
+fn ask_until(line: &Line<'_>, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<Device>) -> bool {
     loop {
         let Some(device) = question(line, pid) else {
             return true;
@@ -146,7 +163,7 @@ fn ask_until(line: &OwnedFd, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<De
     }
 }
 
-fn question(line: &OwnedFd, pid: Pid) -> Option<Device> {
+fn question(line: &Line<'_>, pid: Pid) -> Option<Device> {
     let ports = ask(line, "/ethdev/list", "")?;
     let ports = ports
         .as_array()?
@@ -167,7 +184,7 @@ fn question(line: &OwnedFd, pid: Pid) -> Option<Device> {
     })
 }
 
-fn port(line: &OwnedFd, number: u64) -> Option<DevicePort> {
+fn port(line: &Line<'_>, number: u64) -> Option<DevicePort> {
     let about = number.to_string();
     let stats = ask(line, "/ethdev/stats", &about)?;
     let link = ask(line, "/ethdev/link_status", &about).unwrap_or_default();
@@ -186,7 +203,7 @@ fn port(line: &OwnedFd, number: u64) -> Option<DevicePort> {
     })
 }
 
-fn pool(line: &OwnedFd, name: &str) -> Option<DevicePool> {
+fn pool(line: &Line<'_>, name: &str) -> Option<DevicePool> {
     let info = ask(line, "/mempool/info", name)?;
     let number = |key: &str| info[key].as_u64();
     Some(DevicePool {

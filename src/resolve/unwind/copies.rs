@@ -215,15 +215,19 @@ impl Process {
             address = returned;
             learn(self, address.address_for_lookup());
             // No one called the code that handlers return to: the address is its first.
-            frames.push(next + u64::from(self.is_signal(address)));
+            frames.push(next.saturating_add(u64::from(self.is_signal(address))));
             if pointers.len() > 1 && self.keeps_pointers(address.address_for_lookup()) {
                 let met = meet(copy, frame_pointer(&registers));
                 let rest = met.and_then(|at| pointers.get(at..)).unwrap_or_default();
                 let inner = &rest[..rest.len().saturating_sub(1)];
                 for &at in inner {
-                    learn(self, at - 1);
+                    learn(self, at.saturating_sub(1));
                 }
-                if !rest.is_empty() && inner.iter().all(|&at| self.keeps_pointers(at - 1)) {
+                if !rest.is_empty()
+                    && inner
+                        .iter()
+                        .all(|&at| self.keeps_pointers(at.saturating_sub(1)))
+                {
                     frames.extend(rest);
                     break match ended {
                         StackEnd::Truncated => StackEnd::Truncated,

@@ -123,6 +123,24 @@ impl QueueFile {
         }
     }
 
+    /// Says that DPDK is asked something, unless it is on its way out and must not be. Once it has answered,
+    /// [`QueueFile::answered`] lets it go.
+    pub fn ask(&self) -> bool {
+        let header = self.header();
+        // SeqCst `asked`, then `leaving`; the program stores `leaving`, then loads `asked`: one of both sees the other.
+        header.asked.store(1, Ordering::SeqCst);
+        let may = header.leaving.load(Ordering::SeqCst) == 0;
+        if !may {
+            self.answered();
+        }
+        may
+    }
+
+    /// No question is under way.
+    pub fn answered(&self) {
+        self.header().asked.store(0, Ordering::SeqCst);
+    }
+
     /// All entries as they are now.
     pub fn entries(&self) -> Vec<QueueCounts> {
         let taken = self.header().taken.load(Ordering::Acquire);
@@ -170,4 +188,60 @@ fn counts(at: usize, entry: &QueueEntry<AtomicU64>) -> Option<QueueCounts> {
             .map(|(class, calls)| (smallest_of(class), calls))
             .collect(),
     })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use bypassprof_wire::layout::VERSION_WORD;
+    use proptest::prelude::*;
+    use std::io::{Seek, SeekFrom, Write};
+    use std::mem::offset_of;
+
+    /// A queue file with these words from an offset on.
+    fn queues(words: &[(usize, Vec<u64>)]) -> QueueFile {
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(QUEUES_BYTES as u64).unwrap();
+        let described = vec![QUEUES_MAGIC, VERSION_WORD];
+        for (at, words) in words.iter().chain([&(0, described)]) {
+            let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+            file.seek(SeekFrom::Start(*at as u64)).unwrap();
+            file.write_all(&bytes).unwrap();
+        }
+        QueueFile::open(&file, Path::new("queues")).unwrap()
+    }
+
+    /// A question that is under way is seen by the program until it is answered; one of a program that leaves is not begun.
+    #[test]
+    fn nothing_is_asked_of_who_leaves() {
+        let file = queues(&[]);
+        assert!(file.ask());
+        assert_eq!(file.header().asked.load(Ordering::SeqCst), 1);
+        file.answered();
+        assert_eq!(file.header().asked.load(Ordering::SeqCst), 0);
+        file.header().leaving.store(1, Ordering::SeqCst);
+        assert!(!file.ask());
+        assert_eq!(file.header().asked.load(Ordering::SeqCst), 0);
+    }
+
+    proptest! {
+        /// Whatever the words are: only whole entries of a known direction come out, as many as there can be at most.
+        #[test]
+        fn any_words(
+            taken in any::<u64>(),
+            entries in prop::collection::vec((0..3u64, any::<u32>(), 0..4u64, prop::collection::vec(any::<u64>(), 120)), 1..4),
+        ) {
+            let mut words = vec![(offset_of!(QueuesHeader<u64>, taken), vec![taken])];
+            for (at, (whole, tid, direction, rest)) in entries.iter().enumerate() {
+                let mut entry = rest.clone();
+                (entry[0], entry[1], entry[5]) = (*whole, u64::from(*tid), *direction);
+                words.push(((at + 1) * size_of::<QueueEntry<u64>>(), entry));
+            }
+            let found = queues(&words).entries();
+            let taken = taken.min(entries.len() as u64) as usize;
+            let whole = entries[..taken].iter().filter(|e| e.0 == 1 && [RECEIVE, TRANSMIT].contains(&e.2));
+            prop_assert_eq!(found.iter().map(|e| e.tid).collect::<Vec<_>>(), whole.map(|e| e.1).collect::<Vec<_>>());
+            prop_assert!(found.iter().all(|e| e.sizes.len() <= SIZES));
+        }
+    }
 }
