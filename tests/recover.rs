@@ -89,6 +89,7 @@ fn salvaged() {
     assert!(reader.meta().damage.is_empty());
     let line = reader.meta().damage_line().unwrap();
     assert!(line.contains("1 more places"), "{line}");
+    assert_eq!(reader.meta().salvaged[0].slots_missing, [(1, 100)]);
     // Nothing is ever written over.
     let again = place.run(&["recover", "a.mcap"]);
     assert_eq!(again.code, Some(1));
