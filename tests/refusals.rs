@@ -188,6 +188,13 @@ fn no_space() {
             continue;
         }
         assert!(meta.end.is_some());
+        // By the program's own count, to which slots come that tell of the time and of losses.
+        let events: u64 = meta.totals.values().map(|t| t.events).sum();
+        let taken = slots + slots_lost;
+        assert!(
+            (events..=events + events / 100 + 2).contains(&taken),
+            "{kept} of {events}"
+        );
         assert_eq!(meta.symbols.is_empty(), kept.contains("no room for names"));
         assert!(
             told.contains(&format!("{samples_lost} samples and {slots_lost} slots")),

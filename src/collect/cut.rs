@@ -64,6 +64,9 @@ impl Recorder {
         };
         cut.holds(&summary, taken);
         let last = [cut.salvaged(&summary), end];
+        // What programs counted is small, and tells what is missing.
+        let totals = |meta: &&Meta| matches!(meta, Meta::RingTotals(_));
+        let totals: Vec<Meta> = rest.metas.iter().filter(totals).cloned().collect();
         let all = rest.metas.into_iter().chain(names).chain(last.clone());
         let (writer, written) = write(writer, all);
         if written.is_ok() {
@@ -78,7 +81,7 @@ impl Recorder {
             cut.finished = Finished::Whole;
             return cut;
         }
-        match write(writer, last.into_iter()) {
+        match write(writer, totals.into_iter().chain(last)) {
             (_, Ok(())) => cut.finished = Finished::WithoutNames,
             // What a failed write left is cut away once more.
             (writer, Err(_)) => drop(writer.cut()),
