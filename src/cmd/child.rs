@@ -7,6 +7,7 @@ use crate::collect::Outcome;
 use crate::trace::record::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid as SysPid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,6 +15,12 @@ use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// A command's words as they are told and kept.
+pub fn words(command: &[OsString]) -> Vec<String> {
+    let words = command.iter().map(|w| w.to_string_lossy());
+    words.map(|w| w.into_owned()).collect()
+}
 
 /// Interrupts that were asked for: a second one is firmer.
 pub fn interrupts() -> Result<Arc<AtomicUsize>, Failure> {

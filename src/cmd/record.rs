@@ -180,11 +180,7 @@ impl Job<'_> {
     /// Runs a command and records it, or `all` while it runs.
     fn record_command(&self, all: Option<Target>) -> Result<ExitCode, Failure> {
         let args = self.args;
-        let words: Vec<String> = args
-            .command
-            .iter()
-            .map(|w| w.to_string_lossy().into_owned())
-            .collect();
+        let words = child::words(&args.command);
         let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
         let session = Place::create();
         let mut environment = match &session {

@@ -25,6 +25,18 @@ pub fn tool() -> Option<PathBuf> {
     Some(tool)
 }
 
+/// A server that takes memory without end from its fiftieth request on.
+const LEAKS: [&str; 8] = [
+    "--listen",
+    "127.0.0.1:0",
+    "--threads",
+    "1",
+    "--plant-fault",
+    "leak",
+    "--plant-fault-at",
+    "50",
+];
+
 /// A server that keeps its last events, in a directory of its own where its core falls.
 pub struct Victim {
     place: tempfile::TempDir,
@@ -399,16 +411,7 @@ fn out_of_memory() {
             &script,
         ])
         .arg(env!("CARGO_BIN_EXE_httpd"))
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--threads",
-            "1",
-            "--plant-fault",
-            "leak",
-            "--plant-fault-at",
-            "50",
-        ])
+        .args(LEAKS)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -464,17 +467,7 @@ fn out_of_memory_unwatched() {
     );
     let mut command = Command::new("sh");
     command.args(["-c", &inside, "sh"]);
-    let arguments = [
-        "--listen",
-        "127.0.0.1:0",
-        "--threads",
-        "1",
-        "--plant-fault",
-        "leak",
-        "--plant-fault-at",
-        "50",
-    ];
-    let mut victim = Victim::start(command, &arguments, "0x3b");
+    let mut victim = Victim::start(command, &LEAKS, "0x3b");
     let (flow, answers) = ask(victim.address).unwrap();
     assert_eq!(answers, 49);
     assert_eq!(victim.wait().signal(), Some(9));

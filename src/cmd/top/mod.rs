@@ -144,11 +144,7 @@ fn of_command(
     interrupted: &AtomicUsize,
     cpus: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    let words: Vec<String> = args
-        .command
-        .iter()
-        .map(|w| w.to_string_lossy().into_owned())
-        .collect();
+    let words = child::words(&args.command);
     let cannot_run = |e: io::Error| Failure::failed(format!("cannot run {}: {e}", words[0]));
     let session = Place::create();
     let environment = session

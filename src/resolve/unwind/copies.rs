@@ -299,3 +299,52 @@ fn native(registers: Registers) -> UnwindRegsNative {
 fn frame_pointer(registers: &UnwindRegsNative) -> u64 {
     registers.fp()
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STACK: u64 = 0x7000;
+
+    /// The walk of a stack whose frame pointers lead on twice, in code that keeps them everywhere.
+    fn walked(pointers: &[u64], words: &[u64]) -> (Vec<u64>, StackEnd) {
+        let mut process = Process {
+            code: vec![(0..u64::MAX, true)],
+            ..Process::default()
+        };
+        let copy = StackCopy {
+            registers: Registers {
+                ip: 0x40_0000,
+                sp: STACK,
+                fp: STACK + 16,
+                lr: 0,
+            },
+            bytes: words.iter().flat_map(|w| w.to_le_bytes()).collect(),
+        };
+        let mut cache = Box::<Cache>::default();
+        process.walk(&mut cache, &copy, pointers, StackEnd::Whole, &mut |_, _| ())
+    }
+
+    /// What the kernel found is taken over where both walks meet, an address that is none included.
+    #[test]
+    fn a_return_address_of_zero() {
+        let words = [0, 0, STACK + 32, 0x40_0100, 0, 0];
+        let pointers = [0x40_0000, 0x40_0100, 0, 5];
+        assert_eq!(
+            walked(&pointers, &words),
+            (pointers.to_vec(), StackEnd::Whole)
+        );
+    }
+
+    proptest! {
+        /// Stacks are another program's: whatever they hold, the walk ends, no deeper than it may.
+        #[test]
+        fn any_stack(
+            pointers in prop::collection::vec(prop_oneof![0..3u64, any::<u64>()], 0..8),
+            words in prop::collection::vec(prop_oneof![0..3u64, (0..16u64).prop_map(|at| STACK + 8 * at), any::<u64>()], 0..16),
+        ) {
+            prop_assert!(walked(&pointers, &words).0.len() <= MAX_DEPTH + pointers.len());
+        }
+    }
+}
