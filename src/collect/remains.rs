@@ -56,18 +56,24 @@ pub enum RemainsError {
     Write(#[from] WriteError),
 }
 
+/// The first few of them.
 fn list(pids: &[Pid]) -> String {
-    let pids: Vec<_> = pids.iter().map(Pid::to_string).collect();
-    pids.join(", ")
+    const SHOWN: usize = 20;
+    let shown: Vec<_> = pids.iter().take(SHOWN).map(Pid::to_string).collect();
+    match pids.len().checked_sub(SHOWN) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
-/// Copies the rings of a process that is gone; of `pid`, if several are.
+/// Copies the rings of a process that is gone; of `pid`, if several are; of none whose rings are `known`.
 pub fn of_directory(
     path: &Path,
     pid: Option<Pid>,
+    known: &BTreeSet<ProcessKey>,
     next_ring: &mut u32,
     writer: &mut Writer,
-) -> Result<(ProcessKey, Crash), RemainsError> {
+) -> Result<Option<(ProcessKey, Crash)>, RemainsError> {
     let dir = SessionDir::look(path)?;
     let with_rings = dir.ring_files()?.into_iter().map(|(key, _)| key);
     let mut keys: BTreeSet<ProcessKey> = dir.processes()?.into_iter().chain(with_rings).collect();
@@ -92,6 +98,9 @@ pub fn of_directory(
             });
         }
     };
+    if known.contains(&key) {
+        return Ok(None);
+    }
     let looked = looked(&dir, key, key.pid, next_ring, writer)?;
     let mut crash = Crash {
         pid: key.pid,
@@ -116,7 +125,7 @@ pub fn of_directory(
         // If it is another user's, that user reads it some day.
         let _ = dir.mark_examined(key);
     }
-    Ok((key, crash))
+    Ok(Some((key, crash)))
 }
 
 fn looked(
@@ -227,6 +236,14 @@ pub fn of_core(
         crash.missing.push(Missing {
             what: format!("{slots} of the {of} slots of {name}'s ring"),
             how: "they lie in a part of memory that the core ends before".to_owned(),
+        });
+    }
+    if found.unread > 0 {
+        crash.missing.push(Missing {
+            what: format!("rings in {} bytes of memory", found.unread),
+            how: "parts of the core's memory share bytes of its file, which no kernel writes: they were looked at as \
+                  long as the file is, and no longer"
+                .to_owned(),
         });
     }
     crash.missing.extend(gaps(core));

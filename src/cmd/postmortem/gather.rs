@@ -25,7 +25,12 @@ impl Gathered {
     /// Opens everything, so that what cannot be opened is said before anything is written.
     pub fn open(paths: &[PathBuf]) -> Result<Gathered, Failure> {
         let mut gathered = Gathered::default();
+        let mut seen = BTreeSet::new();
         for path in paths {
+            if !seen.insert(real(path)) {
+                // Said twice, it happened once.
+                continue;
+            }
             if path.is_dir() {
                 gathered.directories.push(path.clone());
             } else if Core::is_one(path) {
@@ -53,14 +58,14 @@ impl Gathered {
         }
         let mut crashes = Vec::new();
         let (mut seen, mut known) = (BTreeSet::new(), BTreeSet::new());
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         for path in &self.directories {
             seen.insert(real(path));
             let pid = pid.or_else(|| Some(self.cores.first()?.pid).filter(|&pid| pid > 0));
-            let crash = remains::of_directory(path, pid, &mut next_ring, writer);
-            let (key, crash) = crash.map_err(|e| failure(&e))?;
-            known.insert(key);
-            crashes.push(crash);
+            let found = remains::of_directory(path, pid, &known, &mut next_ring, writer);
+            if let Some((key, crash)) = found.map_err(|e| failure(&e))? {
+                known.insert(key);
+                crashes.push(crash);
+            }
         }
         for core in &self.cores {
             let aside = Aside::make()?;
@@ -74,10 +79,12 @@ impl Gathered {
                 if !seen.insert(real(&directory)) {
                     continue;
                 }
+                let pid = Some(core.pid);
                 let found =
-                    remains::of_directory(&directory, Some(core.pid), &mut next_ring, writer);
+                    remains::of_directory(&directory, pid, &known, &mut next_ring, writer);
                 match found {
-                    Ok((key, crash)) => {
+                    Ok(None) => {}
+                    Ok(Some((key, crash))) => {
                         known.insert(key);
                         crashes.push(crash);
                     }
@@ -110,6 +117,11 @@ impl Gathered {
             ..Session::default()
         }
     }
+}
+
+/// A path by which a thing with several names is known.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn failure(error: &RemainsError) -> Failure {

@@ -207,3 +207,44 @@ fn two_days() {
     assert_eq!(looks, 30);
     assert_eq!(scratch.file.path().metadata().unwrap().len(), length);
 }
+
+/// Three days of flight by a fast clock: the ring stays as large as it is, every hour the newest events are there with
+/// their whole times, though a stamp's 48 bits went round, and those that are gone are counted, exactly.
+#[test]
+fn days_of_flight() {
+    const HOUR: u64 = 3600 * 2_600_000_000;
+    const EVENTS: u64 = 10_000;
+    let stamp = |n: u64| 1 + n / EVENTS * HOUR + n % EVENTS * (HOUR / EVENTS);
+    let scratch = Scratch::new(CAPACITY, Mode::Flight);
+    let size = || std::fs::metadata(scratch.file.path()).unwrap().len();
+    let whole = size();
+    let mut next = 0;
+    for _ in 0..72 {
+        for _ in 0..EVENTS {
+            push(&scratch, stamp(next), next);
+            next += 1;
+        }
+        let mut look = look(&scratch, Writing::Goes);
+        let mut drained = Drained::with_capacity(CAPACITY as usize);
+        look.take(&mut drained).unwrap();
+        let mut decoder = Decoder::new(Some(Tsc::from_raw(look.base_tsc())));
+        let mut events: Vec<Event> = Vec::new();
+        for &slot in drained.slots() {
+            decoder.push(slot, &mut |event| events.push(event));
+        }
+        decoder.flush(&mut |event| events.push(event));
+        let found: Vec<(u64, u64)> = events
+            .iter()
+            .map(|event| (u64::from(event.args[0]), event.tsc.raw()))
+            .collect();
+        let oldest = next - found.len() as u64;
+        let expected: Vec<(u64, u64)> = (oldest..next).map(|n| (n, stamp(n))).collect();
+        assert_eq!(found, expected);
+        assert!(found.len() as u64 >= CAPACITY - UNPUBLISHED - 1);
+        // An EPOCH slot for each turn of a stamp's upper bit.
+        let written = next + (stamp(next - 1) >> 47) + 1;
+        let gone = look.gone_before() + look.overwritten();
+        assert_eq!(gone + drained.slots().len() as u64, written);
+        assert_eq!(size(), whole);
+    }
+}
