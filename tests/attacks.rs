@@ -458,7 +458,11 @@ fn traps_among_remains() {
         assert_eq!(run.code, Some(0), "{}", run.err);
         assert!(run.out.contains("trust: 13 events"), "{}", run.out);
         for n in 1..8 {
-            assert!(run.out.contains(&format!("0-0-{n}.ring")), "{n}: {}", run.out);
+            assert!(
+                run.out.contains(&format!("0-0-{n}.ring")),
+                "{n}: {}",
+                run.out
+            );
         }
         let _ = fs::remove_file(&control);
     }

@@ -194,6 +194,8 @@ fn snapshot_now() {
     assert_eq!(spans.code, Some(0), "{}", spans.err);
     let spans: serde_json::Value = serde_json::from_str(&spans.out).unwrap();
     assert!(spans["requests"].as_u64() > Some(50), "{spans:#}");
+    let told = place.run(&["postmortem", "bypassprof.mcap"]);
+    assert!(told.out.contains("it did not end"), "{}", told.out);
     // Taken twice, since nothing was taken away.
     let again = place.run(&["snapshot", "-p", &program.pid(), "--redact", "-o", "b.mcap"]);
     assert_eq!(again.code, Some(0), "{}", again.err);
@@ -380,7 +382,8 @@ fn every_trigger() {
         1
     );
     program.tell("slow");
-    found(&mut waiting, "a request took");
+    // Told while it is on its way, or at its end.
+    found(&mut waiting, "bypassprof: a request ");
     waiting.signal(rustix::process::Signal::USR1);
     found(&mut waiting, "SIGUSR1");
     if root {
@@ -430,9 +433,7 @@ fn rings_and_progress() {
     });
     let why = "nothing moves for 200 ms while a request is on its way";
     told(session.path(), "stall=200ms", "stall", why, |command| {
-        command
-            .env("BYPASSPROF_FLIGHT", "1M")
-            .env(NO_ROUNDS, "1");
+        command.env("BYPASSPROF_FLIGHT", "1M").env(NO_ROUNDS, "1");
     });
 }
 

@@ -83,7 +83,9 @@ fn seeds_and_mutations_run() {
     };
     for &(name, target) in TARGETS.iter().filter(|t| is_wanted(t.0)) {
         if std::env::var_os("FUZZ_CORPUS").is_some() && folder("corpus", name).exists() {
-            inputs("corpus", name).iter().for_each(|input| target(input));
+            inputs("corpus", name)
+                .iter()
+                .for_each(|input| target(input));
         }
         let seeds = inputs("seeds", name);
         assert!(!seeds.is_empty(), "{name} has no seeds");

@@ -10,6 +10,7 @@ use crate::collect::remains::{self, RemainsError};
 use crate::resolve::{Folders, StackWalker};
 use crate::trace::record::{LastStack, Meta, Missing, Pid, Sample, Session, Thread};
 use crate::trace::{Message, Reader, Symbolizer, Writer};
+use crate::units::Nanos;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -50,21 +51,16 @@ impl Gathered {
         for reader in &self.recordings {
             next_ring = copy(reader, next_ring, writer)?;
         }
-        if self.recordings.is_empty() {
-            let session = self.session();
-            writer
-                .meta(&Meta::Session(session))
-                .map_err(Failure::failed)?;
-        }
-        let mut crashes = Vec::new();
+        let (mut crashes, mut began) = (Vec::new(), Vec::new());
         let (mut seen, mut known) = (BTreeSet::new(), BTreeSet::new());
         for path in &self.directories {
             seen.insert(real(path));
             let pid = pid.or_else(|| Some(self.cores.first()?.pid).filter(|&pid| pid > 0));
             let found = remains::of_directory(path, pid, &known, &mut next_ring, writer);
-            if let Some((key, crash)) = found.map_err(|e| failure(&e))? {
-                known.insert(key);
-                crashes.push(crash);
+            if let Some(found) = found.map_err(|e| failure(&e))? {
+                known.insert(found.key);
+                crashes.push(found.crash);
+                began.extend(found.began);
             }
         }
         for core in &self.cores {
@@ -80,20 +76,27 @@ impl Gathered {
                     continue;
                 }
                 let pid = Some(core.pid);
-                let found =
-                    remains::of_directory(&directory, pid, &known, &mut next_ring, writer);
+                let found = remains::of_directory(&directory, pid, &known, &mut next_ring, writer);
                 match found {
                     Ok(None) => {}
-                    Ok(Some((key, crash))) => {
-                        known.insert(key);
-                        crashes.push(crash);
+                    Ok(Some(found)) => {
+                        known.insert(found.key);
+                        crashes.push(found.crash);
+                        began.extend(found.began);
                     }
                     Err(RemainsError::Write(e)) => return Err(Failure::failed(e)),
                     Err(why) => missing.push(left_out(&of_core.left_out, &why.to_string())),
                 }
             }
             missing.extend(stacks(core, writer)?);
+            began.extend(of_core.began);
             crashes.push(of_core.crash);
+        }
+        if self.recordings.is_empty() {
+            let session = self.session(began.into_iter().min());
+            writer
+                .meta(&Meta::Session(session))
+                .map_err(Failure::failed)?;
         }
         // A core knows most.
         for crash in crashes.into_iter().rev() {
@@ -107,9 +110,11 @@ impl Gathered {
         Ok((!damages.is_empty()).then(|| damages.join("; ")))
     }
 
-    fn session(&self) -> Session {
+    /// It begins with its oldest event.
+    fn session(&self, began: Option<Nanos>) -> Session {
         let core = self.cores.first();
         Session {
+            started: began.unwrap_or_default(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             command: core.map_or_else(Vec::new, |c| vec![c.arguments.clone()]),
             pids: core.map_or_else(Vec::new, |c| vec![c.pid]),

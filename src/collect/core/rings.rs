@@ -7,8 +7,7 @@
 use super::{Core, Segment};
 use bypassprof_wire::event::SLOT_BYTES;
 use bypassprof_wire::layout::{
-    Owner, RING_MAGIC, RingHeader, WriterWords, is_capacity, is_readable,
-    ring_file_bytes,
+    Owner, RING_MAGIC, RingHeader, WriterWords, is_capacity, is_readable, ring_file_bytes,
 };
 use bypassprof_wire::names::{FileKind, ProcessKey};
 use std::collections::BTreeSet;
