@@ -454,7 +454,7 @@ fn kernel_module() {
     let own: Vec<_> = own.filter(|f| f["module"] == module).collect();
     assert!(!own.is_empty(), "{functions:#}");
     let named = |f: &&serde_json::Value| !f["name"].as_str().unwrap().contains("unknown");
-    assert!(own.iter().all(|f| named(&f)), "{own:#?}");
+    assert!(own.iter().all(named), "{own:#?}");
     eprintln!("functions of {module}: {}", own.len());
 }
 

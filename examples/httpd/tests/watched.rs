@@ -113,11 +113,11 @@ fn recorded_out_of_a_container() {
     command.args(["sh", "-c", &script, env!("CARGO_BIN_EXE_httpd")]);
     let server = Server::spawn(command);
     assert!(!inside.join("served").exists());
-    let pid = children_of(server.pid())[0].to_string();
+    let pid = children_of(server.pid())[0];
     let file = place.path().join("out.mcap");
     let file = file.to_str().unwrap();
     let mut record = Command::new(&tool);
-    record.args(["record", "-p", &pid, "-o", file]);
+    record.args(["record", "-p", &pid.to_string(), "-o", file]);
     let recorder = record.stderr(Stdio::piped()).spawn().unwrap();
     wait_for(Path::new(file));
     std::thread::sleep(Duration::from_millis(700));
@@ -140,7 +140,7 @@ fn recorded_out_of_a_container() {
     assert!(!names.iter().any(|n| n.contains("unknown")), "{names:?}");
     // A thread of that process has samples and, from its ring, useful work: they were taken for one.
     let threads = told["threads"].as_array().unwrap();
-    let joined = |t: &&Value| t["pid"].to_string() == pid && t["useful_share"].as_f64() > Some(0.0);
+    let joined = |t: &&Value| t["pid"] == pid && t["useful_share"].as_f64() > Some(0.0);
     assert!(threads.iter().any(|t| joined(&t)), "{told:#}");
 }
 
