@@ -11,6 +11,7 @@ pub mod compare;
 pub mod counted;
 pub mod counts;
 pub mod coverage;
+pub mod depths;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
