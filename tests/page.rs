@@ -90,7 +90,7 @@ fn in_a_browser() {
     let lines = seen["lines"].as_array().unwrap();
     let line = |name: &str| lines.iter().any(|l| l.as_str().unwrap().starts_with(name));
     assert!(
-        line("depth of queues filled") && line("packets received"),
+        line("depth of queues filled") && line("greatest depth of queues filled"),
         "{lines:?}"
     );
 
