@@ -2,6 +2,7 @@
 //! own JSON, whose lines stand on the page.
 
 use super::flame::{self, Flame};
+use super::names::names;
 use super::place;
 use super::ranking::{self, Ranking};
 use crate::analyse::compare::Side;
@@ -162,34 +163,17 @@ pub fn document<'a>(parts: &'a [Part], sides: &[Side]) -> Document<'a> {
             phases.push(phase);
         }
     }
+    let files: Vec<&str> = parts.iter().map(|p| p.file.as_str()).collect();
     Document {
         version: env!("CARGO_PKG_VERSION"),
         colours: phases.iter().map(|p| picture::colour(p)).collect(),
         meanings: phases.iter().map(|p| (*p, meaning(p))).collect(),
         ranking: ranking::ranking(sides),
-        recordings: (parts.iter().zip(names(parts)))
+        recordings: (parts.iter().zip(names(&files)))
             .map(|named| recording(named, &phases))
             .collect(),
         phases,
     }
-}
-
-/// What recordings are called on the page: the file's name where no other has the same.
-fn names(parts: &[Part]) -> Vec<&str> {
-    let is_alone = |name: &str| parts.iter().filter(|p| stem(p) == name).count() == 1;
-    parts
-        .iter()
-        .map(|part| {
-            Some(stem(part))
-                .filter(|n| is_alone(n))
-                .unwrap_or(&part.file)
-        })
-        .collect()
-}
-
-fn stem(part: &Part) -> &str {
-    let name = part.file.rsplit('/').next().unwrap_or_default();
-    name.strip_suffix(".mcap").unwrap_or(name)
 }
 
 fn recording<'a>((part, name): (&'a Part, &'a str), phases: &[&str]) -> Recording<'a> {

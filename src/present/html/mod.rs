@@ -6,6 +6,7 @@
 
 mod data;
 mod flame;
+mod names;
 mod place;
 mod ranking;
 
