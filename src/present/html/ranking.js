@@ -21,6 +21,14 @@ function ranking(all, show) {
     unranked.length > 0 && el("p", { class: "lead" }, `Not ranked: ${names(unranked)}. No requests were counted: nothing tells how well it did.`));
 }
 
+/** What of the whole width the longest bar has: its interval has to go somewhere. */
+const ROOM = 0.96;
+
+const said = (remark) => (remark.refuses ? "Not the same thing: " : "") + remark.text;
+
+/** Whether other programs took so much CPU time that nothing can be decided. */
+const disturbed = (row) => !row.against.decided && row.against.remarks.some((remark) => remark.id === "disturbed");
+
 /** One workload: a sentence, and a row for each recording. */
 function work(all, group, show) {
   const { rows } = group;
@@ -31,7 +39,8 @@ function work(all, group, show) {
   return el("article", { class: "work-group" },
     el("h3", {}, `Replies of ${bytes(group.reply_bytes)} on ${connections(group.connections)}`),
     el("p", { class: "verdict" }, verdict(all, group)),
-    el("div", { class: "ranks" }, rows.map((row, at) => rank(all, group, row, at, value(row) / most, show))),
+    el("div", { class: "ranks" }, rows.map((row, at) => rank(all, group, row, at, (ROOM * value(row)) / most, show))),
+    [...new Set(rows.flatMap((row) => row.against?.remarks ?? []).map(said))].map((text) => el("p", { class: "note" }, text)),
     command(`bypassprof compare --json ${anyway}${files}`), " ", command(`bypassprof explain --json ${anyway}${files}`));
 }
 
@@ -40,15 +49,17 @@ function verdict(all, group) {
   const [best, ...others] = group.rows;
   const name = (row) => el("b", {}, all.recordings[row.recording].name);
   const list = (rows) => rows.flatMap((row, at) => [at === 0 ? "" : at === rows.length - 1 ? " and " : ", ", name(row)]);
-  const close = others.filter((row) => !row.against.decided);
+  const taken = others.filter(disturbed);
+  const close = others.filter((row) => !row.against.decided && !taken.includes(row));
   const most = group.by === "rate"
     ? `${short(best.rate)} requests a second, ${short(best.rate * group.reply_bytes)}B a second`
     : `${duration(best.latency_ns)} in the server on average`;
+  const open = taken.length ? [" Not decided for ", ...list(taken), ": other programs took its CPU time."] : [];
   if (close.length === others.length) {
     return ["No significant difference: ", ...list(group.rows), ` answer about as much (${most} for the first).`];
   }
   return [name(best), group.by === "rate" ? " answers most: " : " is soonest, with as many requests a second as the others: ", most + ".",
-    ...(close.length ? [" ", ...list(close), close.length > 1 ? " do not differ from it significantly." : " does not differ from it significantly."] : [])];
+    ...(close.length ? [" ", ...list(close), close.length > 1 ? " do not differ from it significantly." : " does not differ from it significantly."] : []), ...open];
 }
 
 function rank(all, group, row, at, width, show) {
@@ -58,13 +69,13 @@ function rank(all, group, row, at, width, show) {
   const bar = el("div", { class: "track" }, el("i", { class: at === 0 ? "best" : "", style: `width:${100 * width}%` }),
     half > 0.002 && el("u", { style: `left:${100 * (width - half)}%;width:${200 * half}%` }));
   const value = group.by === "rate" ? short(row.rate) + "\u202f/s" : duration(row.latency_ns);
-  const beside = !against ? "best" : !against.decided ? "no significant difference" : times(group.by, against.ratio);
+  const beside = !against ? "best" : disturbed(row) ? times(group.by, against.ratio) + ", not decided: other programs took its CPU time"
+    : !against.decided ? "no significant difference" : times(group.by, against.ratio);
   return el("div", { class: "rank" },
     el("div", { class: "who" }, el("button", { click: () => show(row.recording), title: "shows this recording below" }, data.name), el("small", {}, data.command)),
     el("div", {}, bar, el("div", { class: "num" }, el("b", {}, value), " ", el("span", {}, beside)),
       el("div", { class: "small-numbers" }, `${duration(row.work_ns)} of work a request` + (row.p50 != null ? ` · in the server median ${duration(row.p50)}, 99 % within ${duration(row.p99)}` : "")),
-      el("ul", {}, limits(all, group, row, show)),
-      (against?.remarks ?? []).map((remark) => el("p", { class: "note" }, (remark.refuses ? "Not the same thing: " : "") + remark.text))));
+      el("ul", {}, limits(all, group, row, show))));
 }
 
 /** How a recording stands to the best one, with the 95 % interval. */
@@ -81,8 +92,8 @@ function limits(all, group, row, show) {
   const gaps = (row.against?.gaps ?? []).filter((gap) => gap.decided && gap.by > 0);
   const lines = gaps.map((gap) => {
     const what = gap.of === "work" ? "Work for a request" : "Time in the server for a request";
-    const causes = gap.causes.map((cause) => tipped(el("li", {}, `${data.name} ${cause.title}`, meaning(all, cause),
-      el("span", { class: "size" }, ` ${duration(cause.size_ns_per_request)} more, ${Math.round(100 * cause.share)}\u202f% of the gap; ${cause.confidence} `), link(cause.place)),
+    const causes = gap.causes.map((cause) => tipped(el("li", {}, "It ", cause.title, meaning(all, cause),
+      el("span", { class: "size" }, ` ${duration(cause.size_ns_per_request)} more, ${part(cause.share)}; ${cause.confidence} `), link(cause.place)),
     `${cause.id}: ${cause.title}`, ...cause.evidence, "try: " + cause.try));
     return el("li", {}, `${what}: ${duration(gap.b)} instead of ${duration(gap.a)}.`, causes.length > 0 && el("ul", {}, causes));
   });
@@ -96,6 +107,9 @@ function limits(all, group, row, show) {
   }
   return lines;
 }
+
+/** Which part of a gap a cause is; what is less elsewhere makes up for what is more than the whole. */
+const part = (share) => (share > 1.005 ? "more than the whole gap, since it saves elsewhere" : `${Math.round(100 * share)}\u202f% of the gap`);
 
 /** What the phase or stage is that a cause has in its title. */
 function meaning(all, cause) {

@@ -61,6 +61,7 @@ struct Worse {
 
 #[derive(Serialize)]
 struct Said {
+    id: &'static str,
     text: String,
     refuses: bool,
 }
@@ -136,6 +137,7 @@ fn worse(against: &Against, by: By) -> Worse {
         ratio: whole.map_or((1.0, 1.0, 1.0), |w| ratio(&w, by)),
         remarks: (against.remarks.iter())
             .map(|remark| Said {
+                id: remark.id,
                 text: remark.text.clone(),
                 refuses: remark.refuses != Refusal::No,
             })
