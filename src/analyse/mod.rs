@@ -6,6 +6,7 @@
 //! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
 //! to know how answers are printed.
 
+pub mod apart;
 pub mod classify;
 pub mod compare;
 pub mod counted;

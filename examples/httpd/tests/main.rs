@@ -14,6 +14,7 @@ mod points;
 mod properties;
 mod reasons;
 mod tas;
+mod watched;
 
 mod events;
 mod server;
