@@ -12,6 +12,7 @@ pub mod compare;
 pub mod counted;
 pub mod counts;
 pub mod coverage;
+pub mod depths;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
