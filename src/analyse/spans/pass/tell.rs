@@ -80,14 +80,19 @@ impl Flows {
         if !self.wants(request) {
             return;
         }
-        let (Some(_), Some(app_end)) = (
-            request.arrival.deliver.or(request.arrival.tcp_in),
-            request.app_end,
-        ) else {
+        let arrival = &request.arrival;
+        let (rx, handed) = (arrival.rx.get(), arrival.handed.get());
+        let (tcp_in, deliver) = (arrival.tcp_in.get(), arrival.deliver.get());
+        let (last_out, burst, tx) = (
+            request.last_out.get(),
+            request.burst.get(),
+            request.tx.get(),
+        );
+        let (Some(_), Some(app_end)) = (deliver.or(tcp_in), request.app_end.get()) else {
             self.spans.counts.headless += 1;
             return;
         };
-        let end = [Some(app_end), request.last_out, request.tx]
+        let end = [Some(app_end), last_out, tx]
             .into_iter()
             .flatten()
             .max();
@@ -105,17 +110,17 @@ impl Flows {
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
         // application is done with it.
         let ends = [
-            (request.arrival.rx).and(request.arrival.handed.or(request.arrival.tcp_in)),
-            request.arrival.handed.and(request.arrival.tcp_in),
-            request.arrival.tcp_in.and(request.arrival.deliver),
-            request.wake,
+            rx.and(handed.or(tcp_in)),
+            handed.and(tcp_in),
+            tcp_in.and(deliver),
+            request.wake.get(),
             Some(request.app_start),
             Some(app_end),
-            request.last_out,
-            request.burst.or(request.tx),
-            request.burst.and(request.tx),
+            last_out,
+            burst.or(tx),
+            burst.and(tx),
         ];
-        let behind = [request.arrival.behind, request.behind.0, request.behind.1];
+        let behind = [arrival.behind, request.behind.0, request.behind.1];
         let numbers = rings.map(|place| self.rings.get(place? as usize).map(|r| r.number));
         let way = Way::new(request.flow, start, ends, numbers, behind);
         let stages = way.lengths().map(|length| Some(self.ns(length?)));
