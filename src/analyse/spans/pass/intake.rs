@@ -170,14 +170,12 @@ impl Source {
         let Source {
             decoder, own, told, ..
         } = self;
-        for &slot in slots {
-            decoder.push(slot, &mut |event| {
-                if std::mem::take(&mut gap) {
-                    inlet.push(&lost_since(&event, *told), points::LOST);
-                }
-                take(own, told, &event, inlet);
-            });
-        }
+        decoder.block(slots, &mut |event| {
+            if std::mem::take(&mut gap) {
+                inlet.push(&lost_since(event, *told), points::LOST);
+            }
+            take(own, told, event, inlet);
+        });
     }
 
     /// No more slots come: what the last one began is whole.

@@ -5,7 +5,7 @@
 //! a request was put together.
 
 use super::flows::Flows;
-use crate::analyse::spans::answer::Timeline;
+use crate::analyse::spans::answer::{Slice, Timeline};
 use crate::analyse::spans::flow::Request;
 use crate::analyse::spans::stages::{BEHIND, PARTS};
 use crate::analyse::spans::way::Way;
@@ -41,6 +41,16 @@ impl Flows {
             Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
             None => Nanos::from_ns(tsc),
         }
+    }
+
+    /// The slice that a request belongs to which began then.
+    fn slice_of(&mut self, tsc: u64) -> Option<&mut Slice> {
+        if self.edges.is_empty() {
+            return None;
+        }
+        let began = self.since_start(tsc);
+        let slice = self.edges.partition_point(|&edge| edge <= began);
+        self.spans.slices.get_mut(slice)
     }
 
     /// Whether a request passes the filter, its length left aside.
@@ -106,7 +116,6 @@ impl Flows {
             self.spans.counts.torn += 1;
             return;
         }
-        let began = self.since_start(start);
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
         // application is done with it.
         let ends = [
@@ -145,8 +154,7 @@ impl Flows {
         for (sum, ns) in self.spans.preempted.iter_mut().zip(kept.iter().flatten()) {
             *sum += ns;
         }
-        let slice = self.edges.partition_point(|&edge| edge <= began);
-        if let Some(slice) = self.spans.slices.get_mut(slice) {
+        if let Some(slice) = self.slice_of(start) {
             for (sum, ns) in slice.preempted.iter_mut().zip(kept.iter().flatten()) {
                 *sum += ns;
             }
@@ -162,7 +170,7 @@ impl Flows {
                 record(histogram, length);
             }
         }
-        self.keep(request, began, (stages, behind), (total, way));
+        self.keep(request, (stages, behind), (total, way));
         if self.tell_ways {
             self.ways.push(way);
         }
@@ -172,7 +180,6 @@ impl Flows {
     fn keep(
         &mut self,
         request: &Request,
-        began: Nanos,
         (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
         (total, way): (u64, Way),
     ) {
@@ -186,7 +193,7 @@ impl Flows {
         };
         let timeline = Timeline {
             flow: request.flow,
-            began,
+            began: self.since_start(request.start()),
             stages,
             behind,
             total,
