@@ -450,6 +450,52 @@ fn planted_slowdowns_are_found() {
     }
 }
 
+/// Of forty pairs of runs that differ by the same, about 95 % have the truth in their intervals, whether these rest on
+/// samples or on events; and the intervals are no wider than they need to be.
+#[test]
+fn intervals_hold_the_truth() {
+    const PAIRS: u64 = 40;
+    let short = Load {
+        requests: 1_500,
+        ..LOAD
+    };
+    let mut inside = [0; 4];
+    let mut widest = [0.0f64; 4];
+    for seed in 1..=PAIRS {
+        let first = Load {
+            seed,
+            ..short.clone()
+        };
+        let second = Load {
+            seed: seed + PAIRS,
+            copy: LOAD.copy + 1_500,
+            drain: LOAD.drain + 4_000,
+            ..short.clone()
+        };
+        let comparison = Comparison::of(&compared("a", &first), &compared("b", &second));
+        let latency = comparison.latency.as_ref().unwrap();
+        let part = |gap: &Gap, cause: &str| {
+            let mut parts = gap.contributions.iter();
+            parts.find(|c| c.cause == cause).unwrap().change
+        };
+        let changes = [
+            (part(&comparison.work, "copy"), 1_500.0),
+            (comparison.work.change, 1_500.0),
+            (part(latency, "wait_drain"), 4_000.0),
+            (latency.change, 5_500.0),
+        ];
+        for (at, (change, truth)) in changes.into_iter().enumerate() {
+            inside[at] += u64::from(change.low <= truth && truth <= change.high);
+            widest[at] = widest[at].max((change.high - change.low) / truth);
+        }
+    }
+    for (at, count) in inside.into_iter().enumerate() {
+        // Less than 34 of 40 is one chance in a hundred if each has 95 in a hundred.
+        assert!((34..=PAIRS).contains(&count), "{at}: {inside:?} of {PAIRS}");
+        assert!(widest[at] < 0.6, "{at}: {widest:?} of the truth");
+    }
+}
+
 /// However long other programs have the CPU in between, more than a hundred times as long as the server takes: what was
 /// planted is found, in its size, and what the others took is not in it.
 #[test]
