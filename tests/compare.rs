@@ -514,7 +514,10 @@ fn busy_machine() {
     let findings = explained["findings"].as_array().unwrap().iter();
     let mut of_server = findings.filter(|f| f["gap"] == "latency" && f["id"] != "C8");
     let found = of_server.next().unwrap_or_else(|| panic!("{explained:#}"));
-    assert_eq!((&found["id"], &found["slower"]), (&"F1".into(), &"B".into()));
+    assert_eq!(
+        (&found["id"], &found["slower"]),
+        (&"F1".into(), &"B".into())
+    );
     let size = number(&found["size_ns_per_request"]);
     assert!((size / 50_000.0 - 1.0).abs() < 0.1, "{found:#}");
     assert!(of_server.next().is_none(), "{explained:#}");

@@ -89,9 +89,8 @@ fn slowest_beside_the_rest() {
     assert!(of("more") > of("less"));
     // Stage by stage, too: what is common and what is more is the slowest requests', with what is less the others'.
     let all = json(&["spans"]);
-    let number = |spans: &Value, stage: &str| {
-        mean(spans, stage) * spans["requests"].as_f64().unwrap()
-    };
+    let number =
+        |spans: &Value, stage: &str| mean(spans, stage) * spans["requests"].as_f64().unwrap();
     let requests = |spans: &Value| spans["requests"].as_f64().unwrap();
     for stage in ["wait_app", "app", "wait_send", "wait_drain"] {
         let width = |mark: &str| {
@@ -99,7 +98,8 @@ fn slowest_beside_the_rest() {
             named.map(|f| f.1).fold(0.0, f64::max)
         };
         let slowest = mean(&spans, stage);
-        let others = (number(&all, stage) - number(&spans, stage)) / (requests(&all) - requests(&spans));
+        let others =
+            (number(&all, stage) - number(&spans, stage)) / (requests(&all) - requests(&spans));
         for (mark, told) in [("+ ", slowest), ("- ", others)] {
             let drawn = width("") + width(mark);
             // What is too narrow to be seen is not drawn.

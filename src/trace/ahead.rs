@@ -172,7 +172,7 @@ mod tests {
             let path = dir.path().join("x.mcap");
             let mut writer = Writer::create(&path).unwrap();
             for chunk in 0..chunks {
-                let slot = |n| Slot { word0: n * 77 << 16 | 3, word1: n * chunk };
+                let slot = |n: u64| Slot { word0: (n * 77) << 16 | 3, word1: n * chunk };
                 let slots: Vec<_> = (0..64).map(slot).collect();
                 writer.slots(1, chunk * 64, &slots).unwrap();
                 writer.flush().unwrap();

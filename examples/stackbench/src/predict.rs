@@ -237,7 +237,12 @@ fn row(
         Value::Null => "none".to_owned(),
         others => format!("{:+.2} us", -us(&others["ns_per_request"])),
     };
-    let word = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("nothing").to_owned();
+    let word = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_str)
+            .unwrap_or("nothing")
+            .to_owned()
+    };
     let largest = parts.iter().find(|p| p["cause"] != OTHERS);
     let largest = word(largest.map(|p| &p["cause"]));
     let mut findings = explained["findings"].as_array().into_iter().flatten();

@@ -102,10 +102,7 @@ impl Flows {
             self.spans.counts.headless += 1;
             return;
         };
-        let end = [Some(app_end), last_out, tx]
-            .into_iter()
-            .flatten()
-            .max();
+        let end = [Some(app_end), last_out, tx].into_iter().flatten().max();
         let end = end.unwrap_or(start);
         let lost_in = |ring: u32| {
             let losses = self.rings.get(ring as usize).map(|r| &r.losses);

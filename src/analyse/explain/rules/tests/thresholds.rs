@@ -56,7 +56,12 @@ fn side(stack: &str, share: f64, name: &str) -> Facts {
 }
 
 fn writes(copy: f64, write: f64) -> Facts {
-    facts("fstack", 0.8, &[("copy", copy)], &[("ff_write", 0.0, write)])
+    facts(
+        "fstack",
+        0.8,
+        &[("copy", copy)],
+        &[("ff_write", 0.0, write)],
+    )
 }
 
 fn window(polling: f64, copy: f64, goes_on: f64) -> Facts {
@@ -74,7 +79,12 @@ fn light(acks: f64, sync: f64) -> Facts {
 }
 
 fn shared_line(polling: f64, own: f64) -> Facts {
-    facts("ix", 0.5, &[("empty_poll", polling)], &[("nvme_sched", own, own)])
+    facts(
+        "ix",
+        0.5,
+        &[("empty_poll", polling)],
+        &[("nvme_sched", own, own)],
+    )
 }
 
 fn layers(busy: f64, api: f64) -> Facts {
@@ -141,8 +151,32 @@ const TURNS: &[Turn] = &[
     Turn("M2", |x| idle_and_copies(x, 0.3), 0.25, Above),
     Turn("M2", |x| idle_and_copies(x, 0.3), 0.75, Below),
     Turn("M2", |x| idle_and_copies(0.5, x), 0.2, Above),
-    Turn("M3", |x| facts("mtcp", 1.0, &[("csum", x)], &[("pthread_spin_lock", 0.1, 0.1)]), 0.1, Above),
-    Turn("M3", |x| facts("mtcp", 1.0, &[("csum", 0.2)], &[("pthread_spin_lock", x, x)]), 0.05, Above),
+    Turn(
+        "M3",
+        |x| {
+            facts(
+                "mtcp",
+                1.0,
+                &[("csum", x)],
+                &[("pthread_spin_lock", 0.1, 0.1)],
+            )
+        },
+        0.1,
+        Above,
+    ),
+    Turn(
+        "M3",
+        |x| {
+            facts(
+                "mtcp",
+                1.0,
+                &[("csum", 0.2)],
+                &[("pthread_spin_lock", x, x)],
+            )
+        },
+        0.05,
+        Above,
+    ),
     Turn("M4", |x| of("mtcp", requests(&[], x)), 0.8, Above),
     Turn("F1", |x| drained(x, 450.0), 0.5, Above),
     Turn("F1", |x| drained(0.9, 1000.0 * x), 0.2, Above),
@@ -180,7 +214,12 @@ const TURNS: &[Turn] = &[
     Turn("T2", |x| tas(0.3, 0.3, x), 0.1, Above),
     Turn("T3", |x| off_and_polls(x, 0.3), 0.1, Above),
     Turn("T3", |x| off_and_polls(0.3, x), 0.1, Above),
-    Turn("T4", |x| facts("tas", 0.4, &[("tcp_timer", x)], &[]), 0.05, Above),
+    Turn(
+        "T4",
+        |x| facts("tas", 0.4, &[("tcp_timer", x)], &[]),
+        0.05,
+        Above,
+    ),
     Turn("T5", probing, 0.09, Above),
     Turn("T7", detours, 0.1, Above),
     Turn("D1", |x| shortest(x, 0.0, 0.0, 0.01), 0.02, Above),
@@ -191,11 +230,26 @@ const TURNS: &[Turn] = &[
     Turn("D2", stalled, 0.5, Above),
     Turn("D2", |x| silent(x, 0.99), 0.01, Below),
     Turn("D2", |x| silent(0.0, x), 0.98, Above),
-    Turn("D3", |x| facts("demikernel", 0.1, &[], &[("hash_one", x, x)]), 0.3, Above),
+    Turn(
+        "D3",
+        |x| facts("demikernel", 0.1, &[], &[("hash_one", x, x)]),
+        0.3,
+        Above,
+    ),
     Turn("D4", |x| bursts(x, 1.0), 1.5, Above),
     Turn("D4", |x| bursts(3.0, x), 1.05, Below),
-    Turn("X1", |x| facts("", 0.1, &[("empty_poll", x)], &[]), 0.5, Above),
-    Turn("X3", |x| facts("", 0.9, &[], &[("generate_httphdr", 0.0, x)]), 0.01, Above),
+    Turn(
+        "X1",
+        |x| facts("", 0.1, &[("empty_poll", x)], &[]),
+        0.5,
+        Above,
+    ),
+    Turn(
+        "X3",
+        |x| facts("", 0.9, &[], &[("generate_httphdr", 0.0, x)]),
+        0.01,
+        Above,
+    ),
     Turn("H1", |x| tas(x, 0.1, 0.0), 0.85, Above),
     Turn("H2", with_room, 0.01, Above),
     Turn("H2", with_room, 0.85, Below),
