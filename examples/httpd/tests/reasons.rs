@@ -138,7 +138,7 @@ fn fstack_drains_late() {
     });
 }
 
-/// A timer twice as long: twice the size at most.
+/// The same timer, twenty times as long: the size grows with it.
 #[test]
 fn fstack_drains_later() {
     found(&Planted {
@@ -240,7 +240,8 @@ fn linux_waits_for_each() {
     });
 }
 
-/// Flows that arrive on any core's queue, and are handed over to their own core.
+/// Flows that arrive on any core's queue, and are handed over to their own core. Two cores that poll and a client want three
+/// CPUs: where there are two, what waits for them may be more than the hand-over.
 #[test]
 fn fstack_misdirected() {
     found(&Planted {
@@ -252,7 +253,7 @@ fn fstack_misdirected() {
         device: ["", ",spread=turn"],
         gap: "latency",
         names: &["C1"],
-        first: true,
-        size: at_least(1_000.0),
+        first: false,
+        size: at_least(500.0),
     });
 }
