@@ -15,6 +15,7 @@ use crate::present::style::duration;
 use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
+use bypassprof_wire::Slot;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -431,8 +432,10 @@ pub(super) fn each(
     let (mut progress, mut done) = (Progress::new(path, "reading"), 0);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(BATCHES);
+        // Slots that were taken, for their memory.
+        let (give_back, taken) = mpsc::channel::<Vec<Slot>>();
         scope.spawn(move || {
-            let mut records = reader.records();
+            let mut records = reader.records_in(move || taken.try_recv().unwrap_or_default());
             // Whoever listens may stop at an error; then so does this.
             while let Some(batch) = batch(&mut records)
                 && send.send(batch).is_ok()
@@ -444,6 +447,10 @@ pub(super) fn each(
                 take(&record);
                 done += weight(&record);
                 progress.reached(done, total);
+                if let Record::Slots(_, block) = record {
+                    // A thread that has read all needs none.
+                    let _ = give_back.send(block.slots);
+                }
             }
         }
         Ok(())
