@@ -14,6 +14,7 @@ pub mod coverage;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
+pub mod flows;
 pub mod grouped;
 pub mod join;
 pub mod latency;

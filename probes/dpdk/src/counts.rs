@@ -5,6 +5,7 @@
 use crate::lane::Direction;
 use crate::{dpdk, ports};
 use bypassprof_ring::AtomicU64;
+use bypassprof_wire::layout::NAME_WORDS;
 use bypassprof_wire::queues::{
     MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT, is_exact, smallest_of,
 };
@@ -58,6 +59,21 @@ pub fn tell_ports(wrapped: u64, refused: u64) {
     if let Some(file) = file() {
         file.header.wrapped.store(wrapped, Ordering::Relaxed);
         file.header.refused.store(refused, Ordering::Relaxed);
+    }
+}
+
+/// Says how much of memory pools is in use: name, objects, free ones. Those of which nothing is said any more are gone.
+pub fn tell_pools(pools: &[([u64; NAME_WORDS], u64, u64)]) {
+    let Some(file) = file() else {
+        return;
+    };
+    for (at, words) in file.header.pools.iter().enumerate() {
+        let (name, size, free) = pools.get(at).copied().unwrap_or_default();
+        words.size.store(size, Ordering::Relaxed);
+        words.free.store(free, Ordering::Relaxed);
+        for (word, value) in words.name.iter().zip(name) {
+            word.store(value, Ordering::Relaxed);
+        }
     }
 }
 
