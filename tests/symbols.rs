@@ -79,6 +79,22 @@ fn dwarf() {
     }
 }
 
+/// A function whose debug information knows it by a library's inner name has the one that others call it by.
+#[test]
+fn inner_name() {
+    let place = Place::new();
+    let alias = "extern __typeof(hot) plain __attribute__((alias(\"__GI_hot\")));";
+    std::fs::write(place.path("hot.c"), format!("{HOT}\n{alias}\n")).unwrap();
+    tool(
+        &place,
+        "cc -O1 -g -Dhot=__GI_hot -Wl,--build-id hot.c -o hot",
+    );
+    record(&place, &[]);
+    let report = place.report();
+    let plain = row(&report["functions"], "plain");
+    assert!(plain["total_share"].as_f64().unwrap() > 0.4, "{plain}");
+}
+
 /// Split DWARF that was packed into one file beside the program.
 #[test]
 fn packaged() {

@@ -1,24 +1,26 @@
 //! What recording costs a server: time spent working for a request, at a fixed rate.
 //!
-//! In: a server, a rate; out: the difference that recording makes, beside that of `perf record -F 997 -g`, and beside the
-//! difference between two bare measurements, which is the noise. One server runs all the while; in each cycle it is
-//! measured bare twice, recorded by us, and recorded by perf, in an order that moves on by one each time. A polling
-//! server's CPU time says nothing, so its own account of rounds that did something is what counts: it reads the counter
-//! once a round whether or not anybody records.
+//! In: a server, a rate, a sampling frequency; out: the difference that recording makes, beside those of `perf record -g`
+//! and `perf record --call-graph dwarf`, and beside the difference between two bare measurements, which is the noise; and
+//! what each recorder took and left. One server runs all the while; each cycle measures it once in every [`Mode`], in an
+//! order that moves on by one each time. A polling server's CPU time says nothing, so its own account of rounds that did
+//! something is what counts: it reads the counter once a round whether or not anybody records.
 
+mod recorder;
+
+use self::recorder::{Left, MODES, Mode, Recorder};
 use crate::Failure;
 use crate::interval::Interval;
 use crate::load::Load;
 use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::server::{Server, signal};
+use crate::server::Server;
 use crate::site::{Site, Stack};
 use crate::stop::Stop;
 use netlab::Lab;
-use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// Arguments of `cost`.
@@ -33,7 +35,10 @@ pub struct Args {
     /// Connections
     #[arg(long, default_value_t = 16)]
     connections: u32,
-    /// Cycles of four measurements
+    /// Samples a second
+    #[arg(short = 'F', long, default_value_t = 997, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    frequency: u32,
+    /// Cycles of five measurements
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     cycles: u32,
     /// Seconds of each measurement
@@ -41,16 +46,6 @@ pub struct Args {
     seconds: u64,
 }
 
-/// Who records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Bare,
-    BareAgain,
-    Ours,
-    Perf,
-}
-
-const MODES: [Mode; 4] = [Mode::Bare, Mode::Ours, Mode::BareAgain, Mode::Perf];
 /// A recorder has opened its events by then.
 const SETTLE: Duration = Duration::from_millis(1200);
 
@@ -72,8 +67,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// ns for a request, by mode, one entry a cycle.
-type Cycles = Vec<[Option<f64>; 4]>;
+/// One measurement.
+#[derive(Clone, Copy)]
+struct Figures {
+    /// ns of work for a request.
+    work: f64,
+    /// Of the recorder, if there was one.
+    left: Option<Left>,
+}
+
+/// By mode, one entry a cycle.
+type Cycle = [Option<Figures>; MODES.len()];
 
 fn measure(
     args: &Args,
@@ -82,7 +86,7 @@ fn measure(
     lab: &Lab,
     scratch: &Path,
     stop: &Stop,
-) -> Result<Cycles, Failure> {
+) -> Result<Vec<Cycle>, Failure> {
     let site = Site::new(lab, args.stack)?;
     let mut command = site.server.command(&programs.httpd);
     command.args(site.httpd_arguments());
@@ -96,29 +100,32 @@ fn measure(
     };
     load(2).run(programs, &site, stop)?;
     let slot = Duration::from_secs(args.seconds) + SETTLE * 2;
-    let progress = Progress::new(slot * 4 * args.cycles);
+    let progress = Progress::new(slot * MODES.len() as u32 * args.cycles);
     let mut cycles = Vec::new();
     for cycle in 0..args.cycles {
-        let mut figures = [None; 4];
+        let mut figures = [None; MODES.len()];
         for turn in 0..MODES.len() {
             let mode = MODES[(turn + cycle as usize) % MODES.len()];
-            if mode == Mode::Perf && !perf {
+            if mode.is_perf() && !perf {
                 continue;
             }
             progress.step(&format!("cycle {} of {}: {mode:?}", cycle + 1, args.cycles));
-            let recorder = attach(mode, programs, server.pid(), scratch)?;
+            let recorder = Recorder::attach(mode, programs, server.pid(), args.frequency, scratch)?;
             stop.sleep(SETTLE)?;
             let before = server.totals(stop)?;
             let seen = load(args.seconds).run(programs, &site, stop)?;
             let after = server.totals(stop)?;
-            detach(recorder)?;
+            let left = recorder.map(Recorder::detach).transpose()?;
             let requests = after.requests - before.requests;
             if requests == 0 || seen.errors > 0 {
                 let why = format!("{} requests failed in {mode:?}", seen.errors);
                 return Err(Failure::Wrong(why));
             }
             let working = (after.working_ns - before.working_ns) as f64;
-            figures[mode as usize] = Some(working / requests as f64);
+            figures[mode as usize] = Some(Figures {
+                work: working / requests as f64,
+                left,
+            });
         }
         cycles.push(figures);
     }
@@ -136,72 +143,23 @@ fn run_on(cpu: usize) {
     }
 }
 
-fn attach(
-    mode: Mode,
-    programs: &Programs,
-    pid: u32,
-    scratch: &Path,
-) -> Result<Option<Child>, Failure> {
-    let mut command = match mode {
-        Mode::Bare | Mode::BareAgain => return Ok(None),
-        Mode::Ours => {
-            let mut command = Command::new(&programs.bypassprof);
-            command.args(["record", "-F", "997", "-o"]);
-            command.arg(scratch.join("ours.mcap"));
-            command
-        }
-        Mode::Perf => {
-            let mut command = Command::new("perf");
-            command.args(["record", "-F", "997", "-g", "-o"]);
-            command.arg(scratch.join("perf.data"));
-            command
-        }
-    };
-    command.args(["-p", &pid.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let child = command.stderr(Stdio::null()).spawn();
-    let child = child.map_err(|e| Failure::Wrong(format!("cannot start {mode:?}: {e}")))?;
-    Ok(Some(child))
-}
-
-fn detach(recorder: Option<Child>) -> Result<(), Failure> {
-    let Some(mut recorder) = recorder else {
-        return Ok(());
-    };
-    if let Ok(Some(status)) = recorder.try_wait() {
-        return Err(Failure::Wrong(format!(
-            "a recorder ended early with {status}"
-        )));
-    }
-    signal(&recorder, Signal::INT);
-    let waited = recorder.wait();
-    waited.map_err(|e| Failure::Wrong(format!("a recorder is gone: {e}")))?;
-    Ok(())
-}
-
 /// The relative difference of each cycle's `mode` to the mean of its two bare measurements.
-fn against_bare(cycles: &Cycles, mode: Mode) -> Vec<f64> {
-    let difference = |c: &[Option<f64>; 4]| {
-        let bare = (c[Mode::Bare as usize]? + c[Mode::BareAgain as usize]?) / 2.0;
-        Some(c[mode as usize]? / bare - 1.0)
+fn against_bare(cycles: &[Cycle], mode: Mode) -> Vec<f64> {
+    let difference = |c: &Cycle| {
+        let work = |mode: Mode| Some(c[mode as usize]?.work);
+        let bare = (work(Mode::Bare)? + work(Mode::BareAgain)?) / 2.0;
+        Some(work(mode)? / bare - 1.0)
     };
     cycles.iter().filter_map(difference).collect()
 }
 
-fn table(args: &Args, cycles: &Cycles) -> String {
-    let noise =
-        |c: &[Option<f64>; 4]| Some(c[Mode::BareAgain as usize]? / c[Mode::Bare as usize]? - 1.0);
-    let noise: Vec<f64> = cycles.iter().filter_map(noise).collect();
-    let bare: Vec<f64> = cycles
-        .iter()
-        .filter_map(|c| c[Mode::Bare as usize])
-        .collect();
-    let (ours, perf) = (
-        against_bare(cycles, Mode::Ours),
-        against_bare(cycles, Mode::Perf),
-    );
-    let beyond: Vec<f64> = ours.iter().zip(&perf).map(|(o, p)| o - p).collect();
+fn table(args: &Args, cycles: &[Cycle]) -> String {
+    let work = |c: &Cycle, mode: Mode| Some(c[mode as usize]?.work);
+    let bare: Vec<f64> = cycles.iter().filter_map(|c| work(c, Mode::Bare)).collect();
+    let again = |c: &Cycle| Some(work(c, Mode::BareAgain)? / work(c, Mode::Bare)? - 1.0);
+    let noise: Vec<f64> = cycles.iter().filter_map(again).collect();
     let bare = Interval::of(&bare);
+    let line = |name: &str, what: String| format!("{name:<46} {what}");
     let mut lines = vec![
         format!(
             "{} at {} requests/s on {} connections, {} cycles of {} s each; mean +- 95 % interval",
@@ -211,30 +169,45 @@ fn table(args: &Args, cycles: &Cycles) -> String {
             args.cycles,
             args.seconds
         ),
-        format!(
-            "bare                                   {:.0} +-{:.0} ns of work a request",
-            bare.mean, bare.half
+        line(
+            "bare",
+            format!("{:.0} +-{:.0} ns of work a request", bare.mean, bare.half),
         ),
-        format!(
-            "bare again (noise)                     {}",
-            Interval::of(&noise).percent()
-        ),
-        format!(
-            "bypassprof record -F 997, with probes  {}",
-            Interval::of(&ours).percent()
+        line(
+            &Mode::BareAgain.words(args.frequency),
+            Interval::of(&noise).percent(),
         ),
     ];
-    if perf.is_empty() {
-        lines.push("perf record -F 997 -g                  not installed".to_string());
-    } else {
-        lines.push(format!(
-            "perf record -F 997 -g                  {}",
-            Interval::of(&perf).percent()
+    let ours = against_bare(cycles, Mode::Ours);
+    for mode in [Mode::Ours, Mode::Perf, Mode::PerfDwarf] {
+        let name = mode.words(args.frequency);
+        let more = against_bare(cycles, mode);
+        if more.is_empty() {
+            lines.push(line(&name, "not installed".into()));
+            continue;
+        }
+        let left: Vec<Left> = cycles
+            .iter()
+            .filter_map(|c| c[mode as usize]?.left)
+            .collect();
+        let mean = |of: fn(&Left) -> f64| left.iter().map(of).sum::<f64>() / left.len() as f64;
+        let sum = |of: fn(&Left) -> u64| left.iter().map(of).sum::<u64>();
+        lines.push(line(
+            &name,
+            format!(
+                "{}; recorder: {:.1} % of a CPU, {:.0} kB/s, {} samples, {} lost",
+                Interval::of(&more).percent(),
+                100.0 * mean(|l| l.cpus),
+                mean(|l| l.bytes) / 1e3,
+                sum(|l| l.samples),
+                sum(|l| l.lost)
+            ),
         ));
-        lines.push(format!(
-            "bypassprof beyond perf                 {}",
-            Interval::of(&beyond).percent()
-        ));
+        if mode.is_perf() {
+            let beyond: Vec<f64> = ours.iter().zip(&more).map(|(o, p)| o - p).collect();
+            let beyond = Interval::of(&beyond).percent();
+            lines.push(line("  bypassprof beyond it", beyond));
+        }
     }
     lines.join("\n") + "\n"
 }

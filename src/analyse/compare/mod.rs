@@ -87,23 +87,28 @@ pub struct Split {
     pub counted: Counted,
     /// How often for a request, on either side.
     pub times: [f64; 2],
-    /// Part that goes with how often: the difference in times, at the mean price.
+    /// Part that goes with how often: the difference in times, at the mean price, as far as it makes up the difference.
     pub by_count: f64,
-    /// Part that goes with the price: the difference in price, at the mean times.
+    /// The rest, which goes with the price.
     pub by_price: f64,
 }
 
 impl Split {
+    /// A burst of few frames is cheaper than one of many, so that price and times go opposite ways, and far: neither
+    /// part is let beyond the difference itself.
     fn of(counted: Counted, times: [f64; 2], cost: [f64; 2]) -> Option<Split> {
         if times.iter().chain(&cost).any(|n| *n <= 0.0) {
             return None;
         }
         let price = [cost[0] / times[0], cost[1] / times[1]];
+        let more = cost[1] - cost[0];
+        let by_count = (times[1] - times[0]) * (price[0] + price[1]) / 2.0;
+        let by_count = by_count.clamp(more.min(0.0), more.max(0.0));
         Some(Split {
             counted,
             times,
-            by_count: (times[1] - times[0]) * (price[0] + price[1]) / 2.0,
-            by_price: (price[1] - price[0]) * (times[0] + times[1]) / 2.0,
+            by_count,
+            by_price: more - by_count,
         })
     }
 }
@@ -344,5 +349,18 @@ mod tests {
         let split = Split::of(Counted::Acks, [1.0, 2.0], [100.0, 300.0]).unwrap();
         assert_eq!((split.by_count, split.by_price), (125.0, 75.0));
         assert_eq!(Split::of(Counted::Acks, [0.0, 2.0], [100.0, 300.0]), None);
+    }
+
+    /// Five times as many bursts of a fifth of the frames: what they cost more is all that can come of it; and fewer
+    /// bursts are no reason for more work.
+    #[test]
+    fn split_keeps_within_the_difference() {
+        let parts = |times, cost| {
+            let split = Split::of(Counted::TxBursts, times, cost).unwrap();
+            (split.by_count, split.by_price)
+        };
+        assert_eq!(parts([0.2, 1.0], [2300.0, 3000.0]), (700.0, 0.0));
+        assert_eq!(parts([1.0, 0.2], [3000.0, 2300.0]), (-700.0, 0.0));
+        assert_eq!(parts([1.0, 0.2], [2300.0, 3000.0]), (0.0, 700.0));
     }
 }

@@ -131,7 +131,12 @@ impl ObjectNames {
         match found.last_mut() {
             Some(last) if last.name.is_empty() => last.name = symbol().unwrap_or_default(),
             Some(last) if is_bare(&last.name) => {
-                if let Some(full) = symbol().filter(|s| s.contains("::")) {
+                // A library's own name for what it hands out: `__GI___libc_read` for `read`.
+                let inner = last.name.starts_with('_');
+                let better = |s: &String| {
+                    s.contains("::") || (inner && !s.is_empty() && !s.starts_with('_'))
+                };
+                if let Some(full) = symbol().filter(better) {
                     last.name = full;
                 }
             }
