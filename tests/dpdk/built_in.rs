@@ -188,10 +188,6 @@ fn uprobes_on_the_driver() {
     let counted = [0, 1].map(|at: usize| told["counters"][at]["value"].as_f64());
     let expected = ["polls ", "bursts "].map(|what| Some(said(&run, what) as f64));
     assert_eq!(counted, expected, "{told:#}\n{}", run.out);
-    let ns = |run: &Run| said_in_full(run, "ns a burst ");
-    println!(
-        "a burst in and out: {} ns alone, {} ns with two uprobes",
-        ns(&alone),
-        ns(&run)
-    );
+    let [alone, probed] = [&alone, &run].map(|run| said_in_full(run, "ns a burst "));
+    println!("a burst in and out: {alone} ns alone, {probed} ns with two uprobes");
 }

@@ -54,8 +54,10 @@ static void fill(struct rte_mempool *pool) {
                                               10,  123,    0, 2,    0x9c, 0x40, 0x1f, 0x90, 0, 0, 0,  7, 0, 0, 0,  0,   0x50, 16};
     static struct rte_mbuf *all[8191];
     unsigned count = 0;
-    while (count < 8191 && (all[count] = rte_pktmbuf_alloc(pool)))
-        memcpy(rte_pktmbuf_mtod(all[count++], void *), segment, sizeof(segment));
+    while (count < 8191 && (all[count] = rte_pktmbuf_alloc(pool))) {
+        memcpy(rte_pktmbuf_mtod(all[count], void *), segment, sizeof(segment));
+        count++;
+    }
     rte_pktmbuf_free_bulk(all, count);
 }
 

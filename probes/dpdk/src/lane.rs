@@ -179,7 +179,7 @@ impl Place {
             Some(count) => {
                 add(count, 1);
                 self.lane.full(self.queue);
-                self.worked(frames);
+                self.lane.streak.set(0);
             }
             // All else is one call away, so that the usual way keeps no more in registers than it needs.
             None => self.received_otherwise(frames),
@@ -199,7 +199,7 @@ impl Place {
             self.lane.empty(self.queue);
         } else {
             self.lane.full(self.queue);
-            self.worked(frames);
+            self.lane.streak.set(0);
         }
     }
 
@@ -209,7 +209,7 @@ impl Place {
         match self.usual(accepted).filter(|_| accepted == asked) {
             Some(count) => {
                 add(count, 1);
-                self.worked(accepted);
+                self.lane.streak.set(0);
             }
             None => self.sent_otherwise(accepted, asked),
         }
@@ -226,7 +226,7 @@ impl Place {
         if asked == 0 {
             self.lane.pace.takes_back();
         } else {
-            self.worked(accepted);
+            self.lane.streak.set(0);
         }
     }
 
@@ -236,12 +236,6 @@ impl Place {
         let entry = self.queue.entry.get()?;
         let count = entry.sizes[..EXACT_SIZES].get(usize::from(moved))?;
         (moved > 0).then_some(count)
-    }
-
-    #[inline(always)]
-    fn worked(self, moved: u16) {
-        self.queue.moved(moved);
-        self.lane.streak.set(0);
     }
 }
 

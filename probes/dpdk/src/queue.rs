@@ -4,7 +4,7 @@
 //! file, and what the ring's totals and events do not have yet. What is remembered of a port is void once it was wrapped
 //! anew.
 
-use crate::counts::{self, Entry};
+use crate::counts::{self, Entry, Moved};
 use crate::lane::Direction;
 use crate::{dpdk, ports};
 use bypassprof_ring::{Ring, Total};
@@ -68,12 +68,8 @@ pub struct Queue {
     data: Cell<u64>,
     mark: Cell<u64>,
     pub entry: Cell<Option<&'static Entry>>,
-    /// Frames so far: the running number of the next.
-    frames: Cell<u32>,
-    /// Those of them that the ring's totals have.
-    told: Cell<u32>,
-    /// Calls that moved frames, or were to, and that the totals do not have.
-    bursts: Cell<u32>,
+    /// What of the entry's counts the ring's totals have.
+    told: Cell<Moved>,
     /// Whether its last poll found frames.
     pub full: Cell<bool>,
     /// Number of its entry, as far as an event has room.
@@ -88,9 +84,10 @@ impl Queue {
             data: Cell::new(0),
             mark: Cell::new(0),
             entry: Cell::new(None),
-            frames: Cell::new(0),
-            told: Cell::new(0),
-            bursts: Cell::new(0),
+            told: Cell::new(Moved {
+                calls: 0,
+                frames: 0,
+            }),
             full: Cell::new(false),
             number: Cell::new(0),
         }
@@ -128,10 +125,8 @@ impl Queue {
         self.entry.set(entry.map(|(entry, _)| entry));
         self.number
             .set(entry.map_or(u8::MAX, |(_, at)| at.min(255) as u8));
-        let frames = entry.map_or(0, |(entry, _)| counts::frames(entry)) as u32;
-        self.frames.set(frames);
-        self.told.set(frames);
-        self.bursts.set(0);
+        let moved = entry.map(|(entry, _)| counts::moved(entry));
+        self.told.set(moved.unwrap_or_default());
         if let Some((entry, _)) = entry
             && key.is_of_callback()
             && direction == Direction::Transmit
@@ -140,30 +135,23 @@ impl Queue {
         }
     }
 
-    /// A call moved frames; returns the number of the first.
-    #[inline(always)]
-    pub fn moved(&self, frames: u16) -> u32 {
-        let first = self.frames.get();
-        self.frames.set(first.wrapping_add(u32::from(frames)));
-        self.bursts.set(self.bursts.get().wrapping_add(1));
-        first
-    }
-
-    /// Brings the ring's totals up to now.
-    pub fn settle(&self, ring: &Ring, direction: Direction) {
-        let frames = self.frames.get();
-        let moved = u64::from(frames.wrapping_sub(self.told.replace(frames)));
-        let bursts = u64::from(self.bursts.take());
+    /// Brings the ring's totals up to what the entry has counted; returns the number of frames that it has.
+    pub fn settle(&self, entry: &Entry, ring: &Ring, direction: Direction) -> u64 {
+        let now = counts::moved(entry);
+        let told = self.told.replace(now);
+        let calls = now.calls.wrapping_sub(told.calls);
+        let frames = now.frames.wrapping_sub(told.frames);
         match direction {
             Direction::Receive => {
-                ring.add(Total::WorkedRounds, bursts);
-                ring.add(Total::RxBursts, bursts);
-                ring.add(Total::RxPackets, moved);
+                ring.add(Total::WorkedRounds, calls);
+                ring.add(Total::RxBursts, calls);
+                ring.add(Total::RxPackets, frames);
             }
             Direction::Transmit => {
-                ring.add(Total::TxBursts, bursts);
-                ring.add(Total::TxPackets, moved);
+                ring.add(Total::TxBursts, calls);
+                ring.add(Total::TxPackets, frames);
             }
         }
+        now.frames
     }
 }

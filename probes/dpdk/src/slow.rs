@@ -156,10 +156,10 @@ struct Said {
 }
 
 fn stamped(lane: &Lane, queue: &Queue, entry: &Entry, burst: &Said, looked: Option<&Looked>) {
-    let first = queue.moved(burst.moved);
     let streak = lane.streak.replace(0);
     if let Some(ring) = lane.ring() {
-        queue.settle(&ring, burst.direction);
+        let frames = queue.settle(entry, &ring, burst.direction);
+        let first = (frames as u32).wrapping_sub(u32::from(burst.moved));
         ring.add(Total::EmptyRounds, lane.empties.take());
         lane.has_told(&ring);
         if lane.state.get() != State::Working {
