@@ -18,6 +18,8 @@ struct Told {
     own: [u64; 4],
     /// The same by the counts of DPDK's queues.
     hung: [u64; 4],
+    /// Requests finished, which only the server's own probes know.
+    requests: u64,
     /// The busy part of the time that the serving thread polled or worked.
     busy: f64,
 }
@@ -53,6 +55,7 @@ fn told(client: &Namespace, server: &Namespace, tool: &Path, how: &[&str], progr
             totals.tx_packets,
         ];
         told.own.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
+        told.requests += totals.requests;
     }
     for queue in summary.queues.values() {
         let calls: u64 = queue.sizes.iter().map(|s| s.1).sum();
@@ -104,11 +107,12 @@ fn own_probes_and_hung_ones_agree() {
     let httpd = Path::new(env!("CARGO_BIN_EXE_httpd"));
     // Both at once: nothing is counted twice, and what differs came before the recorder had switched the points on.
     let both = told(&client, &server, &tool, &["--dpdk"], httpd);
+    assert!(both.requests > 100, "{both:?}");
     let [own, hung] = [both.own, both.hung];
     assert!(near(own[0], hung[0], 0.2), "{both:?}");
     for what in 1..4 {
         assert!(
-            own[what] > 1000 && hung[what] >= own[what] && hung[what] - own[what] <= 64,
+            own[what] > 100 && hung[what] >= own[what] && hung[what] - own[what] <= 64,
             "{both:?}"
         );
     }
@@ -122,13 +126,21 @@ fn own_probes_and_hung_ones_agree() {
     let hung = told(&client, &server, &tool, &["--dpdk"], &plain);
     assert!(own.hung == [0; 4], "{own:?}");
     // How many polls fit into the time, and how many frames wait for each, is the machine's business, not that of frames.
-    assert!(hung.hung[1] > 100 && hung.own == hung.hung, "{hung:?}");
+    assert!(
+        hung.hung[1] > 100 && hung.own == hung.hung && hung.requests == 0,
+        "{hung:?}"
+    );
     for what in 2..4 {
         assert!(
             near(own.own[what], hung.hung[what], 0.3),
             "{what}: {own:?} {hung:?}"
         );
     }
-    assert!((own.busy - hung.busy).abs() < 0.1, "{own:?} {hung:?}");
+    // Nor is how long it was on a CPU: what work on a frame takes is told in polls that might have been made meanwhile.
+    let price = |told: &Told| {
+        let polls = told.own[0] as f64 * told.busy / (1.0 - told.busy);
+        (polls / told.own[2] as f64) as u64
+    };
+    assert!(near(price(&own), price(&hung), 0.5), "{own:?} {hung:?}");
     println!("own probes: {own:?}\nhung ones: {hung:?}\nboth: {both:?}");
 }
