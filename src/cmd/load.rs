@@ -5,6 +5,7 @@
 use super::Failure;
 use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::depths::Depths;
 use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
@@ -83,7 +84,7 @@ pub struct Everything {
     pub profile: Profile,
     /// Its requests, the slowest as timelines.
     pub spans: Spans,
-    /// What was counted over time.
+    /// What was counted, and how deep queues were, over time.
     pub series: Vec<Series>,
 }
 
@@ -98,15 +99,21 @@ pub fn everything(
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut pass = Pass::new(&metas, &packs, filter.clone(), show).on_two_threads();
+    let mut depths = Depths::new(&metas, &packs, filter);
     let mut join = Join::only(&metas, packs, filter.clone()).in_windows(window);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
         to_join(&mut join, record);
+        if let Record::Slots(ring, block) = record {
+            depths.slots(*ring, block.first, &block.slots);
+        }
     })?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
+    let mut series = series::of(&metas, &profile);
+    series.extend(depths.finish(&profile));
     Ok(Everything {
-        series: series::of(&metas, &profile),
+        series,
         spans: pass.finish(damage(&reader)),
         profile,
     })

@@ -15,6 +15,7 @@ mod points;
 mod properties;
 mod reasons;
 mod tas;
+mod watched;
 
 mod events;
 mod server;
