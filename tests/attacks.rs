@@ -4,6 +4,7 @@
 use crate::flight::Program;
 use crate::support::{HOT, Place, Run};
 use bypassprof::trace::Reader;
+use bypassprof_wire::layout::SWITCH_ON;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -162,6 +163,17 @@ fn symbols_of_theirs() {
     assert_eq!(theirs.names(&place), [""; 0]);
 }
 
+/// Whether a program that has its files in a directory has been told to write.
+fn is_recorded(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut controls = entries.filter(|e| e.path().extension().is_some_and(|e| e == "control"));
+    controls.any(|control| {
+        let bytes = fs::read(control.path()).unwrap_or_default();
+        let state = bytes.get(128..136).map(|word| word.try_into().unwrap());
+        state.map(u64::from_ne_bytes) == Some(SWITCH_ON)
+    })
+}
+
 /// A user's program that root records, and that ends by itself, leaves nothing; one that is killed leaves its rings.
 #[test]
 fn nothing_left_of_theirs() {
@@ -178,7 +190,11 @@ fn nothing_left_of_theirs() {
         let pid = program.pid();
         let mut recorder = place.bypassprof(&["record", "-p", &pid]);
         let mut recorder = recorder.stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(700));
+        let until = Instant::now() + Duration::from_secs(30);
+        while !is_recorded(dir) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(300));
         if killed {
             drop(program);
         } else {
@@ -328,4 +344,131 @@ fn redacted() {
         let report = place.run(&["report", "r.mcap"]);
         assert!(report.out.contains("hot"), "{}{}", report.out, report.err);
     }
+}
+
+/// A file larger than any disk: these bytes and nothing behind them.
+fn sparse(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(8 << 40).unwrap();
+}
+
+fn seed(name: &str) -> Vec<u8> {
+    fs::read(format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// What a post mortem may be asked for and is none: devices, FIFOs, links that lead to themselves, files of terabytes.
+#[test]
+fn no_remains() {
+    let place = Place::new();
+    fifo(&place.path("fifo"));
+    symlink("loop", place.path("loop")).unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    symlink(".", place.path("folder/again")).unwrap();
+    sparse(&place.path("huge"), b"");
+    sparse(&place.path("huge.mcap"), &seed("recording/whole")[..400]);
+    for (path, says) in [
+        ("/dev/zero", "not a regular file"),
+        ("/dev/full", "not a regular file"),
+        ("/proc/self/mem", ""),
+        ("fifo", "not a regular file"),
+        ("loop", "symbolic links"),
+        ("folder/again/again", "holds no rings"),
+        ("huge", "no whole chunk"),
+        ("huge.mcap", "no whole chunk"),
+    ] {
+        for command in ["postmortem", "recover", "report"] {
+            let run = within(20, &mut place.bypassprof(&[command, path]));
+            assert_eq!(run.code, Some(1), "{command} {path}: {}", run.err);
+            let told = command == "report" || run.err.contains(says) || path.contains("again");
+            assert!(told, "{command} {path}: {}", run.err);
+        }
+    }
+    // As large, but with something in it.
+    sparse(&place.path("large.mcap"), &seed("recording/whole"));
+    let run = within(20, &mut place.bypassprof(&["postmortem", "large.mcap"]));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+}
+
+/// Cores that say to hold more than any disk, or the same bytes again and again.
+#[test]
+fn cores_without_end() {
+    let place = Place::new();
+    let core = seed("core/ring-and-thread");
+    let word = |at: usize| u64::from_le_bytes(core[at..at + 8].try_into().unwrap());
+    // Its last segment is the ring's: 56 bytes, of which offset, address and length lie at 8, 16 and 32.
+    let last = 64 + 56 * 3;
+    let (ring, address) = (word(last + 8), word(last + 16));
+    let mut large = core.clone();
+    for at in [last + 32, last + 40] {
+        large[at..at + 8].copy_from_slice(&(8u64 << 40).to_le_bytes());
+    }
+    sparse(&place.path("large"), &large);
+    // Thousands of segments, each of them the ring once more, and as many times the notes.
+    let mut again = core.clone();
+    let table = again.len() as u64;
+    again[32..40].copy_from_slice(&table.to_le_bytes());
+    again[56..58].copy_from_slice(&60_000u16.to_le_bytes());
+    for n in 0..60_000u64 {
+        let mut header = core[if n % 2 == 0 { 64..120 } else { last..last + 56 }].to_vec();
+        if n % 2 == 1 {
+            let at = address + (n << 20);
+            header[8..16].copy_from_slice(&ring.to_le_bytes());
+            header[16..24].copy_from_slice(&at.to_le_bytes());
+        }
+        again.extend(header);
+    }
+    fs::write(place.path("again"), again).unwrap();
+    for (name, says) in [("large", ""), ("again", "share bytes of its file")] {
+        let run = within(60, &mut place.bypassprof(&["postmortem", name]));
+        assert_eq!(run.code, Some(0), "{name}: {}", run.err);
+        assert!(run.out.contains("killed by SIGSEGV"), "{name}: {}", run.out);
+        assert!(run.out.contains("trust: 13 events"), "{name}: {}", run.out);
+        assert!(run.out.contains(says), "{name}: {}", run.out);
+    }
+}
+
+/// A session directory handed on by someone else, with traps in the places of rings: what is good is told, nothing is
+/// read through a link, nothing waits, and what is told of cannot be led elsewhere.
+#[test]
+fn traps_among_remains() {
+    let place = Place::new();
+    let ring = seed("ring/drain");
+    let trap = |name: &str| place.path(&format!("copy/{name}"));
+    fs::create_dir(place.path("copy")).unwrap();
+    fs::write(place.path("outside"), &ring).unwrap();
+    fs::write(trap("0-0-0.ring"), &ring).unwrap();
+    symlink(place.path("outside"), trap("0-0-1.ring")).unwrap();
+    symlink("/dev/zero", trap("0-0-2.ring")).unwrap();
+    fifo(&trap("0-0-3.ring"));
+    fs::create_dir(trap("0-0-4.ring")).unwrap();
+    sparse(&trap("0-0-5.ring"), b"");
+    fs::write(trap("0-0-6.ring"), &ring[..5000]).unwrap();
+    symlink("0-0-7.ring", trap("0-0-7.ring")).unwrap();
+    symlink("..", trap("up")).unwrap();
+    let controls: [&dyn Fn(&Path); 3] = [
+        &|path| fifo(path),
+        &|path| symlink(place.path("outside"), path).unwrap(),
+        &|path| fs::create_dir(path).unwrap(),
+    ];
+    for lay in controls {
+        let control = trap("0-0.control");
+        lay(&control);
+        let run = within(20, &mut place.bypassprof(&["postmortem", "copy"]));
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        assert!(run.out.contains("trust: 13 events"), "{}", run.out);
+        for n in 1..8 {
+            assert!(
+                run.out.contains(&format!("0-0-{n}.ring")),
+                "{n}: {}",
+                run.out
+            );
+        }
+        let _ = fs::remove_file(&control);
+    }
+    assert_eq!(fs::read(place.path("outside")).unwrap(), ring);
+    symlink(place.path("outside"), place.path("out.mcap")).unwrap();
+    let args = ["postmortem", "copy", "--out", "out.mcap"];
+    assert_eq!(within(20, &mut place.bypassprof(&args)).code, Some(1));
+    assert_eq!(fs::read(place.path("outside")).unwrap(), ring);
 }

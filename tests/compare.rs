@@ -35,25 +35,25 @@ const SECOND: u64 = 1_000_000_000;
 
 /// What one made-up run is like: mean lengths in ns, numbers for each request.
 #[derive(Clone, Debug)]
-struct Load {
-    seed: u64,
-    requests: u64,
-    receive: u64,
-    tcp: u64,
-    app: u64,
-    copy: u64,
-    drain: u64,
-    acks: u64,
-    ack: u64,
-    idle: u64,
-    body: u32,
-    connections: u64,
-    sample_every: u64,
+pub struct Load {
+    pub seed: u64,
+    pub requests: u64,
+    pub receive: u64,
+    pub tcp: u64,
+    pub app: u64,
+    pub copy: u64,
+    pub drain: u64,
+    pub acks: u64,
+    pub ack: u64,
+    pub idle: u64,
+    pub body: u32,
+    pub connections: u64,
+    pub sample_every: u64,
     /// For how long another program has the CPU in the application's part.
-    kept: u64,
+    pub kept: u64,
 }
 
-const LOAD: Load = Load {
+pub const LOAD: Load = Load {
     seed: 1,
     requests: 6_000,
     receive: 2_000,
@@ -71,8 +71,8 @@ const LOAD: Load = Load {
 };
 
 /// A run's records, in the order of a file.
-struct Records {
-    metas: Vec<Meta>,
+pub struct Records {
+    pub metas: Vec<Meta>,
     samples: Vec<Sample>,
     switches: Vec<Switch>,
     slots: Vec<Slot>,
@@ -137,7 +137,7 @@ impl Clock {
     }
 }
 
-fn records(load: &Load) -> Records {
+pub fn records(load: &Load) -> Records {
     let mut clock = Clock {
         now: 0,
         seed: load.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
@@ -265,7 +265,7 @@ fn metas(end: u64) -> Vec<Meta> {
     ]
 }
 
-fn compared(name: &str, load: &Load) -> Side {
+pub fn compared(name: &str, load: &Load) -> Side {
     static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
     let records = records(load);
     let edges = side::edges(&records.metas, None);
@@ -282,8 +282,11 @@ fn compared(name: &str, load: &Load) -> Side {
     Side::of(name.into(), profile, &spans, tally.finish(), &edges)
 }
 
-fn write(path: &Path, load: &Load) {
-    let records = records(load);
+pub fn write(path: &Path, load: &Load) {
+    write_records(path, &records(load));
+}
+
+pub fn write_records(path: &Path, records: &Records) {
     let mut writer = Writer::create(path).unwrap();
     let (ends, first): (Vec<_>, Vec<_>) =
         (records.metas.iter()).partition(|m| matches!(m, Meta::End(_)));

@@ -12,6 +12,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+/// Says to the program that it is to work without rounds of polling.
+const NO_ROUNDS: &str = "BYPASSPROF_TEST_NO_ROUNDS";
+
 /// Not a test: serves a request a millisecond, and does what it is told line by line.
 #[test]
 #[ignore = "the program that the tests of this module take snapshots of"]
@@ -23,18 +26,23 @@ fn program() {
             .map_while(Result::ok)
             .for_each(|l| drop(told.send(l)));
     });
+    let polls = std::env::var_os(NO_ROUNDS).is_none();
     let mut rounds = PollLoop::new();
     let flow = Flow::from_raw(7);
     for n in 0u32.. {
-        rounds.begin();
-        let burst = rounds.rx_burst(0, 1, 32, n);
-        burst.emit_with(points::TCP_IN, flow, n, [100, 0, 65_535]);
+        if polls {
+            rounds.begin();
+            let burst = rounds.rx_burst(0, 1, 32, n);
+            burst.emit_with(points::TCP_IN, flow, n, [100, 0, 65_535]);
+        }
         probe::emit(points::APP_START, flow, n);
         match orders.try_recv().as_deref() {
             Ok("ask") => probe::trigger(5),
             Ok("slow") => std::thread::sleep(Duration::from_millis(60)),
             Ok("drop") => probe::emit(points::DROP, flow, 4 << 24),
             Ok("stall") => std::thread::sleep(Duration::from_millis(800)),
+            Ok("flight") => assert!(probe::flight(1 << 20)),
+            Ok("threads") => (0..100).for_each(|_| drop(std::thread::spawn(one_event))),
             Ok("call") => assert_eq!(reached_by_uprobe(n), n),
             Ok("end") => return,
             Err(mpsc::TryRecvError::Disconnected) => return,
@@ -42,12 +50,22 @@ fn program() {
         }
         probe::emit(points::APP_END, flow, 151);
         probe::emit_with6(points::TCP_OUT, flow, n, [151, 151, 65_535, 65_535, 0, 0]);
-        rounds.tx_burst(0, 1, 1, n);
-        rounds.end();
+        if polls {
+            rounds.tx_burst(0, 1, 1, n);
+            rounds.end();
+        }
         if n == 0 {
             println!("\nready");
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A thread that has a ring for as long as the program runs, or none if there is no room for one.
+fn one_event() {
+    probe::emit(points::APP_START, Flow::from_raw(8), 1);
+    loop {
+        std::thread::park();
     }
 }
 
@@ -132,14 +150,19 @@ fn notices(file: &Path) -> Vec<Notice> {
     Reader::open(file).unwrap().meta().notices.clone()
 }
 
-/// Slots of a recording that begin an event of a point.
-fn count(file: &Path, point: probe::Point) -> usize {
+/// The points that the slots of a recording begin events of, in the order in which they were written.
+fn points_of(file: &Path) -> Vec<probe::Point> {
     let reader = Reader::open(file).unwrap();
-    let slots = |record| match record {
-        Ok(Record::Slots(_, block)) => block.slots.iter().filter(|s| s.point() == point).count(),
-        _ => 0,
-    };
-    reader.records().map(slots).sum()
+    let slots = reader.records().filter_map(|record| match record.unwrap() {
+        Record::Slots(_, block) => Some(block.slots),
+        _ => None,
+    });
+    slots.flatten().map(|slot| slot.point()).collect()
+}
+
+/// How many of them are of a point.
+fn count(file: &Path, point: probe::Point) -> usize {
+    points_of(file).iter().filter(|p| **p == point).count()
 }
 
 /// The newest events become a recording that other commands open; what the rings lost is in it, to the slot; the
@@ -171,6 +194,8 @@ fn snapshot_now() {
     assert_eq!(spans.code, Some(0), "{}", spans.err);
     let spans: serde_json::Value = serde_json::from_str(&spans.out).unwrap();
     assert!(spans["requests"].as_u64() > Some(50), "{spans:#}");
+    let told = place.run(&["postmortem", "bypassprof.mcap"]);
+    assert!(told.out.contains("it did not end"), "{}", told.out);
     // Taken twice, since nothing was taken away.
     let again = place.run(&["snapshot", "-p", &program.pid(), "--redact", "-o", "b.mcap"]);
     assert_eq!(again.code, Some(0), "{}", again.err);
@@ -179,6 +204,31 @@ fn snapshot_now() {
     program.tell("ask");
     program.end();
     assert_eq!(std::fs::read_dir(session.path()).unwrap().count(), 0);
+}
+
+/// A program that turns its flight recorder on by itself.
+#[test]
+fn started_by_the_program() {
+    let (place, session) = (Place::new(), session());
+    let mut program = Program::start_with(|command| {
+        command.env("BYPASSPROF_SESSION", session.path());
+    });
+    let pid = program.pid();
+    let rings = || {
+        let run = place.run(&["snapshot", "-p", &pid]);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let reader = Reader::open(&place.path("bypassprof.mcap")).unwrap();
+        let rings = reader.meta().rings.values();
+        let flight: Vec<bool> = rings.map(|ring| ring.flight).collect();
+        (flight, run.err.contains("no flight recorder is on"))
+    };
+    assert_eq!(rings(), (vec![], true));
+    program.tell("flight");
+    let began = Instant::now();
+    while rings() != (vec![true], false) {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", rings());
+    }
+    program.end();
 }
 
 /// The counter when the file was written, and that of the newest event in it, in 48 bits.
@@ -288,8 +338,8 @@ impl Drop for Waiting {
     }
 }
 
-/// Each thing that can be waited for is found, named and saved; the newest few snapshots stay; the end of the process is
-/// the last of them.
+/// Each thing that can be waited for is found, named and saved with what came before it and behind it; the newest few
+/// snapshots stay; the end of the process is the last of them.
 #[test]
 fn every_trigger() {
     let (place, session) = (Place::new(), session());
@@ -317,6 +367,14 @@ fn every_trigger() {
     program.tell("ask");
     let file = found(&mut waiting, "the program asked for it");
     assert_eq!(count(&file, points::TRIGGER), 1);
+    let all = points_of(&file);
+    let mut parts = all.split(|point| *point == points::TRIGGER);
+    let requests = |part: Option<&[probe::Point]>| {
+        let part = part.unwrap().iter();
+        part.filter(|point| **point == points::APP_END).count()
+    };
+    assert!(requests(parts.next()) > 1, "nothing of what led to it");
+    assert!(requests(parts.next()) > 1, "nothing of what followed");
     assert!(notices(&file)[0].text.contains("asked for it"));
     program.tell("drop");
     assert_eq!(
@@ -324,7 +382,8 @@ fn every_trigger() {
         1
     );
     program.tell("slow");
-    found(&mut waiting, "a request took");
+    // Told while it is on its way, or at its end.
+    found(&mut waiting, "bypassprof: a request ");
     waiting.signal(rustix::process::Signal::USR1);
     found(&mut waiting, "SIGUSR1");
     if root {
@@ -333,11 +392,49 @@ fn every_trigger() {
     }
     program.0.kill().unwrap();
     assert_eq!(program.0.wait().unwrap().signal(), Some(9));
-    let file = found(&mut waiting, "the process ended without a word");
-    assert!(count(&file, points::APP_END) > 10);
+    let last = found(&mut waiting, "the process ended without a word");
+    assert!(count(&last, points::APP_END) > 10);
     waiting.expect("snapshots");
     assert!(waiting.child.wait().unwrap().success());
-    assert_eq!(place.names().len(), 2, "{:?}", place.names());
+    let number = |path: &Path| -> u32 {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        name.strip_prefix("s-").unwrap().parse().unwrap()
+    };
+    let mut left: Vec<u32> = place.names().iter().map(|n| number(n.as_ref())).collect();
+    left.sort_unstable();
+    assert_eq!(left, [number(&last) - 1, number(&last)], "the newest two");
+}
+
+/// Waits for one thing to be told of a program, and for the file of it.
+fn told(session: &Path, cause: &str, order: &str, why: &str, change: impl FnOnce(&mut Command)) {
+    let place = Place::new();
+    let mut program = Program::start_with(|command| {
+        command.env("BYPASSPROF_SESSION", session);
+        change(command);
+    });
+    let pid = program.pid();
+    let args = ["snapshot", "-p", &pid, "--on", cause, "--count", "1"];
+    let mut waiting = Waiting::start(&place, &args);
+    program.tell(order);
+    waiting.expect(why);
+    waiting.expect("bypassprof-1.mcap");
+    assert!(waiting.child.wait().unwrap().success());
+    assert_eq!(place.names(), ["bypassprof-1.mcap"]);
+}
+
+/// Threads that get no ring are drops, and a program that does not poll stands still if nothing moves while a request is
+/// on its way.
+#[test]
+fn rings_and_progress() {
+    let session = session();
+    let why = "events were dropped, or a thread got no ring";
+    told(session.path(), "drops", "threads", why, |command| {
+        command.env("BYPASSPROF_FLIGHT", "64K");
+    });
+    let why = "nothing moves for 200 ms while a request is on its way";
+    told(session.path(), "stall=200ms", "stall", why, |command| {
+        command.env("BYPASSPROF_FLIGHT", "1M").env(NO_ROUNDS, "1");
+    });
 }
 
 /// A polling thread that stands still is told once; moments that come too soon are counted and not saved.

@@ -19,6 +19,7 @@ mod page;
 mod paper;
 mod postmortem;
 mod python;
+mod ranking;
 mod record;
 mod recover;
 mod refusals;

@@ -1,26 +1,30 @@
 //! The page of `report --html`, opened in a real browser: it draws itself from nothing but its own file, its numbers are
 //! those of the commands on it, and mouse and keys do what they say.
 
+use crate::compare::{LOAD, Load, write};
 use crate::python::python;
 use crate::support::{Place, Run};
 use crate::traffic::{self, Traffic};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// What a browser saw; `None` if there is none here.
+mod hostile;
+
+/// What a browser saw that uses a page as a person would; `None` if there is none here.
 fn drive(page: &Path, search: &str) -> Option<Value> {
+    let (none, search) = (OsStr::new(""), OsStr::new(search));
+    in_browser("drive.py", &[page.as_os_str(), none, search])
+}
+
+/// What a script of `tests/page` saw in a browser.
+fn in_browser(script: &str, words: &[&OsStr]) -> Option<Value> {
     let python = python()
         .map_err(|why| eprintln!("left out: there is no Python with packages from PyPI: {why}"))
         .ok()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/drive.py");
-    let run = Run::of(
-        Command::new(python)
-            .arg(script)
-            .arg(page)
-            .arg("")
-            .arg(search),
-    );
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
+    let run = Run::of(Command::new(python).arg(scripts.join(script)).args(words));
     if run.err.contains("no Chromium is installed") {
         eprintln!("left out: no Chromium is installed");
         return None;
@@ -74,8 +78,21 @@ fn in_a_browser() {
     assert_eq!(seen["errors"], serde_json::json!([]), "{seen:#}");
     // Nothing but the file itself.
     assert_eq!(seen["fetched"].as_array().unwrap().len(), 1, "{seen:#}");
-    let sections = ["summary", "findings", "ledger", "flame", "latency", "time"];
+    let sections = [
+        "ranking", "summary", "findings", "ledger", "flame", "latency", "time",
+    ];
     assert_eq!(seen["sections"], serde_json::json!(sections));
+    let said = seen["text"].as_str().unwrap();
+    assert!(
+        said.contains("Not ranked: bypassprof. No requests"),
+        "{said}"
+    );
+    let lines = seen["lines"].as_array().unwrap();
+    let line = |name: &str| lines.iter().any(|l| l.as_str().unwrap().starts_with(name));
+    assert!(
+        line("depth of queues filled") && line("greatest depth of queues filled"),
+        "{lines:?}"
+    );
 
     let report = json(&place, &["report", "--json", "a.mcap"]);
     let useful = report["useful_share"].as_f64().unwrap() * 100.0;
@@ -161,6 +178,51 @@ fn in_a_browser() {
         (Some("dark"), &Value::Bool(false))
     );
     assert!(seen["keys"].as_u64().unwrap() >= 8);
+    let printed = (&seen["printed_theme"], &seen["theme_after"]);
+    assert_eq!(printed, (&"light".into(), &"dark".into()));
+}
+
+/// Of two recordings of one workload the page says in words which is best, what makes the other worse, and leads there;
+/// its commands say the same.
+#[test]
+fn which_is_best() {
+    let place = Place::new();
+    let slow = Load {
+        drain: 101_000,
+        ..LOAD
+    };
+    write(&place.path("slow.mcap"), &slow);
+    write(&place.path("fast.mcap"), &Load { seed: 2, ..LOAD });
+    let files = ["slow.mcap", "fast.mcap"];
+    let run = place.run(&[&["report", "--html", "page.html"][..], &files].concat());
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let Some(seen) = drive(&place.path("page.html"), "tcp") else {
+        return;
+    };
+    assert_eq!(seen["errors"], serde_json::json!([]), "{seen:#}");
+    let verdict = seen["verdicts"][0].as_str().unwrap();
+    assert!(verdict.starts_with("fast answers most"), "{verdict}");
+    assert!(seen["verdicts"].as_array().unwrap().len() == 1, "{seen:#}");
+    let [best, worse] = [0, 1].map(|at| seen["ranks"][at].as_str().unwrap());
+    assert!(best.starts_with("fast") && worse.starts_with("slow"));
+    let title = "lets replies wait for the timer that drains the transmit queue";
+    assert!(worse.contains(title), "{worse}");
+    let led = seen["led_to"].as_array().unwrap();
+    assert_eq!(led[1], "latency", "{led:?}");
+
+    let commands = seen["commands"].as_array().unwrap();
+    let commands = commands.iter().filter_map(Value::as_str);
+    let compare = commands.clone().find(|c| c.contains(" compare ")).unwrap();
+    let words: Vec<&str> = compare.split(' ').skip(1).collect();
+    let compared = json(&place, &words);
+    assert_eq!(compared["a"]["file"], "fast.mcap");
+    let rate = compared["b"]["requests_per_second"].as_f64().unwrap();
+    let shown = worse.replace('\u{202f}', "");
+    assert!(shown.contains(&format!("{rate:.0}/s")), "{rate} {worse}");
+    let mut explain = commands.filter(|c| c.contains(" explain --json fast.mcap slow"));
+    let words: Vec<&str> = explain.next().unwrap().split(' ').skip(1).collect();
+    let explained = json(&place, &words);
+    assert_eq!(explained["findings"][0]["id"], "F1", "{explained:#}");
 }
 
 /// Of a page there may be several recordings, of a table one; the page never takes a recording's place.

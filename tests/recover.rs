@@ -1,6 +1,7 @@
 //! Damaged recordings: what is whole comes out, what is lost is counted, and the damaged file stays as it is.
 #![allow(unsafe_code)]
 
+use crate::flight::Program;
 use crate::support::{Place, Run};
 use bypassprof::trace::record::{End, Meta, Ring, Sample, Session};
 use bypassprof::trace::{Reader, Writer};
@@ -10,7 +11,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A recording of many chunks with something of everything in each.
 fn write(path: &Path, chunks: u64) {
@@ -234,4 +236,85 @@ fn writer_killed_at_any_byte() {
         }
     }
     assert!(most > 3000, "{most}");
+}
+
+/// A recorder that is killed at any moment: what it leaves opens, says that it is cut, and holds what the program wrote
+/// in its order, each event once, with nothing missing that positions or `LOST` slots do not tell of.
+#[test]
+fn recorder_killed_at_any_moment() {
+    let (place, session) = (Place::new(), tempfile::tempdir().unwrap());
+    let program = Program::start_with(|command| {
+        command.env("BYPASSPROF_SESSION", session.path());
+    });
+    let (pid, file) = (program.pid(), place.path("killed.mcap"));
+    let kills: u64 = std::env::var("BYPASSPROF_KILLS").map_or(5, |k| k.parse().unwrap());
+    let mut random = 0x2545_f491_4f6c_dd1du64;
+    let (mut without, mut empty, mut events) = (0, 0, 0);
+    for kill in 0..kills {
+        let _ = std::fs::remove_file(&file);
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let mut recorder = place.bypassprof(&["record", "-p", &pid, "-o", "killed.mcap"]);
+        let mut recorder = recorder.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(random % 1500));
+        if kill + 1 == kills {
+            // One of them is not killed before it has anything.
+            let has_any = || Reader::open(&file).is_ok_and(|reader| reader.meta().slot_count() > 0);
+            let began = Instant::now();
+            while !has_any() && began.elapsed() < Duration::from_secs(30) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        recorder.kill().unwrap();
+        assert_eq!(recorder.wait().unwrap().signal(), Some(9));
+        let reader = match Reader::open(&file) {
+            Ok(reader) => reader,
+            Err(_) if !file.exists() => {
+                without += 1;
+                continue;
+            }
+            Err(e) => {
+                assert!(e.to_string().contains("is not a recording"), "{e}");
+                empty += 1;
+                continue;
+            }
+        };
+        assert!(!reader.meta().damage.is_empty() && reader.meta().end.is_none());
+        let found = in_order(&reader);
+        empty += u64::from(found == 0);
+        events += found;
+    }
+    println!("{kills} kills: {without} left no file, {empty} no events, {events} events in all");
+    assert!(events > 0);
+}
+
+/// Checks the requests' numbers of a recording; gives how many there are.
+fn in_order(reader: &Reader) -> u64 {
+    let mut found = 0;
+    for &ring in reader.meta().rings.keys() {
+        let (mut position, mut number, mut whole) = (0, None, false);
+        for block in reader.slots(ring) {
+            let block = block.unwrap();
+            assert!(block.first >= position, "slots come twice");
+            whole &= block.first == position;
+            position = block.first + block.slots.len() as u64;
+            for slot in &block.slots {
+                match slot.point() {
+                    points::LOST => whole = false,
+                    points::APP_START => {
+                        let this = slot.word1 as u32;
+                        assert!(number < Some(this), "{this} after {number:?}");
+                        if whole {
+                            assert_eq!(number.map(|n| n + 1), Some(this), "one is missing");
+                        }
+                        (number, whole) = (Some(this), true);
+                        found += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    found
 }

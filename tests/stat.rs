@@ -168,11 +168,130 @@ fn threads_apart() {
     let threads = stat["threads"].as_array().unwrap();
     assert_eq!(threads.len(), 2, "{stat:#}");
     let clock = |t: &Value| counter(t, "task-clock")["value"].as_f64().unwrap();
-    let (sleeper, worker) = (clock(&threads[0]), clock(&threads[1]));
+    let (worker, sleeper) = (clock(&threads[0]), clock(&threads[1]));
     assert!(worker > 10.0 * sleeper, "{sleeper} and {worker}");
     let all = counter(&stat, "task-clock")["value"].as_f64().unwrap();
-    assert!((all - sleeper - worker).abs() < 1e-3 * all + 1.0);
+    let rest = stat["rest"][0]["value"].as_f64().unwrap();
+    assert!((all - sleeper - worker - rest).abs() < 1.0, "{stat:#}");
+    assert!(rest < 0.05 * all, "{stat:#}");
 }
+
+/// Threads of a command, which come while it runs, in a child of it too: each by its name, with what it did. Those that
+/// end at once are in the sum, and how many they are is told.
+#[test]
+fn threads_of_a_command() {
+    let place = Place::new();
+    place.compile("cc", "named", NAMED, &["-O1", "-pthread"]);
+    let count = |args: &[&str]| {
+        let options = ["stat", "--json", "--per-thread", "-e", "page-faults:u"];
+        let run = place.run(&[&options[..], &["--"], args].concat());
+        (json(&run), run.out)
+    };
+    let (stat, _) = count(&["./named", "20"]);
+    let threads = stat["threads"].as_array().unwrap();
+    let value = |v: &Value| counter(v, "page-faults")["value"].as_f64().unwrap();
+    for at in 0..20 {
+        let name = format!("worker-{at}");
+        let own: Vec<_> = threads.iter().filter(|t| t["name"] == *name).collect();
+        let expected = f64::from(100 * (at + 1));
+        assert_eq!(own.len(), 1, "{name}: {stat:#}");
+        let faults = value(own[0]);
+        assert!(
+            (expected..expected + 40.0).contains(&faults),
+            "{name}: {faults}"
+        );
+    }
+    // The program's first thread, that of its child, and the twenty.
+    assert_eq!(threads.len(), 22, "{stat:#}");
+    let order: Vec<_> = threads.iter().map(value).collect();
+    assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
+    let all = value(&stat);
+    let rest = stat["rest"][0]["value"].as_f64().unwrap();
+    assert_eq!(all, order.iter().sum::<f64>() + rest, "{stat:#}");
+    assert!(rest < all / 10.0, "{stat:#}");
+    // A crowd that lives for nothing: every thread is told or missed, and nothing that it did is lost.
+    place.compile("cc", "crowd", CROWD, &["-O1", "-pthread"]);
+    let (stat, text) = count(&["./crowd", "2000"]);
+    let told = stat["threads"].as_array().unwrap();
+    let notices = stat["notices"].as_array().unwrap();
+    let missed = |id: &str| {
+        let notice = notices.iter().find(|n| n["id"] == id)?;
+        let text = notice["text"].as_str().unwrap();
+        text.split(' ').find_map(|w| w.parse::<usize>().ok())
+    };
+    let unseen = missed("threads-unseen").unwrap_or(0);
+    assert!(
+        told.len() + unseen == 2001 || missed("threads-lost").is_some(),
+        "{text}"
+    );
+    let own: f64 = told.iter().map(value).sum();
+    let rest = stat["rest"][0]["value"].as_f64().unwrap();
+    assert_eq!(value(&stat), own + rest);
+    let run = place.run(&[
+        "stat",
+        "--per-thread",
+        "-e",
+        "page-faults:u",
+        "--",
+        "./named",
+        "2",
+    ]);
+    assert!(run.out.contains("worker-1"), "{}", run.out);
+}
+
+/// Threads with names, half of them in a child: each touches a hundred pages more than the one before.
+const NAMED: &str = r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void *work(void *number) {
+    long at = (long)number, n = 100 * (at + 1), page = sysconf(_SC_PAGESIZE);
+    char name[16];
+    snprintf(name, sizeof name, "worker-%ld", at);
+    pthread_setname_np(pthread_self(), name);
+    usleep(100000);
+    char *p = mmap(0, n * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(p, n * page, MADV_NOHUGEPAGE);
+    for (long i = 0; i < n; i++) p[i * page] = 1;
+    return 0;
+}
+static void team(long from, long to) {
+    pthread_t t[64];
+    for (long i = from; i < to; i++) pthread_create(&t[i], 0, work, (void *)i);
+    for (long i = from; i < to; i++) pthread_join(t[i], 0);
+}
+int main(int argc, char **argv) {
+    long n = atol(argv[1]);
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(50000);
+        team(0, n / 2);
+        _exit(0);
+    }
+    team(n / 2, n);
+    waitpid(child, 0, 0);
+    return 0;
+}
+"#;
+
+/// As many threads as it is told, twenty at a time, that end at once.
+const CROWD: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+static void *work(void *none) { return none; }
+int main(int argc, char **argv) {
+    for (int left = atoi(argv[1]); left > 0; left -= 20) {
+        pthread_t t[20];
+        for (int i = 0; i < 20; i++) if (pthread_create(&t[i], 0, work, 0)) return 1;
+        for (int i = 0; i < 20; i++) pthread_join(t[i], 0);
+    }
+    return 0;
+}
+"#;
 
 const PAIR: &str = r#"
 #include <pthread.h>
@@ -191,7 +310,12 @@ fn refusals() {
         (&["-e", "cs", "-r", "0", "--", "true"], 2, "-r"),
         (&["-I", "10"], 2, "-I needs something to count"),
         (&["true"], 1, "true"),
-        (&["--per-thread", "--", "true"], 2, "--pid"),
+        (&["--per-thread", "-a"], 2, "--per-thread"),
+        (
+            &["--per-thread"],
+            2,
+            "--per-thread needs something to count",
+        ),
         (
             &["-e", "uprobe/retprobe/", "--", "true"],
             1,

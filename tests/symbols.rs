@@ -151,6 +151,26 @@ fn stripped() {
     assert_names(&place, false);
 }
 
+/// Debug information that several programs share, in a file of its own.
+#[test]
+fn shared() {
+    if !has("dwz") {
+        return;
+    }
+    let place = Place::new();
+    build(&place, "-g");
+    tool(&place, "cp hot other && dwz -m shared.debug hot other");
+    let sections = tool(&place, "readelf -SW hot").out;
+    assert!(sections.contains(".gnu_debugaltlink"), "{sections}");
+    record(&place, &[]);
+    assert_names(&place, true);
+    // Inlined functions' names are in it, and nowhere else.
+    tool(&place, "mv shared.debug elsewhere");
+    record(&place, &[]);
+    let text = place.run(&["report"]).out;
+    assert!(!text.contains(" mix "), "{text}");
+}
+
 /// A program that is deleted while it runs, and one whose name leads to another program by then.
 #[test]
 fn deleted_and_replaced() {
@@ -337,6 +357,105 @@ fn container() {
     child.wait().unwrap();
     assert_eq!(run.code, Some(0), "{}", run.err);
     assert_names(&place, true);
+}
+
+/// Loads a program into the kernel, runs it there for a while, and unloads it by ending.
+const FILTER: &str = r#"
+#include <linux/bpf.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    static struct bpf_insn code[4000];
+    int n = sizeof code / sizeof *code;
+    code[0] = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K};
+    for (int i = 1; i < n - 1; i++) code[i] = (struct bpf_insn){.code = BPF_ALU64 | BPF_ADD | BPF_K, .imm = i};
+    code[n - 1] = (struct bpf_insn){.code = BPF_JMP | BPF_EXIT};
+    union bpf_attr load, run;
+    memset(&load, 0, sizeof load);
+    load.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+    load.insns = (uintptr_t)code;
+    load.insn_cnt = n;
+    load.license = (uintptr_t)"GPL";
+    strcpy(load.prog_name, "hot_filter");
+    int program = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
+    if (program < 0) return perror("bpf"), 77;
+    puts("loaded");
+    fflush(stdout);
+    char frame[64] = {0};
+    time_t end = time(0) + atoi(argv[1]);
+    do {
+        memset(&run, 0, sizeof run);
+        run.test.prog_fd = program;
+        run.test.data_in = (uintptr_t)frame;
+        run.test.data_size_in = sizeof frame;
+        run.test.repeat = 20000;
+        if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &run, sizeof run)) return perror("run"), 78;
+    } while (time(0) < end);
+    return 0;
+}
+"#;
+
+/// A BPF program has its name, unloaded by the time that names are looked for or loaded long before.
+#[test]
+fn bpf_program() {
+    let place = Place::new();
+    place.compile("cc", "filter", FILTER, &["-O1"]);
+    let mut alone = Command::new(place.path("filter"));
+    let mut alone = alone.arg("20").stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut out = std::io::BufReader::new(alone.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut said).unwrap();
+    if said != "loaded\n" {
+        let code = alone.wait().unwrap();
+        eprintln!("left out: this user loads no programs into this kernel ({code})");
+        return;
+    }
+    let is_named = || {
+        let functions = place.report()["functions"].clone();
+        let filter = row(&functions, "hot_filter");
+        assert!(filter["self_share"].as_f64().unwrap() > 0.3, "{filter}");
+        assert!(
+            filter["name"].as_str().unwrap().starts_with("bpf_prog_"),
+            "{filter}"
+        );
+    };
+    let pid = alone.id().to_string();
+    let run = place.run(&["record", "-p", &pid, "--duration", "0.5"]);
+    alone.kill().unwrap();
+    alone.wait().unwrap();
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    is_named();
+    place.record(&["./filter", "1"]);
+    is_named();
+}
+
+/// Functions of a module of the kernel. `tests/pmu/run` loads one on its machine and says which; here kernels may have none.
+#[test]
+fn kernel_module() {
+    let Ok(module) = std::env::var("BYPASSPROF_TEST_MODULE") else {
+        eprintln!("left out: no module was loaded to be looked at");
+        return;
+    };
+    let place = Place::new();
+    // As `module:device to write to`.
+    let (module, device) = module.split_once(':').unwrap();
+    let write = format!(
+        "i=0; while [ $i -lt 100 ]; do dd if=/dev/zero of={device} bs=1M count=8 oflag=direct; i=$((i + 1)); done"
+    );
+    place.record(&["sh", "-c", &write]);
+    let functions = place.report()["functions"].clone();
+    let module = format!("[{module}]");
+    let own = functions.as_array().unwrap().iter();
+    let own: Vec<_> = own.filter(|f| f["module"] == module).collect();
+    assert!(!own.is_empty(), "{functions:#}");
+    let named = |f: &&serde_json::Value| !f["name"].as_str().unwrap().contains("unknown");
+    assert!(own.iter().all(named), "{own:#?}");
+    eprintln!("functions of {module}: {}", own.len());
 }
 
 /// Functions of the kernel, where it shows its addresses.

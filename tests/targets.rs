@@ -312,6 +312,44 @@ fn control_fifo() {
     }
 }
 
+/// Orders through files that are open already, as programs give them that start the recorder.
+#[test]
+fn control_files() {
+    let place = Place::new();
+    place.hot();
+    let child = spawn(&place, "600");
+    let pid = child.id().to_string();
+    // Made for heirs: the standard library's would be closed when the recorder starts.
+    let [orders, answers] = [(); 2].map(|()| rustix::pipe::pipe().unwrap());
+    let number = |fd: &std::os::fd::OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string();
+    let mut ctl = fs::File::from(orders.1);
+    let mut ack = fs::File::from(answers.0);
+    for wanted in [true, false] {
+        let control = match wanted {
+            true => format!("fd:{},{}", number(&orders.0), number(&answers.1)),
+            false => format!("fd:{}", number(&orders.0)),
+        };
+        let options = ["stat", "--json", "-e", "task-clock", "-D", "-1", "-p", &pid];
+        let mut command = place.bypassprof(&[&options[..], &["--control", &control]].concat());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let counting = command.spawn().unwrap();
+        for order in ["enable", "disable", "stop"] {
+            ctl.write_all(format!("{order}\n").as_bytes()).unwrap();
+            if wanted {
+                let mut answer = [0; 4];
+                std::io::Read::read_exact(&mut ack, &mut answer).unwrap();
+                assert_eq!(&answer, b"ack\n");
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        let stat = stat(&Run::from(counting.wait_with_output().unwrap()));
+        let share = count(&stat, 0) / stat["elapsed_ns"].as_f64().unwrap();
+        // Without answers no one knows when an order was taken: two of them at once count nothing.
+        assert!((share > 0.0 || !wanted) && share < 0.8, "{share}");
+    }
+    end(child);
+}
+
 /// SIGUSR1 starts, SIGUSR2 stops.
 #[test]
 fn signals() {

@@ -241,7 +241,7 @@ impl Drop for Polling {
 const LEFT: &str = "\x1b[?1049l";
 
 /// On a program that runs: keys do what they say, the picture follows the size of the terminal, a snapshot is a
-/// recording with the program's events and names, and `q` gives the terminal back as it was. A signal does so too.
+/// recording with the program's events and names, and `q` gives the terminal back as it was.
 #[test]
 fn keys_on_a_terminal() {
     let place = Place::new();
@@ -275,13 +275,47 @@ fn keys_on_a_terminal() {
     let report: Value = serde_json::from_str(&run.out).unwrap();
     assert!(report["trust"]["events"].as_u64() > Some(100), "{report:#}");
     row(&report["functions"], "empty_poll");
+}
 
-    let terminal = Terminal::new();
-    let mut top = terminal.run(place.bypassprof(&words));
-    terminal.wait_for("poller", 0);
-    let raw = rustix::process::Pid::from_child(&top);
-    rustix::process::kill_process(raw, rustix::process::Signal::TERM).unwrap();
-    assert!(top.wait().unwrap().success());
-    assert_eq!(terminal.mode(), mode);
-    terminal.wait_for(LEFT, 0);
+/// Signals end the view as `q` does, whatever its size was last; so does the end of all that it looks at.
+#[test]
+fn ends_of_a_view() {
+    use rustix::process::Signal;
+    let place = Place::new();
+    let mut program = Polling::start();
+    let pid = program.0.id().to_string();
+    let words = ["top", "--interval", "0.3", "-p", &pid];
+    for signal in [
+        Some(Signal::INT),
+        Some(Signal::TERM),
+        Some(Signal::HUP),
+        None,
+    ] {
+        let terminal = Terminal::new();
+        let mode = terminal.mode();
+        let mut top = terminal.run(place.bypassprof(&words));
+        let at = terminal.wait_for("poller", 0);
+        // No room for anything, and again for all of it.
+        terminal.resize(2, 9);
+        let at = terminal.wait_for("least", at);
+        terminal.resize(24, 80);
+        terminal.wait_for("poller", at);
+        match signal {
+            Some(signal) => {
+                let raw = rustix::process::Pid::from_child(&top);
+                rustix::process::kill_process(raw, signal).unwrap();
+            }
+            None => drop(program.0.kill()),
+        }
+        assert!(top.wait().unwrap().success(), "{signal:?}");
+        assert_eq!(terminal.mode(), mode, "{signal:?}");
+        terminal.wait_for(LEFT, 0);
+        if signal.is_none() {
+            terminal.wait_for("what was looked at has ended", 0);
+        }
+    }
+    program.0.wait().unwrap();
+    let run = place.run(&["top", "--once", "-p", &pid]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    assert!(run.err.contains(&pid), "{}", run.err);
 }

@@ -6,6 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// Frames of a stack that a tree holds: what lies deeper is one more frame of the name [`DEEPER`]. No picture shows as
+/// many.
+pub const MOST_FRAMES: usize = 4096;
+/// The frame that stands for all below [`MOST_FRAMES`].
+pub const DEEPER: &str = "(deeper)";
+
 /// A frame of the tree: what ended in it and what it called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
@@ -15,6 +21,20 @@ pub struct Node {
     pub total: u64,
     /// What was called from here, by name.
     pub children: BTreeMap<String, Node>,
+}
+
+/// A tree is taken down level by level: as deep as it is, the stack would not be.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.children.is_empty() {
+            return;
+        }
+        let mut below = vec![std::mem::take(&mut self.children)];
+        while let Some(nodes) = below.pop() {
+            let children = |mut node: Node| std::mem::take(&mut node.children);
+            below.extend(nodes.into_values().map(children).filter(|c| !c.is_empty()));
+        }
+    }
 }
 
 /// A weighted call tree.
@@ -44,8 +64,15 @@ impl Tree {
         }
         let mut node = &mut self.root;
         node.total = node.total.saturating_add(weight);
-        for name in stack {
-            let name = name.as_ref();
+        for (depth, name) in stack.into_iter().enumerate() {
+            if depth > MOST_FRAMES {
+                break;
+            }
+            let name = if depth == MOST_FRAMES {
+                DEEPER
+            } else {
+                name.as_ref()
+            };
             if !node.children.contains_key(name) {
                 node.children.insert(name.to_owned(), Node::default());
             }
@@ -112,6 +139,7 @@ impl Tree {
     /// Reads folded text. Empty lines and lines that begin with `#` are skipped.
     pub fn from_folded(text: &str) -> Result<Tree, FoldError> {
         let mut tree = Tree::new();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -154,10 +182,18 @@ pub(crate) fn push_name(text: &mut String, name: &str) {
         text.push(match c {
             ';' => ':',
             ' ' if at == tied => '\u{a0}',
-            c if c.is_control() => ' ',
             '#' if at == 0 && text.is_empty() => '\u{ff03}',
-            c => c,
+            c => shown(c),
         });
+    }
+}
+
+/// A character as it may stand in a picture: none that ends a line or turns its direction, none that XML cannot hold.
+pub(crate) fn shown(c: char) -> char {
+    match c {
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c if c.is_control() => ' ',
+        c => c,
     }
 }
 
@@ -194,6 +230,17 @@ mod tests {
             "{text}"
         );
         assert_eq!(Tree::from_folded("a;b"), Err(FoldError { line: 1 }));
+    }
+
+    /// A stack of a million frames is cut where it says so, and taken down again.
+    #[test]
+    fn very_deep() {
+        let line = "f;".repeat(1_000_000) + "leaf 3";
+        let tree = Tree::from_folded(&line).unwrap();
+        let text = tree.to_folded();
+        assert_eq!(text.matches(';').count(), MOST_FRAMES);
+        assert!(text.ends_with(";f;(deeper) 3\n"), "{}", &text[..40]);
+        assert_eq!(tree.total(), 3);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ mod palette;
 mod svg;
 
 pub use diff::Diff;
-pub use fold::{FoldError, Node, Tree};
+pub use fold::{DEEPER, FoldError, MOST_FRAMES, Node, Tree};
 pub use page::html;
 pub use palette::{Rgb, UNKNOWN_COLOUR, colour_of};
 pub use svg::{DrawError, Picture, draw, draw_diff, draw_parts};

@@ -89,15 +89,18 @@ fn tree(path: Option<&Path>) -> Result<Tree, String> {
     Tree::from_folded(&read(path)?).map_err(|e| format!("{name}: {e}"))
 }
 
+/// The text of a file or of stdin. Symbols are bytes: those that are no UTF-8 show as the character for that.
 fn read(path: Option<&Path>) -> Result<String, String> {
-    let Some(path) = path else {
-        let mut text = String::new();
-        let read = io::stdin().lock().read_to_string(&mut text);
-        return read
-            .map(|_| text)
-            .map_err(|e| format!("cannot read stdin: {e}"));
+    let bytes = match path {
+        Some(path) => fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?,
+        None => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut bytes);
+            read.map_err(|e| format!("cannot read stdin: {e}"))?;
+            bytes
+        }
     };
-    fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Frames with their phases.

@@ -4,7 +4,7 @@
 //! colours come from the picture alone, frames are in the order of their names.
 
 use crate::diff::{Diff, LESS, MORE};
-use crate::fold::{Tree, push_name};
+use crate::fold::{Tree, push_name, shown};
 use crate::palette::{Rgb, UNKNOWN_COLOUR, colour_of};
 use inferno::flamegraph::color::{BackgroundColor, PaletteMap};
 use inferno::flamegraph::{self, Options};
@@ -48,6 +48,9 @@ pub enum DrawError {
     /// A tree without weight has no picture.
     #[error("there is nothing to draw: no stack has any weight")]
     Empty,
+    /// Weights whose sum no one can tell have no widths.
+    #[error("the weights of all stacks add up to more than 2^64: divide them")]
+    TooHeavy,
     /// The output could not be written.
     #[error("the picture could not be written: {0}")]
     Write(#[from] io::Error),
@@ -55,9 +58,7 @@ pub enum DrawError {
 
 /// Draws a tree.
 pub fn draw(tree: &Tree, picture: &Picture, out: impl Write) -> Result<(), DrawError> {
-    if tree.total() == 0 {
-        return Err(DrawError::Empty);
-    }
+    weighed(tree.total())?;
     let mut names = BTreeMap::new();
     tree.each(&mut |stack, _| {
         for name in stack {
@@ -85,9 +86,12 @@ pub fn draw(tree: &Tree, picture: &Picture, out: impl Write) -> Result<(), DrawE
 
 /// Draws the second tree of a difference; red frames grew, blue ones shrank.
 pub fn draw_diff(diff: &Diff, picture: &Picture, out: impl Write) -> Result<(), DrawError> {
-    if diff.stacks().all(|(_, _, after)| after == 0) {
-        return Err(DrawError::Empty);
-    }
+    let sum = |of: fn(u64, u64) -> u64| {
+        let weights = diff.stacks().map(|(_, before, after)| of(before, after));
+        weights.fold(0, u64::saturating_add)
+    };
+    weighed(sum(|before, _| before).max(1))?;
+    weighed(sum(|_, after| after))?;
     finish(options(picture), &diff.to_folded(), &[], out)
 }
 
@@ -101,9 +105,7 @@ pub fn draw_parts(
     out: impl Write,
 ) -> Result<(), DrawError> {
     let tree = diff.parts(roots);
-    if tree.total() == 0 {
-        return Err(DrawError::Empty);
-    }
+    weighed(tree.total())?;
     let mut own: BTreeMap<&str, u64> = BTreeMap::new();
     tree.each(&mut |stack, weight| {
         for name in stack {
@@ -138,6 +140,15 @@ pub fn draw_parts(
     finish(options, &tree.to_folded(), &[], out)
 }
 
+/// Whether a sum of weights, which stops at the most that it can be, has a picture.
+fn weighed(total: u64) -> Result<(), DrawError> {
+    match total {
+        0 => Err(DrawError::Empty),
+        u64::MAX => Err(DrawError::TooHeavy),
+        _ => Ok(()),
+    }
+}
+
 /// Between two colours: 0 is the first, 1 the second.
 fn shade(from: Rgb, to: Rgb, depth: f64) -> Rgb {
     let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * depth).round() as u8;
@@ -146,9 +157,10 @@ fn shade(from: Rgb, to: Rgb, depth: f64) -> Rgb {
 
 fn options<'a>(picture: &Picture) -> Options<'a> {
     let mut options = Options::default();
-    options.title = picture.title.clone();
-    options.subtitle = (!picture.subtitle.is_empty()).then(|| picture.subtitle.clone());
-    options.count_name = picture.unit.clone();
+    let shown = |text: &str| text.chars().map(shown).collect::<String>();
+    options.title = shown(&picture.title);
+    options.subtitle = (!picture.subtitle.is_empty()).then(|| shown(&picture.subtitle));
+    options.count_name = shown(&picture.unit);
     options.factor = picture.factor;
     options.min_width = picture.narrowest;
     options.bgcolors = Some(BackgroundColor::Flat(rgb::RGB8::new(255, 255, 255)));
@@ -223,6 +235,7 @@ fn head_and_height(svg: &str) -> Option<(usize, usize)> {
 }
 
 pub(crate) fn escape(text: &str) -> String {
+    let text: String = text.chars().map(shown).collect();
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

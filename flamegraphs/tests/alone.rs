@@ -45,6 +45,12 @@ fn mistakes_are_named() {
         (&[][..], "main;serve\n", 1, "stdin: line 1"),
         (&["gone"][..], "", 1, "cannot read gone"),
         (&[][..], "", 1, "nothing to draw"),
+        (
+            &[][..],
+            "a 18446744073709551615\nb 1\n",
+            1,
+            "add up to more",
+        ),
         (&["--unscaled"][..], "", 2, "--diff"),
     ] {
         let run = run(folder.path(), arguments, stdin);

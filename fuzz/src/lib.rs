@@ -5,11 +5,13 @@
 //! What must hold besides is asserted here. The functions refuse to know where bytes come from.
 
 mod answers;
+mod dpdk;
 mod memfile;
 pub mod seeds;
 mod tcp;
 
 pub use answers::answers;
+pub use dpdk::{headers, telemetry};
 pub use tcp::tcp;
 
 use bypassprof::analyse::packs::{Pack, Packs};
@@ -27,8 +29,9 @@ use bypassprof::trace::{
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
+use flamegraphs::{DrawError, Picture, Tree};
 use memfile::MemFile;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::LazyLock;
 
 /// Reading them takes longer than most inputs.
@@ -45,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("device", device),
     ("events", events),
     ("folded", folded),
+    ("headers", headers),
     ("http", http),
     ("kallsyms", kallsyms),
     ("packs", packs),
@@ -56,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("slots", slots),
     ("symbols", symbols),
     ("tcp", tcp),
+    ("telemetry", telemetry),
 ];
 
 /// Bytes as slots, a rest that is no whole slot left out.
@@ -223,9 +228,15 @@ pub fn perfscript(data: &[u8]) {
     }
 }
 
-/// Folded stacks: they become a recording that holds what they weigh, or the line that is wrong is named.
+/// Folded stacks: they become a recording that holds what they weigh, or the line that is wrong is named; and a picture.
 pub fn folded(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
+    if let Ok(tree) = Tree::from_folded(&text) {
+        match flamegraphs::draw(&tree, &Picture::default(), io::sink()) {
+            Ok(()) => assert!(tree.total() > 0),
+            Err(error) => assert!(!matches!(error, DrawError::Write(_)), "{error}"),
+        }
+    }
     let mut stacks = Folded::default();
     match stacks.read("input", &text) {
         Err(error) => assert!(error.line <= text.lines().count()),

@@ -1,4 +1,7 @@
 //! Every target over its seeds and mutations of them: what a fuzzer does, a little of it, without one.
+//!
+//! `FUZZ_TARGETS` names those to run, with commas, in place of all; with `FUZZ_CORPUS` what a fuzzer left of them in
+//! `corpus/` is run too.
 
 use bypassprof_fuzz::{TARGETS, seeds};
 use std::fs;
@@ -7,10 +10,9 @@ use std::path::{Path, PathBuf};
 /// Mutations of each seed.
 const MUTATIONS: u64 = 2000;
 
-fn folder(target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("seeds")
-        .join(target)
+fn folder(kind: &str, target: &str) -> PathBuf {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fuzz.join(kind).join(target)
 }
 
 /// With `BLESS=1`: writes the seeds that are made by program.
@@ -18,14 +20,16 @@ fn bless() {
     let scratch = std::env::temp_dir().join(format!("bypassprof-seeds-{}", std::process::id()));
     fs::create_dir_all(&scratch).unwrap();
     for (target, name, bytes) in seeds::all(&scratch) {
-        fs::create_dir_all(folder(target)).unwrap();
-        fs::write(folder(target).join(name), bytes).unwrap();
+        let folder = folder("seeds", target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
     }
     fs::remove_dir_all(&scratch).unwrap();
 }
 
-fn seeds_of(target: &str) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(folder(target)).unwrap_or_else(|e| panic!("seeds of {target}: {e}"));
+fn inputs(kind: &str, target: &str) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder(kind, target));
+    let entries = entries.unwrap_or_else(|e| panic!("{kind} of {target}: {e}"));
     let mut paths: Vec<_> = entries.map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|p| fs::read(p).unwrap()).collect()
@@ -72,8 +76,18 @@ fn seeds_and_mutations_run() {
     if std::env::var_os("BLESS").is_some() {
         bless();
     }
-    for &(name, target) in TARGETS {
-        let seeds = seeds_of(name);
+    let wanted = std::env::var("FUZZ_TARGETS").ok();
+    let is_wanted = |name: &str| {
+        let names = wanted.as_deref();
+        names.is_none_or(|names| names.split(',').any(|n| n == name))
+    };
+    for &(name, target) in TARGETS.iter().filter(|t| is_wanted(t.0)) {
+        if std::env::var_os("FUZZ_CORPUS").is_some() && folder("corpus", name).exists() {
+            inputs("corpus", name)
+                .iter()
+                .for_each(|input| target(input));
+        }
+        let seeds = inputs("seeds", name);
         assert!(!seeds.is_empty(), "{name} has no seeds");
         for (number, seed) in seeds.iter().enumerate() {
             target(seed);

@@ -6,14 +6,17 @@
 //! Memory grows with distinct stacks and with what happens within [`join::WINDOW`], not with the recording. It refuses
 //! to know how answers are printed.
 
+pub mod apart;
 pub mod classify;
 pub mod compare;
 pub mod counted;
 pub mod counts;
 pub mod coverage;
+pub mod depths;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
+pub mod flows;
 pub mod grouped;
 pub mod join;
 pub mod latency;

@@ -19,6 +19,17 @@ pub struct Series {
     pub thread: Option<usize>,
     /// When, since the recording's start, and how much from the reading before to here.
     pub points: Vec<(Nanos, f64)>,
+    /// What several points are that have room for one.
+    pub together: Together,
+}
+
+/// What several points of a line are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// Their mean.
+    Mean,
+    /// The greatest of them.
+    Greatest,
 }
 
 type Rate = (&'static str, &'static str, fn(&RingTotals) -> u64);
@@ -74,6 +85,7 @@ pub fn of(metas: &[Meta], profile: &Profile) -> Vec<Series> {
                 unit,
                 thread: Some(*thread),
                 points: points.collect(),
+                together: Together::Mean,
             });
         };
         let more = |of: fn(&RingTotals) -> u64, a: &RingTotals, b: &RingTotals| {
@@ -123,6 +135,7 @@ fn counters(metas: &[Meta], profile: &Profile) -> Vec<Series> {
             unit: if clock { "CPUs" } else { "1/s" },
             thread: None,
             points: points.collect(),
+            together: Together::Mean,
         }
     };
     events.map(line).collect()

@@ -6,14 +6,17 @@
 //! the file. Nothing but samples waits, and not longer than [`super::join::WINDOW`]. Threads that the profile leaves out are
 //! left out. It refuses to know formats.
 
+mod moment;
+
+pub use moment::{Moment, Request, Running, Sampled};
+
 use super::filter::Filter;
 use super::join::WINDOW;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates, Transition};
 use super::profile::Profile;
+use super::spans::Pass;
 use super::spans::way::Way;
-use super::spans::{PARTS, Pass};
-use super::stacks::{FrameId, NodeId};
 use crate::resolve::Names;
 use crate::trace::record::{Meta, Pid, Sample, Switch, SwitchKind, Tid};
 use crate::trace::tracepoint::Format;
@@ -24,93 +27,6 @@ use std::rc::Rc;
 
 /// Samples that wait to be put in order, at most.
 const MOST_WAITING: usize = 1 << 20;
-
-/// One thing that happened. Times are since the recording's start; threads are places in [`Profile::threads`].
-#[derive(Clone, Debug)]
-pub enum Moment<'a> {
-    /// A sample was taken.
-    Sample(&'a Sampled),
-    /// A thread entered a CPU, or left it.
-    Running {
-        /// Its thread.
-        thread: usize,
-        /// When.
-        time: Nanos,
-        /// Which CPU.
-        cpu: u32,
-        /// What it does from here on.
-        running: Running,
-    },
-    /// A polling loop is in another state from here on.
-    State {
-        /// Its thread.
-        thread: usize,
-        /// From when on.
-        time: Nanos,
-        /// The state.
-        state: PollState,
-    },
-    /// A probe wrote an event.
-    Event {
-        /// Its thread.
-        thread: usize,
-        /// When.
-        time: Nanos,
-        /// Its point's name.
-        point: &'a str,
-        /// The whole of it.
-        event: &'a Event,
-    },
-    /// A request is over.
-    Request(&'a Request),
-}
-
-/// What a switch left a thread doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Running {
-    /// It runs.
-    On,
-    /// It waits for something.
-    Waiting,
-    /// It could run, and does not.
-    Preempted,
-}
-
-/// A sample of the profile's event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sampled {
-    /// Its thread.
-    pub thread: usize,
-    /// When.
-    pub time: Nanos,
-    /// On which CPU.
-    pub cpu: u32,
-    /// Its stack.
-    pub node: NodeId,
-    /// What it stands for.
-    pub period: u64,
-    /// Which of the session's events.
-    pub event: u16,
-    /// What a tracepoint or uprobe recorded, `name=value` each; empty for other events.
-    pub fields: String,
-    /// The same stack with addresses, innermost first; inlined functions share one. Frames without one have 0.
-    pub addresses: Vec<(u64, FrameId)>,
-}
-
-/// A request on its way; lengths in ns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The flow.
-    pub flow: u32,
-    /// When it began.
-    pub began: Nanos,
-    /// Length of each stage; `None` where nothing tells.
-    pub stages: [Option<u64>; PARTS],
-    /// The whole length.
-    pub total: u64,
-    /// Places of the threads that received, handled and sent.
-    pub threads: [Option<usize>; 3],
-}
 
 struct Ring {
     thread: Option<usize>,

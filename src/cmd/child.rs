@@ -8,7 +8,7 @@ use crate::trace::record::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid as SysPid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Child;
@@ -122,8 +122,27 @@ impl End {
 
     /// Waits for it, at most so long.
     pub fn wait(&self, most: Duration) {
-        let most = Timespec::try_from(most).unwrap_or_default();
-        // Interrupted or over: whoever waits looks again.
-        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&most));
+        wait(Some(self), std::iter::empty(), most);
+    }
+}
+
+/// A file that is ready but has nothing to be read: one that nobody writes into any more. It is not looked at more often.
+const HUNG_UP: Duration = Duration::from_millis(1);
+
+/// Waits for a child's end, or until one of these files can be read from, at most so long.
+pub fn wait<'f>(end: Option<&End>, files: impl Iterator<Item = &'f File>, most: Duration) {
+    let of_child = end.map(|end| PollFd::new(&end.0, PollFlags::IN));
+    let of_files = files.map(|file| PollFd::new(file, PollFlags::IN));
+    let mut all: Vec<_> = of_child.into_iter().chain(of_files).collect();
+    let timeout = Timespec::try_from(most).unwrap_or_default();
+    // Interrupted or over: whoever waits looks again.
+    let _ = poll(&mut all, Some(&timeout));
+    let mut ready = all
+        .iter()
+        .map(|f| f.revents())
+        .filter(|r| !r.is_empty())
+        .peekable();
+    if ready.peek().is_some() && ready.all(|r| !r.contains(PollFlags::IN)) {
+        std::thread::sleep(HUNG_UP.min(most));
     }
 }

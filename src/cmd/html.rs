@@ -27,7 +27,14 @@ pub fn write(
             output.display()
         )));
     }
-    let page = html::page(&parts).map_err(Failure::failed)?;
+    let sides = match files {
+        [_] => Vec::new(),
+        several => several
+            .iter()
+            .map(|file| load::side(file, packs, filter))
+            .collect::<Result<_, _>>()?,
+    };
+    let page = html::page(&parts, &sides).map_err(Failure::failed)?;
     let cannot = |e| Failure::failed(format!("cannot write {}: {e}", output.display()));
     fs::write(output, &page).map_err(cannot)?;
     eprintln!("{} ({:.1} MB)", output.display(), page.len() as f64 / 1e6);

@@ -5,6 +5,8 @@
 use super::Failure;
 use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::depths::Depths;
+use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::series::{self, Series};
@@ -83,7 +85,7 @@ pub struct Everything {
     pub profile: Profile,
     /// Its requests, the slowest as timelines.
     pub spans: Spans,
-    /// What was counted over time.
+    /// What was counted, and how deep queues were, over time.
     pub series: Vec<Series>,
 }
 
@@ -98,15 +100,21 @@ pub fn everything(
     let there = There::of(path, &metas);
     there.check(filter)?;
     let mut pass = Pass::new(&metas, &packs, filter.clone(), show).on_two_threads();
+    let mut depths = Depths::new(&metas, &packs, filter);
     let mut join = Join::only(&metas, packs, filter.clone()).in_windows(window);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
         to_join(&mut join, record);
+        if let Record::Slots(ring, block) = record {
+            depths.slots(*ring, block.first, &block.slots);
+        }
     })?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
+    let mut series = series::of(&metas, &profile);
+    series.extend(depths.finish(&profile));
     Ok(Everything {
-        series: series::of(&metas, &profile),
+        series,
         spans: pass.finish(damage(&reader)),
         profile,
     })
@@ -326,13 +334,36 @@ pub fn requests(
     })
 }
 
+/// What a recording counts of device queues.
+pub struct Counted {
+    /// By thread, port, queue and direction.
+    pub queues: Vec<Queue>,
+    /// What devices said of themselves, over time.
+    pub devices: Vec<Device>,
+    /// Flows of the frames that were looked at.
+    pub flows: Flows,
+}
+
 /// Reads a recording and what it counts of device queues.
-pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Vec<Queue>, Vec<Device>), Failure> {
+pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Counted), Failure> {
     let profile = profile(path, packs, &Filter::default())?;
     let (reader, _) = open(path)?;
     let summary = reader.meta();
-    let queues = summary.queues.values().cloned().collect();
-    Ok((profile, queues, summary.devices.clone()))
+    let queues: Vec<_> = summary.queues.values().cloned().collect();
+    let mut looking = Looking::new(&queues);
+    if queues.iter().any(|q| q.bytes_of > 0) {
+        for ring in summary.rings.values() {
+            // Blocks that are damaged are told by the profile.
+            let blocks = reader.slots(ring.ring).flatten();
+            looking.ring(ring, blocks.flat_map(|block| block.slots));
+        }
+    }
+    let counted = Counted {
+        flows: looking.finish(),
+        devices: summary.devices.clone(),
+        queues,
+    };
+    Ok((profile, counted))
 }
 
 fn to_join(join: &mut Join, record: &Record) {

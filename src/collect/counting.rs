@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// Whom events are about.
 #[derive(Debug)]
 pub enum Whom {
-    /// These threads, and with `inherit` the threads and children that they make.
+    /// These threads, and the threads and children that they make.
     Tasks(Vec<Tid>),
     /// Everything on these CPUs.
     Cpus(Vec<u32>),
@@ -62,6 +62,8 @@ pub struct Reading {
 /// Events being counted.
 pub struct Counting {
     slots: Vec<Slot>,
+    /// The slots of each group that could be had: the first, and how many.
+    had: Vec<(usize, usize)>,
     open: Vec<Open>,
 }
 
@@ -74,23 +76,21 @@ struct Slot {
 struct Open {
     /// The slot of its leader; those of its members follow.
     first: usize,
-    tid: Option<Tid>,
     group: CounterGroup,
 }
 
+/// The same events once more, of one thread alone.
+pub struct Alone(Vec<Open>);
+
 impl Counting {
     /// Opens what can be opened, stopped. `on_exec`: it starts by itself when the task runs its program.
-    pub fn open(
-        groups: Vec<Group>,
-        whom: &Whom,
-        on_exec: bool,
-        inherit: bool,
-        machine: &Machine,
-    ) -> Counting {
+    pub fn open(groups: Vec<Group>, whom: &Whom, on_exec: bool, machine: &Machine) -> Counting {
         let mut counting = Counting {
             slots: Vec::new(),
+            had: Vec::new(),
             open: Vec::new(),
         };
+        let inherit = matches!(whom, Whom::Tasks(_));
         let how = How { on_exec, inherit };
         for group in groups {
             if group.braced
@@ -150,7 +150,7 @@ impl Counting {
         let mut chosen: Option<Vec<Encoded>> = None;
         let mut groups = Vec::new();
         let mut gone = (0, io::Error::from_raw_os_error(libc::EINVAL));
-        for (unit, tid) in units {
+        for (unit, _) in units {
             let opened = match &chosen {
                 Some(events) => how.group(events, &unit),
                 None => how.with_less(events, &unit).map(|(events, group)| {
@@ -159,7 +159,7 @@ impl Counting {
                 }),
             };
             match opened {
-                Ok(group) => groups.push((tid, group)),
+                Ok(group) => groups.push(group),
                 Err(refused) if !is_gone(&refused.1) => return Err(refused),
                 // The thread ended, or the CPU went, since they were listed.
                 Err(refused) => gone = refused,
@@ -169,10 +169,9 @@ impl Counting {
             return Err(gone);
         };
         let first = self.slots.len();
-        let opened = groups
-            .into_iter()
-            .map(|(tid, group)| Open { first, tid, group });
+        let opened = groups.into_iter().map(|group| Open { first, group });
         self.open.extend(opened);
+        self.had.push((first, chosen.len()));
         self.slots.extend(chosen.into_iter().map(|event| Slot {
             event,
             refused: None,
@@ -180,35 +179,47 @@ impl Counting {
         Ok(())
     }
 
+    /// Opens what is open for all for one thread alone, without what it makes; stopped.
+    pub fn alone(&self, tid: Tid, on_exec: bool) -> io::Result<Alone> {
+        let inherit = false;
+        let how = How { on_exec, inherit };
+        let unit = (Proc(tid), Cpu::ALL).into();
+        let open = |&(first, count): &(usize, usize)| -> io::Result<Open> {
+            let slots = &self.slots[first..first + count];
+            let events: Vec<_> = slots.iter().map(|s| s.event.clone()).collect();
+            let group = how.group(&events, &unit).map_err(|(_, e)| e)?;
+            Ok(Open { first, group })
+        };
+        self.had
+            .iter()
+            .map(open)
+            .collect::<io::Result<_>>()
+            .map(Alone)
+    }
+
     /// Starts what does not start by itself.
     pub fn enable(&self) -> io::Result<()> {
-        self.open.iter().try_for_each(|o| o.group.leader().enable())
+        enable(&self.open)
     }
 
     /// Stops everything.
     pub fn disable(&self) -> io::Result<()> {
-        self.open
-            .iter()
-            .try_for_each(|o| o.group.leader().disable())
+        disable(&self.open)
     }
 
     /// What has been counted of each event, all threads and CPUs together.
     pub fn read(&self) -> Vec<Reading> {
-        self.sum(|_| true)
+        self.sum(&self.open)
     }
 
-    /// The same of each thread that was there at the start.
-    pub fn read_threads(&self) -> Vec<(Tid, Vec<Reading>)> {
-        let mut tids: Vec<_> = self.open.iter().filter_map(|o| o.tid).collect();
-        tids.sort_unstable();
-        tids.dedup();
-        let of = |tid| (tid, self.sum(|o| o.tid == Some(tid)));
-        tids.into_iter().map(of).collect()
+    /// The same of one thread.
+    pub fn read_alone(&self, alone: &Alone) -> Vec<Reading> {
+        self.sum(&alone.0)
     }
 
-    fn sum(&self, wanted: impl Fn(&Open) -> bool) -> Vec<Reading> {
+    fn sum(&self, all: &[Open]) -> Vec<Reading> {
         let mut sums = vec![CounterValue::default(); self.slots.len()];
-        for open in self.open.iter().filter(|o| wanted(o)) {
+        for open in all {
             let members = open.group.siblings().iter().map(Rc::as_ref);
             let counters = std::iter::once(open.group.leader()).chain(members);
             for (sum, counter) in sums[open.first..].iter_mut().zip(counters) {
@@ -235,6 +246,26 @@ impl Counting {
         };
         self.slots.iter().zip(sums).map(reading).collect()
     }
+}
+
+impl Alone {
+    /// Starts what does not start by itself.
+    pub fn enable(&self) -> io::Result<()> {
+        enable(&self.0)
+    }
+
+    /// Stops it.
+    pub fn disable(&self) -> io::Result<()> {
+        disable(&self.0)
+    }
+}
+
+fn enable(all: &[Open]) -> io::Result<()> {
+    all.iter().try_for_each(|o| o.group.leader().enable())
+}
+
+fn disable(all: &[Open]) -> io::Result<()> {
+    all.iter().try_for_each(|o| o.group.leader().disable())
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -9,6 +9,7 @@ use super::probes::look::{self, Looked, Subject};
 use super::probes::{is_gone, is_of_this_boot};
 use crate::trace::record::{Crash, Meta, Missing, Pid, Thread};
 use crate::trace::{WriteError, Writer};
+use crate::units::Nanos;
 use bypassprof_ring::reader::{ReadError, SessionDir, Writing};
 use bypassprof_wire::names::ProcessKey;
 use std::collections::BTreeSet;
@@ -56,18 +57,35 @@ pub enum RemainsError {
     Write(#[from] WriteError),
 }
 
+/// The first few of them.
 fn list(pids: &[Pid]) -> String {
-    let pids: Vec<_> = pids.iter().map(Pid::to_string).collect();
-    pids.join(", ")
+    const SHOWN: usize = 20;
+    let shown: Vec<_> = pids.iter().take(SHOWN).map(Pid::to_string).collect();
+    match pids.len().checked_sub(SHOWN) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
-/// Copies the rings of a process that is gone; of `pid`, if several are.
+/// What a directory gave.
+#[derive(Debug)]
+pub struct OfDirectory {
+    /// The process.
+    pub key: ProcessKey,
+    /// Why it ended, and what could not be had.
+    pub crash: Crash,
+    /// When the oldest event was.
+    pub began: Option<Nanos>,
+}
+
+/// Copies the rings of a process that is gone; of `pid`, if several are; of none whose rings are `known`.
 pub fn of_directory(
     path: &Path,
     pid: Option<Pid>,
+    known: &BTreeSet<ProcessKey>,
     next_ring: &mut u32,
     writer: &mut Writer,
-) -> Result<(ProcessKey, Crash), RemainsError> {
+) -> Result<Option<OfDirectory>, RemainsError> {
     let dir = SessionDir::look(path)?;
     let with_rings = dir.ring_files()?.into_iter().map(|(key, _)| key);
     let mut keys: BTreeSet<ProcessKey> = dir.processes()?.into_iter().chain(with_rings).collect();
@@ -92,7 +110,10 @@ pub fn of_directory(
             });
         }
     };
-    let looked = looked(&dir, key, key.pid, next_ring, writer)?;
+    if known.contains(&key) {
+        return Ok(None);
+    }
+    let (looked, began) = looked(&dir, key, key.pid, next_ring, writer)?;
     let mut crash = Crash {
         pid: key.pid,
         missing: missing_of(&looked),
@@ -116,16 +137,17 @@ pub fn of_directory(
         // If it is another user's, that user reads it some day.
         let _ = dir.mark_examined(key);
     }
-    Ok((key, crash))
+    Ok(Some(OfDirectory { key, crash, began }))
 }
 
+/// Copies a process's rings; gives when the oldest event of them was, too.
 fn looked(
     dir: &SessionDir,
     key: ProcessKey,
     pid: Pid,
     next_ring: &mut u32,
     writer: &mut Writer,
-) -> Result<Looked, WriteError> {
+) -> Result<(Looked, Option<Nanos>), WriteError> {
     let subject = Subject {
         key,
         pid,
@@ -134,10 +156,12 @@ fn looked(
     };
     let looked = look::look(dir, &subject, next_ring, writer)?;
     // A second reading of both clocks, if the counter still counts what it counted then.
-    if looked.facts.is_some_and(|facts| is_of_this_boot(&facts)) {
-        writer.meta(&Meta::Clock(clock::pair()))?;
+    let now = looked.facts.filter(is_of_this_boot).map(|_| clock::pair());
+    if let Some(now) = now {
+        writer.meta(&Meta::Clock(now))?;
     }
-    Ok(looked)
+    let began = looked.began(now);
+    Ok((looked, began))
 }
 
 fn missing_of(looked: &Looked) -> Vec<Missing> {
@@ -186,6 +210,8 @@ pub struct OfCore {
     pub crash: Crash,
     /// Ring files that it had mapped and the core lacks.
     pub left_out: Vec<PathBuf>,
+    /// When the oldest event was.
+    pub began: Option<Nanos>,
 }
 
 /// What a core's notes tell of its process's end.
@@ -216,10 +242,12 @@ pub fn of_core(
         source,
     })?;
     let mut crash = crash_of(core);
+    let mut began = None;
     if found.rings > 0 {
         let dir = SessionDir::look(aside)?;
         for key in found.keys.into_iter().filter(|key| !known.contains(key)) {
-            let looked = looked(&dir, key, key.pid, next_ring, writer)?;
+            let (looked, oldest) = looked(&dir, key, key.pid, next_ring, writer)?;
+            began = began.into_iter().chain(oldest).min();
             crash.missing.extend(missing_of(&looked));
         }
     }
@@ -227,6 +255,14 @@ pub fn of_core(
         crash.missing.push(Missing {
             what: format!("{slots} of the {of} slots of {name}'s ring"),
             how: "they lie in a part of memory that the core ends before".to_owned(),
+        });
+    }
+    if found.unread > 0 {
+        crash.missing.push(Missing {
+            what: format!("rings in {} bytes of memory", found.unread),
+            how: "parts of the core's memory share bytes of its file, which no kernel writes: they were looked at as \
+                  long as the file is, and no longer"
+                .to_owned(),
         });
     }
     crash.missing.extend(gaps(core));
@@ -241,6 +277,7 @@ pub fn of_core(
     Ok(OfCore {
         crash,
         left_out: found.left_out,
+        began,
     })
 }
 

@@ -7,9 +7,8 @@
 use super::probes::look::{Looked, Subject, look};
 use super::probes::{Inside, Place};
 use super::{clock, proc};
-use crate::trace::record::{End, Meta, Notice, Pid};
+use crate::trace::record::{Crash, End, Meta, Notice, Pid};
 use crate::trace::{WriteError, Writer};
-use crate::units::Nanos;
 use bypassprof_ring::reader::{ControlHandle, RingLook, Writing};
 use std::path::Path;
 
@@ -101,12 +100,8 @@ impl Live {
     /// Takes its rings into a recording and closes it; `why` is kept in it.
     pub fn save(&self, mut writer: Writer, why: Vec<Notice>) -> Result<Taken, WriteError> {
         let dead = self.is_gone();
-        let facts = self.control.facts();
         let mut session = proc::session();
-        // Events are older than the snapshot: the recording begins with the program.
-        session.started = Nanos::from_ns(facts.base_time).min(session.started);
         session.pids = vec![self.pid];
-        writer.meta(&Meta::Session(session))?;
         let mut names = Vec::new();
         proc::names(self.pid, &mut names);
         for meta in names.into_iter().chain(why.into_iter().map(Meta::Notice)) {
@@ -119,7 +114,23 @@ impl Live {
             thread: &|tid| self.inside.thread_outside(self.pid, tid),
         };
         let looked = look(self.place.dir(), &subject, &mut 0, &mut writer)?;
-        writer.meta(&Meta::Clock(clock::pair()))?;
+        let now = clock::pair();
+        writer.meta(&Meta::Clock(now))?;
+        // Events are older than the snapshot: the recording begins with the oldest of them.
+        let began = looked.began(Some(now));
+        let began = began.map_or(session.started, |began| began.min(session.started));
+        let before = session.started.since(began).ns();
+        session.started_unix_ns = session.started_unix_ns.saturating_sub(before);
+        session.started = began;
+        writer.meta(&Meta::Session(session))?;
+        if !dead {
+            writer.meta(&Meta::Crash(Crash {
+                pid: self.pid,
+                alive: true,
+                told_by: "the snapshot".to_owned(),
+                ..Crash::default()
+            }))?;
+        }
         writer.meta(&Meta::End(End {
             time: clock::now(),
             rings_unreached: looked.rings_unreached(),

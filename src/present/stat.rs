@@ -4,6 +4,7 @@
 use super::style::{Style, duration, percent, printable};
 use super::table::lines;
 use crate::analyse::Trust;
+use crate::analyse::apart::Apart;
 use crate::analyse::counts::{Count, Counts, Ratio};
 use crate::analyse::profile::Work;
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub struct Document<'a> {
     /// The counts.
     pub counts: &'a Counts,
     /// The same of each thread, where that was asked for.
-    pub threads: &'a [(u32, Counts)],
+    pub apart: Option<&'a Apart>,
     /// What the user should know.
     pub notices: Vec<(&'a str, &'a str)>,
     /// How far to trust it.
@@ -57,9 +58,8 @@ pub fn table(document: &Document, style: Style) -> String {
     }
     text.push('\n');
     events(counts, style, &mut text);
-    for (tid, counts) in document.threads {
-        let _ = writeln!(text, "\n{}", style.bold(&format!("thread {tid}")));
-        events(counts, style, &mut text);
+    if let Some(apart) = document.apart {
+        threads(apart, style, &mut text);
     }
     if let Some(work) = &counts.work {
         let share = (work.rounds > 0).then(|| work.empty_rounds as f64 / work.rounds as f64);
@@ -75,6 +75,41 @@ pub fn table(document: &Document, style: Style) -> String {
     }
     let _ = writeln!(text, "\n{}", style.dim(&trust(document)));
     text
+}
+
+/// Threads in the table; JSON has all.
+const MOST_THREADS: usize = 20;
+
+fn threads(apart: &Apart, style: Style, text: &mut String) {
+    for thread in apart.threads.iter().take(MOST_THREADS) {
+        let title = format!("thread {} {}", thread.tid, printable(&thread.name));
+        let _ = writeln!(text, "\n{}", style.bold(title.trim_end()));
+        let counted = Counts {
+            // Why there is no count is told once, of all.
+            counts: those(&thread.counts.counts, |_| true),
+            ..thread.counts.clone()
+        };
+        events(&counted, style, text);
+    }
+    let more = apart.threads.len().saturating_sub(MOST_THREADS);
+    if more > 0 {
+        let _ = writeln!(text, "\n{more} more threads: --json has them");
+    }
+    let rest = Counts {
+        counts: those(&apart.rest, |value| value > 0.0),
+        ..Counts::default()
+    };
+    if !rest.counts.is_empty() {
+        let title = "no thread by itself: what was done before a thread was seen, or by threads that ended sooner";
+        let _ = writeln!(text, "\n{}", style.bold(&style.fit(title)));
+        events(&rest, style, text);
+    }
+}
+
+/// What was counted and is wanted.
+fn those(counts: &[Count], wanted: impl Fn(f64) -> bool) -> Vec<Count> {
+    let some = |c: &&Count| c.value.is_some_and(&wanted);
+    counts.iter().filter(some).cloned().collect()
 }
 
 /// Of a recording its own line; of what was only counted what can be wrong with counts.
@@ -241,6 +276,7 @@ struct Stat<'a> {
     empty_polls: Option<u64>,
     requests: Option<u64>,
     threads: Vec<Thread<'a>>,
+    rest: Option<Vec<Counter<'a>>>,
     notices: Vec<NoticeText<'a>>,
     trust: &'a Trust,
 }
@@ -282,6 +318,7 @@ struct Packets {
 #[derive(Serialize)]
 struct Thread<'a> {
     tid: u32,
+    name: &'a str,
     counters: Vec<Counter<'a>>,
     ratios: Vec<RatioJson<'a>>,
 }
@@ -314,10 +351,12 @@ fn ratio(ratio: &Ratio) -> RatioJson<'_> {
 pub fn json(document: &Document) -> serde_json::Result<String> {
     let counts = document.counts;
     let of_work = |of: fn(&Work) -> u64| counts.work.as_ref().map(of);
-    let threads = document.threads.iter().map(|(tid, counts)| Thread {
-        tid: *tid,
-        counters: counts.counts.iter().map(counter).collect(),
-        ratios: counts.ratios.iter().map(ratio).collect(),
+    let threads = document.apart.into_iter().flat_map(|apart| &apart.threads);
+    let threads = threads.map(|thread| Thread {
+        tid: thread.tid,
+        name: &thread.name,
+        counters: thread.counts.counts.iter().map(counter).collect(),
+        ratios: thread.counts.ratios.iter().map(ratio).collect(),
     });
     serde_json::to_string_pretty(&Stat {
         schema: STAT_SCHEMA,
@@ -335,6 +374,9 @@ pub fn json(document: &Document) -> serde_json::Result<String> {
         empty_polls: of_work(|w| w.empty_rounds),
         requests: of_work(|w| w.requests),
         threads: threads.collect(),
+        rest: document
+            .apart
+            .map(|apart| apart.rest.iter().map(counter).collect()),
         notices: document
             .notices
             .iter()

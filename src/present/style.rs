@@ -77,9 +77,14 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// Control characters in names from outside must not reach a terminal.
+/// Control characters in names from outside must not reach a terminal, nor marks that turn the direction of the text
+/// around them or end its line, nor what XML cannot hold.
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let safe = |c: char| match c {
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
     text.chars().map(safe).collect()
 }
 
@@ -97,6 +102,7 @@ mod tests {
         assert_eq!(narrow.fit("a long line"), "a lo..");
         assert_eq!(Style::PLAIN.fit("a long line"), "a long line");
         assert_eq!(printable("a\x1b[31mb"), "a\u{fffd}[31mb");
+        assert_eq!(printable("\u{202e}a\u{ffff} ü"), "\u{fffd}a\u{fffd} ü");
         assert_eq!(percent(Some(0.1234)), "12.3");
         assert_eq!(percent(None), "-");
         let units = [5, 5_000, 5_000_000, 5_000_000_000].map(duration);

@@ -36,6 +36,12 @@ impl Mapping {
         self.pid != Mapping::KERNEL && of_none.iter().any(|name| path.starts_with(name))
     }
 
+    /// The name of code that the kernel made, which it tells with the mapping.
+    pub(crate) fn made_by_kernel(&self) -> Option<&str> {
+        let of_file = self.path.starts_with(['[', '/']);
+        (self.pid == Mapping::KERNEL && !of_file && !self.path.is_empty()).then_some(&self.path)
+    }
+
     /// Where `address` lies in the mapping's file; of the kernel and of code that a program made, the address itself.
     pub(crate) fn position(&self, address: u64) -> u64 {
         if self.pid == Mapping::KERNEL || self.is_made() {

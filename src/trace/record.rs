@@ -225,7 +225,8 @@ pub struct Mapping {
     pub len: u64,
     /// Position of `start` in the file.
     pub offset: FileOffset,
-    /// The file as the process saw it, `[vdso]`, `[kernel.kallsyms]`, a module, `//anon`.
+    /// The file as the process saw it, `[vdso]`, `[kernel.kallsyms]`, a module, `//anon`; of code that the kernel made,
+    /// for a BPF program say, its name.
     pub path: String,
     /// GNU build id in hexadecimal; empty when there is none or it could not be read.
     pub build_id: String,
@@ -382,7 +383,7 @@ pub struct DevicePool {
     pub name: String,
     /// Objects in all.
     pub size: u64,
-    /// Objects that are free, those in caches of threads included; `None` where DPDK does not tell (22.11).
+    /// Objects that are free, those in caches of threads included; `None` where nobody tells.
     pub free: Option<u64>,
 }
 

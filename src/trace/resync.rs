@@ -1,9 +1,11 @@
 //! Finds the next whole chunk behind a damaged place.
 //!
 //! In: a file and where it stopped making sense; out: where a chunk lies whose lengths agree and whose checksum is right.
-//! A file made to look like a chunk at every byte costs no more than a few times its own size: then it is given up.
+//! A file made to look like a chunk at every byte costs no more than a few times its own size: then it is given up. Holes
+//! of a sparse file are passed over, so that its size is what is in it.
 
 use super::container::{CHUNK_HEADER, FRAME, OP_CHUNK, Unpacker};
+use super::file::data_from;
 use super::format::MAX_CHUNK_BYTES;
 use memchr::memmem;
 use std::fs::File;
@@ -44,6 +46,11 @@ impl Resync {
         let mut at = from.saturating_add(MARK_AT);
         let mut piece = Vec::new();
         while at < self.size {
+            // A mark begins with a byte that is not zero.
+            match data_from(file, at) {
+                Some(data) if data < self.size => at = data,
+                _ => break,
+            }
             let len = (self.size - at).min(PIECE + MARK.len() as u64 - 1);
             piece.resize(len as usize, 0);
             file.read_exact_at(&mut piece, at)?;

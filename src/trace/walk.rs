@@ -212,9 +212,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Result<Option<u64>, Bad>, Stop> {
         let Frame { op, len } = frame;
         let taken = match op {
-            OP_CHUNK | OP_CHANNEL if len > MAX_CHUNK_BYTES => {
-                Err("a record is larger than any we write".to_string())
-            }
+            _ if len > MAX_CHUNK_BYTES => Err("a record is larger than any we write".to_string()),
             OP_CHUNK => {
                 self.hash_to(at + FRAME)?;
                 let ahead = self.ahead.as_mut();
@@ -312,6 +310,10 @@ impl<'a> Walk<'a> {
     }
 
     fn hash_to(&mut self, to: u64) -> Result<(), Stop> {
+        if !self.walked.damage.is_empty() {
+            // No one asks for it any more.
+            return Ok(());
+        }
         let mut piece = [0; 1 << 14];
         while self.hashed < to {
             let len = (to - self.hashed).min(piece.len() as u64) as usize;

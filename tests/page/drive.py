@@ -4,19 +4,18 @@
 
 Needs PyPI's `playwright` (no browser of its own) and a Chromium from the system."""
 
-import json, shutil, sys
+import json, sys
 from pathlib import Path
 from playwright.sync_api import sync_playwright
 
+sys.dont_write_bytecode = True
+from browser import browser
+
 page_file = Path(sys.argv[1]).resolve()
 pictures = Path(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else None
-browser = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-if not browser:
-    sys.exit("no Chromium is installed")
-
 seen = {"errors": [], "fetched": []}
 with sync_playwright() as play:
-    chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+    chromium = play.chromium.launch(executable_path=browser(), args=["--no-sandbox", "--disable-gpu"])
     page = chromium.new_page(viewport={"width": 1320, "height": 900}, color_scheme="light", reduced_motion="reduce")
     page.on("pageerror", lambda error: seen["errors"].append(str(error)))
     page.on("console", lambda said: said.type == "error" and seen["errors"].append(said.text))
@@ -43,7 +42,12 @@ with sync_playwright() as play:
     seen["tiles"] = page.locator(".tile").all_inner_texts()
     seen["trust"], seen["findings"] = text(".trust"), page.locator(".finding").count()
     seen["commands"] = page.locator(".cmd").all_inner_texts()
+    seen["text"] = page.inner_text("main")
+    seen["verdicts"] = page.locator("#ranking .verdict").all_inner_texts()
+    seen["ranks"] = page.locator(".rank").all_inner_texts()
+    seen["lines"] = page.locator("#time h3").all_inner_texts()
     picture("report")
+    picture("report-summary", "#summary")
     picture("report-ledger", "#ledger")
 
     # The ledger's bars are whole, and its switch leaves the work alone.
@@ -120,16 +124,28 @@ with sync_playwright() as play:
         page.select_option("#recording", "1")
         seen["other_title"] = page.title()
 
+    # What limits a recording in words leads to the place in that recording.
+    if page.locator(".lead-there").count():
+        link = page.locator(".rank").last.locator(".lead-there").first
+        link.click()
+        seen["led_to"] = [page.title(), page.evaluate("document.querySelector('.target')?.id")]
+
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     seen["keys"] = page.locator("dialog[open] kbd").count()
     page.keyboard.press("Escape")
     page.keyboard.press("d")
     seen["theme"] = page.evaluate("document.documentElement.dataset.theme")
-    page.keyboard.press("4")
+    page.keyboard.press(str(seen["sections"].index("flame") + 1))
     picture("report-dark")
+    seen["pwned"] = page.evaluate("window.pwned ?? null")
     page.emulate_media(media="print")
     seen["printed_header"] = page.locator(".top").is_visible()
+    # What a browser says before it prints: paper is light.
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    seen["printed_theme"] = page.evaluate("document.documentElement.dataset.theme")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    seen["theme_after"] = page.evaluate("document.documentElement.dataset.theme")
     if pictures:
         page.pdf(path=pictures / "report.pdf")
     chromium.close()

@@ -220,7 +220,7 @@ fn is_segfault(told: &Value, flows: &[String], core: bool) {
 }
 
 /// A server whose TCP engine follows a bad pointer under load: from its rings, from its core, from both, from a core
-/// without rings beside the directory where they were, and from one without either.
+/// without rings beside the directory where they were, from one without either, and from one that is cut.
 #[test]
 fn segfault_in_tcp() {
     let (Some(tool), Some(lab)) = (tool(), veth::lab()) else {
@@ -253,6 +253,17 @@ fn segfault_in_tcp() {
         std::fs::rename(&session, &elsewhere).unwrap();
         if filter == "0x3b" {
             is_segfault(&victim.told(&tool, &[&core]), &flows, true);
+            // Cut where a small `ulimit -c` or a full disk would cut it: the notes are at its beginning.
+            let file = std::fs::File::options().write(true).open(&core).unwrap();
+            let half = file.metadata().unwrap().len() / 2;
+            file.set_len(half).unwrap();
+            let cut = victim.told(&tool, &[&core]);
+            assert_eq!(cut["ended"]["signal_name"], "SIGSEGV");
+            assert_eq!(cut["ended"]["address"], "0xdeadb000");
+            let missing = cut["missing"].to_string();
+            assert!(missing.contains("bytes of the core"), "{missing}");
+            let both = victim.told(&tool, &[&core, &elsewhere]);
+            assert_eq!(thread(&both, "fstack-0")["stage"], "tcp_in");
         } else {
             let alone = victim.told(&tool, &[&core]);
             let missing = alone["missing"].to_string();

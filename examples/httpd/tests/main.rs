@@ -2,6 +2,7 @@
 
 mod crash;
 mod devices;
+mod dpdk;
 mod every;
 mod fstack;
 mod hostile;
@@ -14,6 +15,7 @@ mod points;
 mod properties;
 mod reasons;
 mod tas;
+mod watched;
 
 mod events;
 mod server;

@@ -177,7 +177,7 @@ impl<Id> Client<Id> {
     ) -> Next {
         if self.blocked && room {
             self.blocked = false;
-            if self.send_owed(desk, stream).1 == Next::Close {
+            if self.send_owed(desk, stream) == Next::Close {
                 return Next::Close;
             }
             if !self.blocked {
@@ -221,8 +221,9 @@ impl<Id> Client<Id> {
             }
             *desk.started = desk.started.wrapping_add(1);
             probe::emit(points::APP_START, flow, *desk.started);
-            let (sent, next) = self.send_owed(desk, stream);
-            probe::emit(points::APP_END, flow, sent);
+            let reply = desk.replies.length(self.session.newest());
+            let next = self.send_owed(desk, stream);
+            probe::emit(points::APP_END, flow, reply as u32);
             if next == Next::Close {
                 return Next::Close;
             }
@@ -230,23 +231,21 @@ impl<Id> Client<Id> {
         Next::Stay
     }
 
-    /// Writes what is owed, as far as the stack takes it; how many bytes it took.
-    fn send_owed(&mut self, desk: &mut Desk<'_>, stream: &mut impl Stream) -> (u32, Next) {
-        let mut total = 0u32;
+    /// Writes what is owed, as far as the stack takes it.
+    fn send_owed(&mut self, desk: &mut Desk<'_>, stream: &mut impl Stream) -> Next {
         while !self.blocked && self.session.owes() {
             let unsent = self.session.unsent(desk.replies);
             let asked = unsent.len().min(desk.piece);
             let Some(taken) = stream.write(&unsent[..asked]) else {
-                return (total, Next::Close);
+                return Next::Close;
             };
-            total = total.saturating_add(taken as u32);
             self.session.sent(taken, desk.replies);
             self.blocked = taken < asked;
             if self.session.finished() {
                 stream.shutdown();
             }
         }
-        (total, Next::Stay)
+        Next::Stay
     }
 }
 

@@ -30,16 +30,21 @@ pub struct Replies {
     response: Box<[u8]>,
     /// What the buffer holds: the kind and the reply's length.
     holds: Option<(Kind, usize)>,
+    /// Header and body of a reply that keeps the connection, and of one that ends it.
+    lengths: [usize; 2],
 }
 
 impl Replies {
     /// Replies whose body is `body` letters `a`.
     pub fn new(body: usize) -> Replies {
-        Replies {
+        let mut replies = Replies {
             body: vec![b'a'; body].into(),
             response: vec![0; HEADER + body].into_boxed_slice(),
             holds: None,
-        }
+            lengths: [0; 2],
+        };
+        replies.lengths = [Kind::Keep, Kind::Close].map(|kind| replies.make_header(kind) + body);
+        replies
     }
 
     /// One more response buffer for replies with the same body, of at least `room` bytes; memory that no reply reaches is
@@ -49,12 +54,22 @@ impl Replies {
             body: self.body.clone(),
             response: vec![0; room.max(HEADER + self.body.len())].into_boxed_slice(),
             holds: None,
+            lengths: self.lengths,
         }
     }
 
     /// Bytes of the longest reply, for send buffers that must hold one.
     pub fn longest(&self) -> usize {
         HEADER + self.body.len()
+    }
+
+    /// Bytes of a reply, which need not have been made.
+    pub fn length(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Keep => self.lengths[0],
+            Kind::Close => self.lengths[1],
+            Kind::Bad => BAD.len(),
+        }
     }
 
     /// Makes a reply, whatever the buffer held.
@@ -121,6 +136,11 @@ mod tests {
     fn lengths_are_those_of_the_study() {
         assert_eq!(Replies::new(64).bytes(Kind::Keep).len(), 151);
         assert_eq!(Replies::new(131_072).bytes(Kind::Keep).len(), 131_163);
+        for kind in [Kind::Keep, Kind::Close, Kind::Bad] {
+            let mut replies = Replies::new(1_000);
+            assert_eq!(replies.length(kind), replies.bytes(kind).len());
+            assert_eq!(replies.another(0).length(kind), replies.length(kind));
+        }
     }
 
     /// The longest header fits, with the largest body length there is.

@@ -84,6 +84,11 @@ impl Session {
         self.oldest().map(|kind| (kind, self.sent))
     }
 
+    /// The reply to the newest request: what a connection owes last.
+    pub fn newest(&self) -> Kind {
+        self.last.unwrap_or(Kind::Keep)
+    }
+
     /// Whether the last reply was sent: the connection has to be closed, and what still comes in is of no interest.
     pub fn finished(&self) -> bool {
         self.finished

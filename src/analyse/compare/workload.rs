@@ -136,6 +136,13 @@ pub fn remarks(a: &Side, b: &Side) -> Vec<Remark> {
     remarks
 }
 
+/// Whether both had the same to do, as far as requests tell: replies of one length on as many connections.
+pub fn is_same_work(a: &Side, b: &Side) -> bool {
+    let mut is_same = a.unit == Unit::PerRequest && b.unit == Unit::PerRequest;
+    workload(a, b, &mut |_, refuses, _| is_same &= refuses == Refusal::No);
+    is_same
+}
+
 fn workload(a: &Side, b: &Side, say: &mut impl FnMut(&'static str, Refusal, String)) {
     if a.unit != Unit::PerRequest || b.unit != Unit::PerRequest {
         return;

@@ -9,7 +9,7 @@ mod rules;
 
 use super::Confidence;
 use crate::analyse::compare::tally::Counted;
-use crate::analyse::compare::{Change, Comparison, Contribution, Gap, Sort, Unit};
+use crate::analyse::compare::{Change, Comparison, Contribution, Gap, Side, Sort, Unit};
 use crate::analyse::ledger::Basis;
 use crate::analyse::profile::Profile;
 use crate::analyse::stacks::Frame;
@@ -137,6 +137,15 @@ pub struct Causes {
     pub causes: Vec<Cause>,
     /// What is left: contributions that are not believed to differ.
     pub noise: f64,
+}
+
+/// The causes of both gaps between two sides that were compared.
+pub fn between(comparison: &Comparison, first: &Side, other: &Side) -> Vec<Causes> {
+    let stacks = [first, other].map(|side| stack_of(&side.profile));
+    across(&Pair {
+        comparison,
+        stacks: [&stacks[0], &stacks[1]],
+    })
 }
 
 /// The causes of both gaps.

@@ -7,6 +7,7 @@
 
 pub mod across;
 pub mod facts;
+pub mod ranking;
 pub mod rules;
 
 pub use facts::Facts;

@@ -55,6 +55,8 @@ pub fn merge(crashes: &[Crash], end: Option<(Option<i32>, Option<i32>)>) -> Cras
             all.told_by = "the recorder".to_owned();
         }
     }
+    // Copied while it ran, and ended later.
+    all.alive &= all.signal.is_none() && all.exit_code.is_none();
     all
 }
 

@@ -10,6 +10,7 @@ use crate::collect::remains::{self, RemainsError};
 use crate::resolve::{Folders, StackWalker};
 use crate::trace::record::{LastStack, Meta, Missing, Pid, Sample, Session, Thread};
 use crate::trace::{Message, Reader, Symbolizer, Writer};
+use crate::units::Nanos;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,12 @@ impl Gathered {
     /// Opens everything, so that what cannot be opened is said before anything is written.
     pub fn open(paths: &[PathBuf]) -> Result<Gathered, Failure> {
         let mut gathered = Gathered::default();
+        let mut seen = BTreeSet::new();
         for path in paths {
+            if !seen.insert(real(path)) {
+                // Said twice, it happened once.
+                continue;
+            }
             if path.is_dir() {
                 gathered.directories.push(path.clone());
             } else if Core::is_one(path) {
@@ -45,22 +51,17 @@ impl Gathered {
         for reader in &self.recordings {
             next_ring = copy(reader, next_ring, writer)?;
         }
-        if self.recordings.is_empty() {
-            let session = self.session();
-            writer
-                .meta(&Meta::Session(session))
-                .map_err(Failure::failed)?;
-        }
-        let mut crashes = Vec::new();
+        let (mut crashes, mut began) = (Vec::new(), Vec::new());
         let (mut seen, mut known) = (BTreeSet::new(), BTreeSet::new());
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         for path in &self.directories {
             seen.insert(real(path));
             let pid = pid.or_else(|| Some(self.cores.first()?.pid).filter(|&pid| pid > 0));
-            let crash = remains::of_directory(path, pid, &mut next_ring, writer);
-            let (key, crash) = crash.map_err(|e| failure(&e))?;
-            known.insert(key);
-            crashes.push(crash);
+            let found = remains::of_directory(path, pid, &known, &mut next_ring, writer);
+            if let Some(found) = found.map_err(|e| failure(&e))? {
+                known.insert(found.key);
+                crashes.push(found.crash);
+                began.extend(found.began);
+            }
         }
         for core in &self.cores {
             let aside = Aside::make()?;
@@ -74,19 +75,28 @@ impl Gathered {
                 if !seen.insert(real(&directory)) {
                     continue;
                 }
-                let found =
-                    remains::of_directory(&directory, Some(core.pid), &mut next_ring, writer);
+                let pid = Some(core.pid);
+                let found = remains::of_directory(&directory, pid, &known, &mut next_ring, writer);
                 match found {
-                    Ok((key, crash)) => {
-                        known.insert(key);
-                        crashes.push(crash);
+                    Ok(None) => {}
+                    Ok(Some(found)) => {
+                        known.insert(found.key);
+                        crashes.push(found.crash);
+                        began.extend(found.began);
                     }
                     Err(RemainsError::Write(e)) => return Err(Failure::failed(e)),
                     Err(why) => missing.push(left_out(&of_core.left_out, &why.to_string())),
                 }
             }
             missing.extend(stacks(core, writer)?);
+            began.extend(of_core.began);
             crashes.push(of_core.crash);
+        }
+        if self.recordings.is_empty() {
+            let session = self.session(began.into_iter().min());
+            writer
+                .meta(&Meta::Session(session))
+                .map_err(Failure::failed)?;
         }
         // A core knows most.
         for crash in crashes.into_iter().rev() {
@@ -100,9 +110,11 @@ impl Gathered {
         Ok((!damages.is_empty()).then(|| damages.join("; ")))
     }
 
-    fn session(&self) -> Session {
+    /// It begins with its oldest event.
+    fn session(&self, began: Option<Nanos>) -> Session {
         let core = self.cores.first();
         Session {
+            started: began.unwrap_or_default(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             command: core.map_or_else(Vec::new, |c| vec![c.arguments.clone()]),
             pids: core.map_or_else(Vec::new, |c| vec![c.pid]),
@@ -110,6 +122,11 @@ impl Gathered {
             ..Session::default()
         }
     }
+}
+
+/// A path by which a thing with several names is known.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn failure(error: &RemainsError) -> Failure {

@@ -24,22 +24,31 @@ pub fn look(
     interrupted: &AtomicUsize,
     over: &mut dyn FnMut() -> bool,
 ) -> Result<(), Failure> {
-    let cannot = |e: io::Error| Failure::failed(format!("cannot use the terminal: {e}"));
-    let terminal = ratatui::try_init().map_err(cannot)?;
-    let mut view = Viewing {
-        args,
-        watch,
-        terminal,
-        screen: Screen::sorted_by(args.sort),
-        held: None,
-        due: Instant::now() + args.interval.min(Duration::from_millis(500)),
-    };
-    let looked = view.run(interrupted, over);
-    let restored = ratatui::try_restore().map_err(cannot);
-    if looked? == Ended::Programs {
+    let ended = on_terminal(|terminal| {
+        let mut view = Viewing {
+            args,
+            watch,
+            terminal,
+            screen: Screen::sorted_by(args.sort),
+            held: None,
+            due: Instant::now() + args.interval.min(Duration::from_millis(500)),
+        };
+        view.run(interrupted, over)
+    })?;
+    if ended == Ended::Programs {
         eprintln!("bypassprof: what was looked at has ended");
     }
-    restored
+    Ok(())
+}
+
+/// Takes the terminal, and gives it back whatever happens: at a panic by a hook that is set meanwhile.
+fn on_terminal<T>(work: impl FnOnce(DefaultTerminal) -> Result<T, Failure>) -> Result<T, Failure> {
+    let cannot = |e: io::Error| Failure::failed(format!("cannot use the terminal: {e}"));
+    let terminal = ratatui::try_init().map_err(cannot)?;
+    let worked = work(terminal);
+    let restored = ratatui::try_restore().map_err(cannot);
+    let worked = worked?;
+    restored.map(|()| worked)
 }
 
 #[derive(PartialEq, Eq)]
@@ -133,5 +142,47 @@ impl Viewing<'_> {
         drawn
             .map(drop)
             .map_err(|e| Failure::failed(format!("cannot draw: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Not a test: takes the terminal and panics.
+    #[test]
+    #[ignore = "the program that another test looks at"]
+    fn panics() {
+        let _ = on_terminal(|_| -> Result<(), Failure> { panic!("no one saw it coming") });
+    }
+
+    /// After a panic lines are lines again and keys are shown, and the message can be read: it comes last.
+    #[test]
+    fn panic_gives_the_terminal_back() {
+        let program = std::env::current_exe().unwrap();
+        let panics = "cmd::top::terminal::tests::panics --exact --ignored --nocapture";
+        let line = format!("'{}' {panics}; stty -a", program.display());
+        let run = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .output();
+        let Ok(run) = run else {
+            eprintln!("left out: there is no `script` here (Debian's bsdutils)");
+            return;
+        };
+        let said = String::from_utf8_lossy(&run.stdout);
+        let at = |what: &str| {
+            said.find(what)
+                .unwrap_or_else(|| panic!("no {what:?}: {said}"))
+        };
+        let (taken, given) = (at("\x1b[?1049h"), at("\x1b[?1049l"));
+        assert!(
+            taken < given && given < at("no one saw it coming"),
+            "{said}"
+        );
+        assert!(
+            said.contains(" icanon ") && said.contains(" echo "),
+            "{said}"
+        );
     }
 }

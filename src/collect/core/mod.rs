@@ -10,6 +10,7 @@ mod notes;
 pub mod rings;
 
 use crate::trace::Memory;
+use crate::trace::file::data_from;
 use crate::trace::record::{Pid, Tid};
 pub use notes::{MappedFile, Signal};
 use object::Endianness;
@@ -20,10 +21,12 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of headers and of notes that are read.
+/// Most bytes of headers that are read, and of all notes together.
 pub const MAX_TABLE: u64 = 64 << 20;
 /// Most threads that are told of.
 const MAX_THREADS: usize = 1 << 16;
+/// Most mapped files that are told of: what Linux allows a process to map, and as much again.
+const MAX_FILES: usize = 1 << 17;
 
 /// Signals that stop a process, or do nothing to it.
 const STOPPING: &[i32] = &[
@@ -108,6 +111,8 @@ pub struct Core {
     pub lengths: (u64, u64),
     /// Notes that could not be read.
     pub notes_damaged: bool,
+    /// Bytes of notes that may still be read.
+    notes_left: u64,
 }
 
 impl Core {
@@ -178,6 +183,7 @@ impl Core {
             arch,
             lengths: (size, table.saturating_add(count.saturating_mul(entry))),
             notes_damaged: there < count.saturating_mul(entry),
+            notes_left: MAX_TABLE,
         };
         let headers = object::pod::slice_from_bytes::<elf::ProgramHeader64<Endianness>>(
             &headers,
@@ -204,9 +210,11 @@ impl Core {
         }
         match header.p_type(endian) {
             elf::PT_NOTE => {
-                let mut notes = vec![0; there.min(MAX_TABLE) as usize];
+                let len = there.min(self.notes_left);
+                self.notes_left -= len;
+                let mut notes = vec![0; len as usize];
                 let read = self.file.read_exact_at(&mut notes, offset).is_ok();
-                let whole = read && there == said && self.take_notes(&notes);
+                let whole = read && self.take_notes(&notes) && len == said;
                 self.notes_damaged |= !whole;
             }
             elf::PT_LOAD => self.segments.push(Segment {
@@ -231,6 +239,15 @@ impl Core {
         let after = self.segments.partition_point(|s| s.address <= address);
         let segment = self.segments.get(after.checked_sub(1)?)?;
         (address - segment.address < segment.len).then_some(segment)
+    }
+
+    /// The first address of a segment from `address` on whose memory lies in no hole of the file, where all is zero.
+    fn data_from(&self, segment: &Segment, address: u64) -> u64 {
+        let inside = address - segment.address;
+        match data_from(&self.file, segment.offset.saturating_add(inside)) {
+            Some(at) => segment.address.saturating_add(at - segment.offset),
+            None => u64::MAX,
+        }
     }
 
     /// Reads memory; gives how many bytes are there, from the address on.

@@ -3,7 +3,7 @@
 //! In: the bytes of a note segment; out: what they say, taken into a [`Core`]. Layouts are those of Linux on 64-bit
 //! machines; a note that is shorter than its kind is damage.
 
-use super::{Core, CoreThread, MAX_THREADS};
+use super::{Core, CoreThread, MAX_FILES, MAX_THREADS};
 use crate::trace::Registers;
 use object::Endianness;
 use object::elf::{self, FileHeader64};
@@ -149,7 +149,8 @@ impl Core {
         let page = word(desc, 8)?;
         let names = 16usize.checked_add(count.checked_mul(24)?)?;
         let mut names = desc.get(names..)?.split(|&b| b == 0);
-        for n in 0..count {
+        let room = MAX_FILES - self.files.len();
+        for n in 0..count.min(room) {
             let at = 16 + 24 * n;
             self.files.push(MappedFile {
                 start: word(desc, at)?,
@@ -158,6 +159,6 @@ impl Core {
                 path: String::from_utf8_lossy(names.next()?).into_owned(),
             });
         }
-        Some(())
+        (count <= room).then_some(())
     }
 }

@@ -157,7 +157,7 @@ impl Tried {
         let machine = Machine::here();
         let why = |event: &str| {
             let groups = machine.encode(event).ok()?;
-            let counting = Counting::open(groups, &Whom::Tasks(vec![0]), false, false, &machine);
+            let counting = Counting::open(groups, &Whom::Tasks(vec![0]), false, &machine);
             counting.read().into_iter().find_map(|r| r.value.err())
         };
         let files = getrlimit(Resource::Nofile);

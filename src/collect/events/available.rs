@@ -88,6 +88,6 @@ fn why(machine: &Machine, name: &str) -> Option<String> {
         // Thread 0 is whoever asks.
         Whom::Tasks(vec![0])
     };
-    let counting = Counting::open(groups, &whom, false, false, machine);
+    let counting = Counting::open(groups, &whom, false, machine);
     counting.read().into_iter().find_map(|r| r.value.err())
 }

@@ -417,6 +417,8 @@ impl Plan {
                     ext: Some(UseBuildId(true)),
                 },
                 ctx_switch: true,
+                // Code that the kernel makes, as of BPF programs, which may be gone when names are looked for.
+                ksymbol: true,
                 ..ExtraRecord::default()
             },
             record_id_all: true,

@@ -8,8 +8,10 @@ pub mod group;
 pub mod ring;
 pub mod stacks;
 mod sys;
+pub mod watch;
 
 pub use attr::{Plan, PlanError};
 pub use group::Events;
 pub use ring::Batch;
 pub use stacks::StackSource;
+pub use watch::Watch;

@@ -9,6 +9,7 @@ use crate::trace::record::{
 };
 use crate::units::{Avma, FileOffset, Nanos};
 use perf_event_open::sample::Sampler;
+use perf_event_open::sample::record::ksymbol::State;
 use perf_event_open::sample::record::mmap::Info;
 use perf_event_open::sample::record::sample::Sample as RawSample;
 use perf_event_open::sample::record::{Record, RecordId, ctx};
@@ -135,6 +136,16 @@ fn take(record: Record, from: &From, batch: &mut Batch) {
             pid: exit.task.pid,
             tid: exit.task.tid,
         })),
+        Record::Ksymbol(made) if made.state == State::Reg => {
+            batch.metas.push(Meta::Mapping(Mapping {
+                time: who(made.record_id.as_ref()).0,
+                pid: Mapping::KERNEL,
+                start: Avma(made.addr),
+                len: u64::from(made.len),
+                path: text(&made.name),
+                ..Mapping::default()
+            }));
+        }
         Record::LostRecords(lost) => {
             let time = who(lost.record_id.as_ref()).0;
             batch

@@ -8,12 +8,13 @@
 use super::record;
 use crate::trace::record::{Meta, OwnPoint, Pid, Ring, Tid};
 use crate::trace::{WriteError, Writer};
-use crate::units::{ClockPair, Nanos};
+use crate::units::{ClockMap, ClockPair, Nanos};
 use bypassprof_ring::reader::{
     ControlHandle, Drained, Facts, ReadError, RingLook, SessionDir, Writing,
 };
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::names::ProcessKey;
+use bypassprof_wire::{Decoder, Slot, Tsc};
 
 /// Slots copied from a ring in one piece.
 const PIECE: usize = 1 << 16;
@@ -41,6 +42,8 @@ pub struct LookedAt {
     pub name: String,
     /// Slots in the recording.
     pub slots: u64,
+    /// When the first event among them was.
+    pub oldest: Option<Tsc>,
     /// Slots that were gone at that moment: overwritten, or read by a recorder.
     pub gone_before: u64,
     /// Slots that were overwritten while they were copied, or may have been.
@@ -64,12 +67,25 @@ pub struct Looked {
     pub unreached: Option<u64>,
     /// Who it said it was; `None` if nothing could be read.
     pub facts: Option<Facts>,
+    /// Readings of both clocks in its files.
+    pub clocks: Vec<ClockPair>,
 }
 
 impl Looked {
     /// Slots that went into the recording.
     pub fn slots(&self) -> u64 {
         self.rings.iter().map(|r| r.slots).sum()
+    }
+
+    /// When the oldest event that is here was, by the readings in the files and one of now, if that is of the same
+    /// clocks; without two of them, when the program began to write.
+    pub fn began(&self, now: Option<ClockPair>) -> Option<Nanos> {
+        let oldest = self.rings.iter().filter_map(|ring| ring.oldest).min()?;
+        let pairs: Vec<ClockPair> = self.clocks.iter().copied().chain(now).collect();
+        match ClockMap::fit(&pairs) {
+            Some(map) => Some(map.time(oldest)),
+            None => pairs.first().map(|pair| pair.time),
+        }
     }
 
     /// Rings that could not be read and threads that got none.
@@ -101,8 +117,9 @@ pub fn look(
     }
     let clocks = rings.iter().map(RingLook::facts);
     let clocks: Vec<Facts> = looked.facts.into_iter().chain(clocks).collect();
-    for facts in &clocks {
-        writer.meta(&Meta::Clock(clock_of(facts)))?;
+    looked.clocks = clocks.iter().map(clock_of).collect();
+    for pair in &looked.clocks {
+        writer.meta(&Meta::Clock(*pair))?;
     }
     looked.facts = looked.facts.or(clocks.first().copied());
     let mut drained = Drained::with_capacity(PIECE);
@@ -187,6 +204,7 @@ impl Copying<'_> {
             points,
         }))?;
         let mut slots = 0;
+        let mut oldest = None;
         let error = loop {
             self.drained.clear();
             let taken = match look.take(self.drained) {
@@ -194,7 +212,9 @@ impl Copying<'_> {
                 Err(error) => break Some(error),
             };
             let first = taken.first.wrapping_sub(owner.first_slot);
-            self.writer.slots(self.ring, first, self.drained.slots())?;
+            let copied = self.drained.slots();
+            oldest = oldest.or_else(|| first_stamp(copied, look.base_tsc()));
+            self.writer.slots(self.ring, first, copied)?;
             slots += taken.slots as u64;
             if !taken.more {
                 break None;
@@ -214,6 +234,7 @@ impl Copying<'_> {
             tid,
             name: owner.name,
             slots,
+            oldest,
             gone_before,
             overwritten,
             dropped,
@@ -222,6 +243,20 @@ impl Copying<'_> {
         };
         Ok((at, error))
     }
+}
+
+/// The stamp of the first event that slots hold.
+fn first_stamp(slots: &[Slot], base_tsc: u64) -> Option<Tsc> {
+    let mut decoder = Decoder::new(Some(Tsc::from_raw(base_tsc)));
+    let mut first = None;
+    for &slot in slots {
+        decoder.push(slot, &mut |event| first = first.or(Some(event.tsc)));
+        if first.is_some() {
+            return first;
+        }
+    }
+    decoder.flush(&mut |event| first = Some(event.tsc));
+    first
 }
 
 pub(super) fn own_points(points: Vec<(u16, String)>) -> Vec<OwnPoint> {

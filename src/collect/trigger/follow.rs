@@ -104,14 +104,17 @@ impl Follow {
                 if taken.skipped > 0 {
                     ring.decoder.gap();
                 }
+                let mut give = |event: Event| {
+                    ring.last = Some(event.point);
+                    self.events.push(event);
+                };
                 for &slot in self.drained.slots() {
-                    ring.decoder.push(slot, &mut |event: Event| {
-                        ring.last = Some(event.point);
-                        self.events.push(event);
-                    });
+                    ring.decoder.push(slot, &mut give);
                 }
                 self.drained.clear();
                 if !taken.more {
+                    // Events are published whole: to the last one there is nothing to come.
+                    ring.decoder.flush(&mut give);
                     break;
                 }
             }

@@ -2,8 +2,8 @@
 
 use super::EXPLAIN_SCHEMA;
 use crate::analyse::Ledger;
-use crate::analyse::compare::{Change, Comparison, Side, Unit};
-use crate::analyse::explain::across::{Cause, Causes, Of, Pair, across, stack_of};
+use crate::analyse::compare::{Change, Side, Unit};
+use crate::analyse::explain::across::{Cause, Causes, Of, between};
 use crate::analyse::explain::{Facts, Finding, explain};
 use crate::present::compare::Pairs;
 use crate::present::compare::document::Row;
@@ -11,15 +11,6 @@ use crate::present::style::{Style, printable};
 use crate::present::table::headline;
 use serde::Serialize;
 use std::fmt::Write as _;
-
-/// The causes of each pair's gap.
-fn causes(first: &Side, comparison: &Comparison, other: &Side) -> Vec<Causes> {
-    let (a, b) = (stack_of(&first.profile), stack_of(&other.profile));
-    across(&Pair {
-        comparison,
-        stacks: [&a, &b],
-    })
-}
 
 /// What limits a side by itself, as far as samples tell.
 fn alone(side: &Side) -> Vec<Finding> {
@@ -42,7 +33,7 @@ pub fn text(pairs: &Pairs, style: Style) -> String {
         if comparison.is_noise() {
             let _ = writeln!(text, "\n{}", style.bold("no significant difference"));
         }
-        for causes in causes(first, comparison, other) {
+        for causes in between(comparison, first, other) {
             gap(&causes, comparison.unit, style, &mut text);
         }
         by_itself(first, other, &mut text);
@@ -152,8 +143,9 @@ struct GapItem {
     not_significant: f64,
 }
 
+/// A cause of a gap.
 #[derive(Serialize)]
-struct Item {
+pub struct Item {
     id: &'static str,
     title: String,
     gap: &'static str,
@@ -170,7 +162,7 @@ struct Item {
 pub fn json(pairs: &Pairs) -> serde_json::Result<String> {
     let first = &pairs.first;
     pairs.json(EXPLAIN_SCHEMA, |comparison, other, remarks| {
-        let all = causes(first, comparison, other);
+        let all = between(comparison, first, other);
         let (a, b) = (alone(first), alone(other));
         let only = |own: &[Finding], others: &[Finding]| {
             let own = own.iter().map(|f| f.id);
@@ -186,7 +178,9 @@ pub fn json(pairs: &Pairs) -> serde_json::Result<String> {
             in_a_alone: only(&a, &b),
             in_b_alone: only(&b, &a),
             gaps: all.iter().map(gap_item).collect(),
-            findings: items(all, comparison.unit),
+            findings: (all.iter().flat_map(|c| &c.causes))
+                .map(|cause| Item::of(cause, comparison.unit))
+                .collect(),
         }
     })
 }
@@ -201,22 +195,20 @@ fn gap_item(causes: &Causes) -> GapItem {
     }
 }
 
-fn items(all: Vec<Causes>, unit: Unit) -> Vec<Item> {
-    let causes = all.into_iter().flat_map(|c| c.causes);
-    causes
-        .map(|cause| {
-            let per_request = cause.of == Of::Latency || unit == Unit::PerRequest;
-            Item {
-                id: cause.id,
-                gap: cause.of.name(),
-                slower: who(&cause),
-                size_ns_per_request: per_request.then_some(cause.size),
-                size_share: (!per_request).then_some(cause.size),
-                confidence: cause.confidence.name(),
-                title: cause.title,
-                evidence: cause.evidence,
-                advice: cause.advice,
-            }
-        })
-        .collect()
+impl Item {
+    /// As it was found, in a comparison of this unit.
+    pub fn of(cause: &Cause, unit: Unit) -> Item {
+        let per_request = cause.of == Of::Latency || unit == Unit::PerRequest;
+        Item {
+            id: cause.id,
+            title: cause.title.clone(),
+            gap: cause.of.name(),
+            slower: who(cause),
+            size_ns_per_request: per_request.then_some(cause.size),
+            size_share: (!per_request).then_some(cause.size),
+            confidence: cause.confidence.name(),
+            evidence: cause.evidence.clone(),
+            advice: cause.advice,
+        }
+    }
 }

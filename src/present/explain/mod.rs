@@ -69,8 +69,9 @@ struct Document<'a> {
     trust: &'a Trust,
 }
 
+/// A finding.
 #[derive(Serialize)]
-struct Item<'a> {
+pub struct Item<'a> {
     id: &'static str,
     title: &'static str,
     size_share: f64,
@@ -81,22 +82,28 @@ struct Item<'a> {
     advice: &'static str,
 }
 
+impl Item<'_> {
+    /// As it was found.
+    pub fn of(finding: &Finding) -> Item<'_> {
+        Item {
+            id: finding.id,
+            title: finding.title,
+            size_share: finding.evidence.share,
+            size_ns_per_request: finding.evidence.ns_per_request,
+            confidence: finding.evidence.confidence.name(),
+            evidence: &finding.evidence.lines,
+            advice: finding.advice,
+        }
+    }
+}
+
 /// The same as JSON.
 pub fn json(profile: &Profile, findings: &[Finding]) -> serde_json::Result<String> {
-    let items = findings.iter().map(|finding| Item {
-        id: finding.id,
-        title: finding.title,
-        size_share: finding.evidence.share,
-        size_ns_per_request: finding.evidence.ns_per_request,
-        confidence: finding.evidence.confidence.name(),
-        evidence: &finding.evidence.lines,
-        advice: finding.advice,
-    });
     serde_json::to_string_pretty(&Document {
         schema: EXPLAIN_SCHEMA,
         packs: &profile.packs,
         architecture: &profile.architecture,
-        findings: items.collect(),
+        findings: findings.iter().map(Item::of).collect(),
         trust: &profile.trust,
     })
 }

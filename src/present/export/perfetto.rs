@@ -4,6 +4,7 @@
 //! Packets are written as moments come; what is held is names that were written already. A viewer loads the whole file,
 //! so there is an end to what is drawn one by one ([`MOST`]); what is left out is counted on a track of its own.
 
+mod names;
 mod packets;
 
 use super::proto::Fields;
@@ -12,14 +13,14 @@ use crate::analyse::Profile;
 use crate::analyse::pollstate::PollState;
 use crate::analyse::series::Series;
 use crate::analyse::spans::STAGES;
-use crate::analyse::stacks::NodeId;
 use crate::analyse::tape::{Moment, Request, Running, Sampled};
 use crate::units::Nanos;
+use names::Names;
 use packets::{
-    CallStack, Counter, Defaults, Frame, Interned, InternedText, Mapping, Note, Packet, PerfSample,
-    Process, SampleDefaults, Thread, TimeBase, Track, TrackEvent, kind,
+    Counter, Defaults, Note, Packet, PerfSample, Process, SampleDefaults, Thread, TimeBase, Track,
+    TrackEvent, kind,
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 /// Changes of state, bursts, switches and requests that are written, of each: what a viewer can hold.
@@ -48,9 +49,7 @@ struct Open {
 /// Writes packets as moments come.
 pub struct Perfetto<W> {
     fields: Fields<W>,
-    frames: HashSet<u32>,
-    mappings: HashMap<String, u64>,
-    stacks: HashSet<NodeId>,
+    names: Names,
     tracks: HashMap<u64, Open>,
     /// When each line for requests is free again.
     lanes: Vec<u64>,
@@ -71,9 +70,7 @@ impl<W: Write> Perfetto<W> {
     pub fn new(out: W, profile: &Profile, series: &[Series]) -> io::Result<Perfetto<W>> {
         let mut perfetto = Perfetto {
             fields: Fields::new(out),
-            frames: HashSet::new(),
-            mappings: HashMap::new(),
-            stacks: HashSet::new(),
+            names: Names::default(),
             tracks: HashMap::new(),
             lanes: Vec::new(),
             written: BTreeMap::new(),
@@ -226,7 +223,7 @@ impl<W: Write> Perfetto<W> {
 
     fn sample(&mut self, sample: &Sampled, profile: &Profile) -> io::Result<()> {
         let row = &profile.threads[sample.thread];
-        let interned = self.interned(sample.node, profile);
+        let interned = self.names.interned(sample.node, profile);
         let kernel = profile.stacks.innermost_first(sample.node).next();
         let kernel = kernel.and_then(|f| profile.stacks.get(f).kernel);
         self.packet(Packet {
@@ -248,45 +245,6 @@ impl<W: Write> Perfetto<W> {
             }),
             ..Packet::default()
         })
-    }
-
-    /// What has to be known of a stack and was not written yet.
-    fn interned(&mut self, node: NodeId, profile: &Profile) -> Option<Interned> {
-        if !self.stacks.insert(node) {
-            return None;
-        }
-        let mut interned = Interned::default();
-        let mut frames: Vec<_> = profile.stacks.innermost_first(node).collect();
-        frames.reverse();
-        for &frame in &frames {
-            if !self.frames.insert(frame) {
-                continue;
-            }
-            let iid = u64::from(frame) + 1;
-            let frame = profile.stacks.get(frame);
-            let next = self.mappings.len() as u64 + 1;
-            let mapping = *self.mappings.entry(frame.module.clone()).or_insert(next);
-            if mapping == next {
-                interned
-                    .paths
-                    .push(InternedText::of(mapping, &frame.module));
-                interned.mappings.push(Mapping {
-                    iid: mapping,
-                    path: vec![mapping],
-                });
-            }
-            interned.functions.push(InternedText::of(iid, &frame.name));
-            interned.frames.push(Frame {
-                iid,
-                function: iid,
-                mapping,
-            });
-        }
-        interned.stacks.push(CallStack {
-            iid: u64::from(node) + 1,
-            frames: frames.iter().map(|&f| u64::from(f) + 1).collect(),
-        });
-        Some(interned)
     }
 
     fn request(&mut self, request: &Request) -> io::Result<()> {

@@ -1,7 +1,7 @@
 "use strict";
 // Puts the page together: the flame graph's controls, keys, what follows what.
 
-const SECTIONS = [["summary", "Summary"], ["findings", "What limits it"], ["ledger", "Time"], ["flame", "Flame graph"], ["latency", "Requests"], ["time", "Over time"]];
+const PARTS = [["summary", "Summary"], ["findings", "What limits it"], ["ledger", "Time"], ["flame", "Flame graph"], ["latency", "Requests"], ["time", "Over time"]];
 let state = {};
 
 function flameSection(data, others) {
@@ -27,7 +27,7 @@ function flameSection(data, others) {
   const flame = new Flame(data, others[0], data.phases, ({ found: share, zoom }) => {
     again();
     found.textContent = share == null ? "" : percent(share) + " match";
-    crumbs.replaceChildren(...(zoom.length ? [el("button", { click: () => flame.zoomTo(flame.root) }, "all"), " › " + zoom.slice(-3).join(" › ")] : [flame.diff ? "Red: more here than in the other. Blue: less. Click zooms" : "Click zooms, arrow keys walk, / searches"]));
+    crumbs.replaceChildren(...(zoom.length ? [el("button", { click: () => flame.zoomTo(flame.root) }, "all"), clean(" › " + zoom.slice(-3).join(" › "))] : [flame.diff ? "Red: more here than in the other. Blue: less. Click zooms" : "Click zooms, arrow keys walk, / searches"]));
   });
   const weights = [["Samples", "samples"], data.is_time ? ["Time", "time", "what samples stand for"] : [data.event, "time"]];
   if (data.is_time && data.totals.requests) weights.push(["Per request", "request", "divided by the requests counted in the windows shown"]);
@@ -158,14 +158,20 @@ function draw(all, at) {
       go("flame");
     } else go(kind);
   };
-  $("main").replaceChildren(summary(data), findings(data, follow), ledger(data, (phase) => state.pick(phase)), flameSection(data, others), latency(data), overTime(data, (ns) => state.seek(ns)),
+  state.follow = follow;
+  const show = (other, kind, what) => {
+    $("recording").value = other;
+    draw(all, other);
+    kind ? state.follow(kind, what) : go("summary");
+  };
+  $("main").replaceChildren(...(all.ranking ? [ranking(all, show)] : []), summary(data), findings(data, follow), ledger(data, (phase) => state.pick(phase)), flameSection(data, others), latency(data), overTime(data, (ns) => state.seek(ns)),
     el("footer", {}, `Made by bypassprof ${all.version} from ${data.file}. Nothing on this page comes from a network.`));
   document.title = data.headline + " – bypassprof";
   state.flame.draw();
 }
 
-function keys() {
-  const rows = [["/", "search functions"], ["b", "busy only"], ["w", "next weight"], ["d", "light or dark"], ["1 – 6", "go to a section"], ["← ↑ → ↓", "walk through the flame graph"],
+function keys(sections) {
+  const rows = [["/", "search functions"], ["b", "busy only"], ["w", "next weight"], ["d", "light or dark"], ["1 – " + sections.length, "go to a section"], ["← ↑ → ↓", "walk through the flame graph"],
     ["Enter, Esc", "zoom in, zoom out"], ["?", "these keys"]];
   $("help").replaceChildren(el("h2", {}, "Keys"), el("table", {}, rows.map(([key, what]) => el("tr", {}, el("td", {}, el("kbd", {}, key)), el("td", {}, what)))),
     el("form", { method: "dialog" }, el("button", { style: "margin-top:14px" }, "Close")));
@@ -181,7 +187,8 @@ function theme(to) {
 async function main() {
   theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   const all = await unpack();
-  $("nav").replaceChildren(...SECTIONS.map(([id, name]) => el("a", { href: "#" + id }, name)));
+  const sections = all.ranking ? [["ranking", "Which is best"], ...PARTS] : PARTS;
+  $("nav").replaceChildren(...sections.map(([id, name]) => el("a", { href: "#" + id }, name)));
   if (all.recordings.length > 1) {
     $("recording").hidden = false;
     $("recording").append(...all.recordings.map((r, at) => el("option", { value: at }, r.name)));
@@ -189,13 +196,16 @@ async function main() {
   }
   draw(all, 0);
   $("theme").addEventListener("click", () => theme());
-  $("keys").addEventListener("click", keys);
-  addEventListener("beforeprint", () => state.flame.draw());
+  $("keys").addEventListener("click", () => keys(sections));
+  // Paper is light, and graphs are drawn for the colours of the page.
+  let shown;
+  addEventListener("beforeprint", () => ((shown = document.documentElement.dataset.theme), theme("light")));
+  addEventListener("afterprint", () => theme(shown));
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || $("help").open) return;
-    const act = { "/": () => (go("flame"), state.search.focus()), b: () => state.toggle(), w: () => state.cycle(), d: () => theme(), "?": keys }[event.key];
+    const act = { "/": () => (go("flame"), state.search.focus()), b: () => state.toggle(), w: () => state.cycle(), d: () => theme(), "?": () => keys(sections) }[event.key];
     if (act) act();
-    else if (+event.key >= 1 && +event.key <= SECTIONS.length) go(SECTIONS[event.key - 1][0]);
+    else if (+event.key >= 1 && +event.key <= sections.length) go(sections[event.key - 1][0]);
     else return;
     event.preventDefault();
   });

@@ -3,6 +3,9 @@
 
 const $ = (id) => document.getElementById(id);
 
+/** A name from outside without what would change the text around it: control characters, marks of direction, line ends. */
+const clean = (text) => text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+
 /** An element with attributes and children; functions are listeners. */
 function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "path", "line", "text", "rect", "g", "title", "circle"].includes(tag);
@@ -10,9 +13,10 @@ function el(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(name, value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value != null) made.setAttribute(name, value);
+    else if (value !== false && value != null) made.setAttribute(name, typeof value === "string" ? clean(value) : value);
   }
-  made.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
+  const there = children.flat(Infinity).filter((child) => child != null && child !== false);
+  made.append(...there.map((child) => (typeof child === "string" ? clean(child) : child)));
   return made;
 }
 

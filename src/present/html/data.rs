@@ -2,17 +2,22 @@
 //! own JSON, whose lines stand on the page.
 
 use super::flame::{self, Flame};
+use super::names::names;
 use super::place;
+use super::ranking::{self, Ranking};
+use crate::analyse::compare::Side;
 use crate::analyse::explain::Finding;
 use crate::analyse::latency::moment::Moment;
 use crate::analyse::ledger::{Account, Ledger, meaning};
 use crate::analyse::phases::PHASES;
-use crate::analyse::series::Series;
-use crate::analyse::spans::{Kind, PARTS, STAGES, Spans, Timeline};
+use crate::analyse::series::{Series, Together};
+use crate::analyse::spans::{PARTS, Spans};
 use crate::analyse::{Profile, Trust};
+use crate::present::explain;
 use crate::present::flame::colours;
 use crate::present::ledger::picture;
-use crate::present::table::headline;
+use crate::present::spans::json::{self as spans, Document as Requests};
+use crate::present::table::{command, headline};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -33,7 +38,7 @@ pub struct Part {
     pub spans: Spans,
     /// What threads did in each stage of the slowest of them.
     pub moments: Vec<[Moment; PARTS]>,
-    /// What was counted over time.
+    /// What was counted, and how deep queues were, over time.
     pub series: Vec<Series>,
 }
 
@@ -50,6 +55,7 @@ pub struct Document<'a> {
     phases: Vec<&'a str>,
     colours: Vec<String>,
     meanings: BTreeMap<&'a str, &'static str>,
+    ranking: Option<Ranking>,
     recordings: Vec<Recording<'a>>,
 }
 
@@ -57,6 +63,7 @@ pub struct Document<'a> {
 struct Recording<'a> {
     name: &'a str,
     file: &'a str,
+    command: String,
     headline: String,
     host: &'a str,
     kernel: &'a str,
@@ -78,7 +85,7 @@ struct Recording<'a> {
     findings: Vec<FindingText<'a>>,
     ledger: Vec<AccountBar<'a>>,
     flame: Flame<'a>,
-    latency: Option<Latency>,
+    latency: Option<Latency<'a>>,
     series: Vec<Line<'a>>,
 }
 
@@ -103,15 +110,11 @@ struct Thread<'a> {
     samples: u64,
 }
 
+/// What `explain` says of a finding, and where it is seen.
 #[derive(Serialize)]
 struct FindingText<'a> {
-    id: &'static str,
-    title: &'static str,
-    share: f64,
-    ns: Option<f64>,
-    confidence: &'static str,
-    lines: &'a [String],
-    advice: &'static str,
+    #[serde(flatten)]
+    finding: explain::Item<'a>,
     place: (&'static str, &'static str),
 }
 
@@ -134,50 +137,12 @@ struct EntryBar {
     basis: &'static str,
 }
 
+/// What `spans --json` says, and how many requests took how long.
 #[derive(Serialize)]
-struct Latency {
-    counts: Counts,
-    stages: Vec<Stage>,
+struct Latency<'a> {
+    #[serde(flatten)]
+    spans: Requests<'a>,
     histogram: Vec<(u64, u64)>,
-    slowest: Vec<Request>,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    complete: u64,
-    torn: u64,
-    unfinished: u64,
-    headless: u64,
-}
-
-#[derive(Serialize)]
-struct Stage {
-    name: &'static str,
-    kind: &'static str,
-    what: &'static str,
-    count: u64,
-    mean: f64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
-}
-
-#[derive(Serialize)]
-struct Request {
-    flow: String,
-    began: u64,
-    total: u64,
-    stages: [Option<u64>; PARTS],
-    moments: Vec<StageMoment>,
-}
-
-#[derive(Serialize)]
-struct StageMoment {
-    thread: String,
-    off_cpu: u64,
-    functions: Vec<(String, u64)>,
 }
 
 #[derive(Serialize)]
@@ -188,8 +153,8 @@ struct Line<'a> {
     points: Vec<(u64, f64)>,
 }
 
-/// The page's data.
-pub fn document(parts: &[Part]) -> Document<'_> {
+/// The page's data; `sides` are the same recordings as they are compared, if there are several.
+pub fn document<'a>(parts: &'a [Part], sides: &[Side]) -> Document<'a> {
     let entries = parts.iter().flat_map(|p| &p.ledger.accounts);
     let entries = entries.flat_map(|a| a.entries.iter().map(|e| e.phase));
     let mut phases: Vec<&str> = PHASES.iter().map(|p| p.0).collect();
@@ -198,16 +163,20 @@ pub fn document(parts: &[Part]) -> Document<'_> {
             phases.push(phase);
         }
     }
+    let files: Vec<&str> = parts.iter().map(|p| p.file.as_str()).collect();
     Document {
         version: env!("CARGO_PKG_VERSION"),
         colours: phases.iter().map(|p| picture::colour(p)).collect(),
         meanings: phases.iter().map(|p| (*p, meaning(p))).collect(),
-        recordings: parts.iter().map(|part| recording(part, &phases)).collect(),
+        ranking: ranking::ranking(sides),
+        recordings: (parts.iter().zip(names(&files)))
+            .map(|named| recording(named, &phases))
+            .collect(),
         phases,
     }
 }
 
-fn recording<'a>(part: &'a Part, phases: &[&str]) -> Recording<'a> {
+fn recording<'a>((part, name): (&'a Part, &'a str), phases: &[&str]) -> Recording<'a> {
     let (profile, ledger) = (&part.profile, &part.ledger);
     let of_function = colours(profile);
     let phase = |function: &str| {
@@ -244,8 +213,9 @@ fn recording<'a>(part: &'a Part, phases: &[&str]) -> Recording<'a> {
             .collect(),
     };
     Recording {
-        name: part.file.rsplit('/').next().unwrap_or_default(),
+        name,
         file: &part.file,
+        command: command(profile),
         headline: headline(profile),
         host: &session.host,
         kernel: &session.kernel,
@@ -293,86 +263,40 @@ fn recording<'a>(part: &'a Part, phases: &[&str]) -> Recording<'a> {
 
 fn finding(finding: &Finding) -> FindingText<'_> {
     FindingText {
-        id: finding.id,
-        title: finding.title,
-        share: finding.evidence.share,
-        ns: finding.evidence.ns_per_request,
-        confidence: finding.evidence.confidence.name(),
-        lines: &finding.evidence.lines,
-        advice: finding.advice,
+        finding: explain::Item::of(finding),
         place: place::of(finding),
     }
 }
 
-fn latency(part: &Part) -> Latency {
-    let spans = &part.spans;
-    let stages = STAGES
-        .iter()
-        .zip(&spans.stages)
-        .map(|(stage, lengths)| Stage {
-            name: stage.name,
-            kind: match stage.kind {
-                Kind::Work => "work",
-                Kind::Wait => "wait",
-            },
-            what: stage.what,
-            count: lengths.len(),
-            mean: lengths.mean(),
-            p50: lengths.value_at_quantile(0.5),
-            p90: lengths.value_at_quantile(0.9),
-            p99: lengths.value_at_quantile(0.99),
-            p999: lengths.value_at_quantile(0.999),
-            max: lengths.max(),
-        });
-    let total = spans.stages.last();
+fn latency(part: &Part) -> Latency<'_> {
+    let total = part.spans.stages.last();
     let bins = total.into_iter().flat_map(|total| {
         let bins = total
             .iter_log(100, 1.09)
             .map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()));
         bins.filter(|bin| bin.1 > 0).collect::<Vec<_>>()
     });
-    let mut moments = part.moments.iter();
-    let request = |request: &Timeline| Request {
-        flow: format!("{:08x}", request.flow),
-        began: request.began.ns(),
-        total: request.total,
-        stages: request.stages,
-        moments: moments
-            .next()
-            .into_iter()
-            .flatten()
-            .map(|m| StageMoment {
-                thread: m.thread.clone(),
-                off_cpu: m.off_cpu,
-                functions: m.functions.clone(),
-            })
-            .collect(),
-    };
     Latency {
-        counts: Counts {
-            complete: spans.counts.complete,
-            torn: spans.counts.torn,
-            unfinished: spans.counts.unfinished,
-            headless: spans.counts.headless,
-        },
-        stages: stages.collect(),
         histogram: bins.collect(),
-        slowest: spans.slowest.iter().map(request).collect(),
+        spans: spans::document(&part.spans, &part.moments, None),
     }
 }
 
-/// A line with no more points than are seen: means of neighbours.
+/// A line with no more points than are seen: neighbours are told together.
 fn line(series: &Series) -> Line<'_> {
     let each = series.points.len().div_ceil(MOST_POINTS).max(1);
-    let mean = |points: &[(crate::units::Nanos, f64)]| {
-        let sum: f64 = points.iter().map(|p| p.1).sum();
-        let last = points.last().map_or(0, |p| p.0.ns());
-        (last, sum / points.len() as f64)
+    let together = |points: &[(crate::units::Nanos, f64)]| {
+        let values = points.iter().map(|p| p.1);
+        let value = match series.together {
+            Together::Mean => values.sum::<f64>() / points.len() as f64,
+            Together::Greatest => values.fold(0.0, f64::max),
+        };
+        (points.last().map_or(0, |p| p.0.ns()), value)
     };
     Line {
         name: &series.name,
         unit: series.unit,
         thread: series.thread,
-        points: series.points.chunks(each).map(mean).collect(),
+        points: series.points.chunks(each).map(together).collect(),
     }
 }

@@ -318,7 +318,7 @@ class Flame {
 const size = (node, diff) => (diff ? node.wide : node.total);
 
 function fit(name, room) {
-  return name.length <= room ? name : name.slice(0, Math.max(room - 1, 1)) + "…";
+  return clean(name.length <= room ? name : name.slice(0, Math.max(room - 1, 1)) + "…");
 }
 
 function path(node) {

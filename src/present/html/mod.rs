@@ -6,28 +6,32 @@
 
 mod data;
 mod flame;
+mod names;
 mod place;
+mod ranking;
 
 pub use data::Part;
 pub use flame::WINDOW;
 
+use crate::analyse::compare::Side;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::{self, Write};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("base.js"),
     include_str!("flame.js"),
+    include_str!("ranking.js"),
     include_str!("parts.js"),
     include_str!("app.js"),
 ];
 
-/// The page, the first recording in front.
-pub fn page(parts: &[Part]) -> io::Result<Vec<u8>> {
+/// The page, the first recording in front; of several there are `sides` too, in the same order: what ranks them.
+pub fn page(parts: &[Part], sides: &[Side]) -> io::Result<Vec<u8>> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    serde_json::to_writer(&mut packed, &data::document(parts))?;
+    serde_json::to_writer(&mut packed, &data::document(parts, sides))?;
     let packed = packed.finish()?;
     let title = parts
         .first()
@@ -96,7 +100,7 @@ mod tests {
     /// A name from outside cannot end the page's own elements, and nothing on the page is fetched.
     #[test]
     fn safe() {
-        let page = String::from_utf8(page(&[]).unwrap()).unwrap();
+        let page = String::from_utf8(page(&[], &[]).unwrap()).unwrap();
         assert!(!page.contains("{{"));
         assert!(!page.contains("https://") && !page.contains("@import") && !page.contains("src="));
         assert_eq!(escaped("</title><b>&"), "&lt;/title>&lt;b>&amp;");

@@ -24,6 +24,7 @@ function summary(data) {
   const bad = data.trust.samples_lost > 0 || data.trust.events_dropped > 0 || data.trust.damage || data.trust.rings_unreached > 0;
   return el("section", { id: "summary", class: "plain", "aria-label": "Summary" },
     el("h1", {}, data.headline),
+    data.findings.length > 0 && el("p", { class: "verdict" }, "Largest finding: ", el("a", { href: "#findings" }, data.findings[0].title), ` (${percent(data.findings[0].size_share)}${data.findings[0].size_ns_per_request != null ? ", " + duration(data.findings[0].size_ns_per_request) + " a request" : " of the time"}).`),
     el("p", { class: "lead" }, [data.host, data.cpu, data.kernel && "Linux " + data.kernel, data.packs.length && "packs " + data.packs.join(", ")].filter(Boolean).join(" · ")),
     el("div", { class: "trust" + (bad ? " bad" : "") }, data.trust_line),
     data.notices.map((notice) => el("p", { class: "note" }, notice.text)),
@@ -32,18 +33,18 @@ function summary(data) {
 }
 
 function findings(data, follow) {
-  const largest = Math.max(...data.findings.map((f) => f.share), 1e-9);
+  const largest = Math.max(...data.findings.map((f) => f.size_share), 1e-9);
   const rows = data.findings.map((finding) => {
     const [kind, what] = finding.place;
     const name = { stage: "the stage " + what, phase: "the phase " + what, function: what, ledger: "the ledger", time: "lines over time" }[kind];
     return el("article", { class: "finding", id: "finding-" + finding.id },
-      el("div", { class: "size" }, el("b", {}, percent(finding.share)),
-        el("span", {}, finding.ns != null ? duration(finding.ns) + " a request" : "of the time"),
-        el("div", { class: "meter" }, el("i", { style: `width:${(100 * finding.share) / largest}%` }))),
+      el("div", { class: "size" }, el("b", {}, percent(finding.size_share)),
+        el("span", {}, finding.size_ns_per_request != null ? duration(finding.size_ns_per_request) + " a request" : "of the time"),
+        el("div", { class: "meter" }, el("i", { style: `width:${(100 * finding.size_share) / largest}%` }))),
       el("div", {},
         el("h3", {}, el("span", { class: "id" }, finding.id), finding.title, " ", el("span", { class: "chip " + finding.confidence }, finding.confidence)),
-        el("ul", {}, finding.lines.map((line) => el("li", {}, line))),
-        el("p", {}, el("b", {}, "Try: "), finding.advice),
+        el("ul", {}, finding.evidence.map((line) => el("li", {}, line))),
+        el("p", {}, el("b", {}, "Try: "), finding.try),
         el("p", {}, el("a", { href: "#" + { stage: "latency", phase: "flame", function: "flame", ledger: "ledger", time: "time" }[kind],
           class: "follow", click: (event) => (event.preventDefault(), follow(kind, what)) }, "Show " + name + " →"))));
   });
@@ -120,17 +121,17 @@ function latency(data) {
   const slow = el("table", {},
     el("thead", {}, el("tr", {}, ["began", "took", "flow", "where the time went"].map((h) => el("th", { class: h.startsWith("where") ? "left" : "" }, h)))),
     el("tbody", {}, spans.slowest.map((request) => {
-      const row = el("tr", { class: "slow", tabindex: 0, role: "button", "aria-label": "request that took " + duration(request.total) },
-        el("td", {}, seconds(request.began)), el("td", {}, duration(request.total)), el("td", {}, request.flow),
-        el("td", { style: "width:55%" }, el("div", { class: "stack" }, request.stages.map((length, at) => length > 0 &&
-          el("button", { tabindex: -1, class: spans.stages[at].kind === "work" ? "work" : "waiting", style: `width:${(100 * length) / request.total}%` }, "")))));
+      const row = el("tr", { class: "slow", tabindex: 0, role: "button", "aria-label": "request that took " + duration(request.total_ns) },
+        el("td", {}, seconds(request.began_ns)), el("td", {}, duration(request.total_ns)), el("td", {}, request.flow),
+        el("td", { style: "width:55%" }, el("div", { class: "stack" }, request.stages.map(([stage, length]) => length > 0 &&
+          el("button", { tabindex: -1, class: looks(spans, stage), style: `width:${(100 * length) / request.total_ns}%` }, "")))));
       row.addEventListener("click", () => show(request, row));
       row.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), show(request, row)));
       return row;
     })));
   const lost = [["torn", "events of them were lost"], ["unfinished", "still on their way at the end"], ["headless", "nothing tells how they came in"]]
-    .filter(([key]) => spans.counts[key] > 0).map(([key, why]) => `${number(spans.counts[key])} left out: ${why}`);
-  return section("latency", "How long requests took", `${number(spans.counts.complete)} requests from receive burst to transmit burst. ${lost.join("; ")}`,
+    .filter(([key]) => spans[key] > 0).map(([key, why]) => `${number(spans[key])} left out: ${why}`);
+  return section("latency", "How long requests took", `${number(spans.requests)} requests from receive burst to transmit burst. ${lost.join("; ")}`,
     `bypassprof spans --json --show ${spans.slowest.length || 10} ${quoted(data.file)}`,
     total && total.count > 0 && distribution(spans, total), stages,
     spans.slowest.length > 0 && el("h3", {}, "The slowest; a click opens one"), el("div", { class: "scroll" }, slow));
@@ -163,24 +164,25 @@ function distribution(spans, total) {
   return el("div", {}, svg, el("div", { class: "axis" }, el("span", {}, "length of the way, logarithmic; heights are square roots of counts, so that few slow ones are seen"), el("span", {}, number(total.count) + " requests")));
 }
 
+/** How a stage looks: as work or as waiting. */
+const looks = (spans, name) => (spans.stages.find((stage) => stage.name === name)?.kind === "work" ? "work" : "waiting");
+
 function timeline(data, request) {
-  const { stages } = data.latency;
   let at = 0, whose = "";
-  const rows = request.stages.map((length, stage) => {
-    if (length == null) return null;
+  const rows = request.stages.map(([stage, length]) => {
     const from = at;
     at += length;
-    const moment = request.moments[stage] ?? {};
-    const functions = (moment.functions ?? []).map(([name, n]) => `${name}${n > 1 ? " ×" + n : ""}`).join(", ");
-    const who = moment.thread !== whose ? (whose = moment.thread) : "";
-    const off = moment.off_cpu > 0 ? duration(moment.off_cpu) + " off CPU" : "";
-    return el("div", { class: "row" }, el("div", {}, stages[stage].name),
-      el("div", { class: "track" }, el("i", { class: stages[stage].kind === "work" ? "work" : "waiting", style: `left:${(100 * from) / request.total}%;width:${(100 * length) / request.total}%` })),
+    const moment = request.moments.find((m) => m.stage === stage);
+    const functions = (moment?.sampled ?? []).map(([name, n]) => `${name}${n > 1 ? " ×" + n : ""}`).join(", ");
+    const who = moment && moment.thread !== whose ? (whose = moment.thread) : "";
+    const off = moment?.off_cpu_ns > 0 ? duration(moment.off_cpu_ns) + " off CPU" : "";
+    return el("div", { class: "row" }, el("div", {}, stage),
+      el("div", { class: "track" }, el("i", { class: looks(data.latency, stage), style: `left:${(100 * from) / request.total_ns}%;width:${(100 * length) / request.total_ns}%` })),
       el("div", { class: "num" }, duration(length)),
       el("div", { class: "what" }, [who && "on " + who, off, functions && "sampled in " + functions].filter(Boolean).join(" · ")));
   });
   return el("div", { class: "way", tabindex: -1 },
-    el("h3", { style: "margin-top:0" }, `Flow ${request.flow}, from ${seconds(request.began)} on: ${duration(request.total)}`), rows,
+    el("h3", { style: "margin-top:0" }, `Flow ${request.flow}, from ${seconds(request.began_ns)} on: ${duration(request.total_ns)}`), rows,
     el("div", { class: "legend" }, el("span", {}, el("i", { class: "work" }), " work"), el("span", {}, el("i", { class: "waiting" }), " waiting")),
     command(`bypassprof spans --flow ${request.flow} --show 10 ${quoted(data.file)}`));
 }
@@ -234,6 +236,6 @@ function overTime(data, seek) {
     const keys = lines.length > 1 ? lines.slice(0, 8).map((line, at) => el("span", {}, el("i", { style: "background:" + hues[(line.thread ?? at) % hues.length] }), " " + data.threads[line.thread]?.name)) : [];
     return el("div", {}, el("h3", {}, name, el("span", {}, lines[0].unit)), svg, keys.length > 0 && el("div", { class: "legend" }, keys));
   });
-  return section("time", "Over time", "bursts, counters and what rings counted, ten readings a second", `bypassprof export --format parquet ${quoted(data.file)}`,
+  return section("time", "Over time", "bursts, queue depths, counters and what rings counted, ten readings a second", `bypassprof export --format parquet ${quoted(data.file)}`,
     charts.length ? el("div", { class: "small" }, charts) : el("p", { class: "lead" }, "Nothing was counted while this was recorded."));
 }

@@ -1,6 +1,7 @@
-//! Which part of the page shows what a finding is about: the first stage, phase or thing counted that its words name.
+//! Which part of the page shows what a finding or a cause is about: the first stage, phase or thing counted that its
+//! words name.
 //!
-//! In: a finding; out: a kind of place and a name. It refuses to know the rules.
+//! In: words; out: a kind of place and a name. It refuses to know the rules.
 
 use crate::analyse::explain::Finding;
 use crate::analyse::phases::PHASES;
@@ -9,10 +10,15 @@ use crate::analyse::spans::STAGES;
 /// Words that tell that lines over time show it.
 const COUNTED: [&str; 4] = ["burst", "misses", "instructions", "dropped"];
 
-/// The kind of place and what in it.
+/// The kind of place that a finding is about, and what in it.
 pub fn of(finding: &Finding) -> (&'static str, &'static str) {
     let lines = finding.evidence.lines.iter().map(String::as_str);
-    let texts: Vec<&str> = lines.chain([finding.title]).collect();
+    named(lines.chain([finding.title]))
+}
+
+/// The kind of place that some texts name, and what in it.
+pub fn named<'a>(texts: impl Iterator<Item = &'a str>) -> (&'static str, &'static str) {
+    let texts: Vec<&str> = texts.collect();
     // A stage's own name is rarer than a phase's, and a phase's than words such as `burst`.
     let stages = STAGES
         .iter()

@@ -1,4 +1,5 @@
-//! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`.
+//! Requests as JSON: `bypassprof.spans/1`, documented in `docs/reference/spans.md`. The page of a recording carries the
+//! same document, so that what it shows is what the command prints.
 
 use crate::analyse::latency::moment::Moment;
 use crate::analyse::spans::{BEHIND, Kind, PARTS, STAGES, Spans, Timeline};
@@ -8,8 +9,9 @@ use serde::Serialize;
 /// Name and version of the schema. Keys may be added within a version, none changes its meaning.
 pub const SPANS_SCHEMA: &str = "bypassprof.spans/1";
 
+/// The document.
 #[derive(Serialize)]
-struct Document<'a> {
+pub struct Document<'a> {
     schema: &'static str,
     requests: u64,
     pipelined: u64,
@@ -89,14 +91,23 @@ struct Trust<'a> {
     filtered: Option<&'a str>,
 }
 
-/// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
+/// The document as text.
 pub fn spans(
     spans: &Spans,
     moments: &[[Moment; PARTS]],
     threshold_ns: Option<u64>,
 ) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&document(spans, moments, threshold_ns))
+}
+
+/// The whole answer; `threshold_ns` is the least length of the requests in it, if only the slowest are.
+pub fn document<'a>(
+    spans: &'a Spans,
+    moments: &'a [[Moment; PARTS]],
+    threshold_ns: Option<u64>,
+) -> Document<'a> {
     let counts = &spans.counts;
-    let document = Document {
+    Document {
         schema: SPANS_SCHEMA,
         requests: counts.complete,
         pipelined: counts.pipelined,
@@ -141,8 +152,7 @@ pub fn spans(
             damage: spans.trust.damage.as_deref(),
             filtered: spans.trust.filtered.as_deref(),
         },
-    };
-    serde_json::to_string_pretty(&document)
+    }
 }
 
 fn stage(stage: &crate::analyse::spans::Stage, histogram: &Histogram<u64>) -> Stage {

@@ -1,7 +1,7 @@
 //! The screen: a line of what is looked at, a line of rates, threads with bars, functions, keys.
 //!
 //! In: what is shown and how it is looked at (sorted, scrolled, paused); out: cells. Wide enough for 80 columns; where
-//! there are fewer, columns to the right go first. Colours are the terminal's own sixteen, and every state has a
+//! there are fewer, columns to the right go first, and with fewer than 24 lines functions, notes and keys. Colours are the terminal's own sixteen, and every state has a
 //! character of its own, so that without colours it reads the same.
 
 use super::cells::{COLUMNS, row};
@@ -14,7 +14,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, Wrap};
 
 /// What the user wants that is not a matter of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,15 @@ pub struct Screen {
 
 /// Width of a bar.
 const BAR: u16 = 20;
-/// Threads that may fill the screen before functions have their part.
+/// Columns of a name.
+const NAME: u16 = 15;
+/// With so many lines functions have these of their own, whatever the number of threads.
+const WITH_FUNCTIONS: u16 = 14;
 const FUNCTIONS_AT_LEAST: u16 = 6;
+/// Lines of a screen from which on these are there: keys, rates, what was said, the number of threads that are not shown.
+const LINES: [u16; 4] = [4, 5, 6, 8];
+/// Columns and lines that a thread with its bar needs.
+const LEAST: (u16, u16) = (NAME + 1 + BAR, 3);
 
 const HELP: &[(&str, &str)] = &[
     (
@@ -118,19 +125,31 @@ impl Screen {
     /// Draws all of it. Threads must be in order.
     pub fn draw(&mut self, frame: &mut Frame, shown: &Shown) {
         let area = frame.area();
+        if area.width < LEAST.0 || area.height < LEAST.1 {
+            let line = format!("at least {} x {}", LEAST.0, LEAST.1);
+            frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
+            return;
+        }
         let threads = shown.view.threads.len();
         self.scroll = self.scroll.min(threads.saturating_sub(1));
         let rows = u16::try_from(threads - self.scroll.min(threads)).unwrap_or(u16::MAX);
-        let room = area.height.saturating_sub(5 + FUNCTIONS_AT_LEAST);
-        let height = rows.min(room.max(1)).saturating_add(1);
+        let [keys, rates, note, gap] = LINES.map(|least| u16::from(area.height >= least));
+        let functions = if area.height >= WITH_FUNCTIONS {
+            FUNCTIONS_AT_LEAST
+        } else {
+            1
+        };
+        let others = 1 + keys + rates + note + gap + functions;
+        let room = area.height.saturating_sub(others).max(1);
+        let height = rows.min(room).saturating_add(1);
         let [title, rates, note, list, gap, functions, keys] = Layout::vertical([
             Constraint::Length(1),
-            Constraint::Length(1),
-            Constraint::Length(1),
+            Constraint::Length(rates),
+            Constraint::Length(note),
             Constraint::Length(height),
-            Constraint::Length(1),
+            Constraint::Length(gap),
             Constraint::Fill(1),
-            Constraint::Length(1),
+            Constraint::Length(keys),
         ])
         .areas(area);
         frame.render_widget(self.title(shown), title);
@@ -180,9 +199,9 @@ impl Screen {
     }
 
     fn threads(&self, frame: &mut Frame, shown: &Shown, area: Rect) {
-        let mut widths = vec![Constraint::Length(15), Constraint::Length(BAR)];
+        let mut widths = vec![Constraint::Length(NAME), Constraint::Length(BAR)];
         let mut head = vec![Cell::from("thread"), Cell::from("# useful . empty")];
-        let mut used = 15 + 1 + BAR;
+        let mut used = NAME + 1 + BAR;
         let mut columns = 0;
         for (name, width) in COLUMNS {
             used += width + 1;
@@ -210,10 +229,8 @@ fn reversed() -> Style {
 
 fn name(thread: &ThreadView) -> String {
     let name = printable(&thread.name);
-    let kept: String = name
-        .chars()
-        .take(if thread.probes { 15 } else { 14 })
-        .collect();
+    let room = usize::from(NAME) - usize::from(!thread.probes);
+    let kept: String = name.chars().take(room).collect();
     // A star stands for: no probes, so that all that is known is whether it runs.
     if thread.probes { kept } else { kept + "*" }
 }

@@ -14,7 +14,7 @@ pub mod vdso;
 use self::object::ObjectNames;
 use super::files::{Folders, MappedFiles, is_file};
 use super::kernel::KernelSymbols;
-use crate::trace::record::{AddressNames, Mapping, Pid, Symbols};
+use crate::trace::record::{AddressNames, Mapping, NamedFrame, Pid, Symbols};
 use ::object::{Object, ReadRef};
 pub use perfmap::PerfMap;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -105,7 +105,9 @@ impl LocalSymbols {
     /// The names at positions `at` of a mapping's file (of kernel mappings: at addresses).
     pub fn names(&mut self, mapping: &Mapping, at: &[u64]) -> Symbols {
         let (path, build_id) = mapping.key();
-        let addresses = if mapping.pid == Mapping::KERNEL {
+        let addresses = if let Some(name) = mapping.made_by_kernel() {
+            at.iter().map(|&at| named(at, name)).collect()
+        } else if mapping.pid == Mapping::KERNEL {
             let kernel = self.kernel.get_or_insert_with(KernelSymbols::read_live);
             at.iter().map(|&at| kernel.name(at)).collect()
         } else if mapping.is_made() {
@@ -175,6 +177,17 @@ impl Maker {
             let file = PerfMap::open(inside.as_ref().unwrap_or(&path), *owner);
             file.map(|f| PerfMap::read(&f)).unwrap_or_default()
         })
+    }
+}
+
+fn named(at: u64, name: &str) -> AddressNames {
+    AddressNames {
+        at,
+        frames: vec![NamedFrame {
+            name: name.to_owned(),
+            ..NamedFrame::default()
+        }],
+        why: None,
     }
 }
 
@@ -288,6 +301,22 @@ mod tests {
         ] {
             mapping.path = path.into();
             assert!(why(&mapping).contains(word), "{path}: {}", why(&mapping));
+        }
+    }
+
+    /// Code that the kernel made has the name that came with it; a module's file is none.
+    #[test]
+    fn made_by_the_kernel() {
+        let mut mapping = Mapping {
+            pid: Mapping::KERNEL,
+            path: "bpf_prog_7be49e3934a125ba_filter".to_owned(),
+            ..Mapping::default()
+        };
+        let symbols = LocalSymbols::while_recording().names(&mapping, &[0xffff_ffff_c000_0010]);
+        assert_eq!(symbols.addresses[0].frames[0].name, mapping.path);
+        for path in ["[nf_tables]", "/lib/modules/x/nf_tables.ko", ""] {
+            path.clone_into(&mut mapping.path);
+            assert_eq!(mapping.made_by_kernel(), None, "{path}");
         }
     }
 

@@ -167,16 +167,16 @@ impl Client {
                 *started = started.wrapping_add(1);
                 let flow = net.flow(self.conn);
                 probe::emit(points::APP_START, flow, *started);
-                let sent = self.send_owed(replies, net);
-                probe::emit(points::APP_END, flow, sent);
+                let reply = replies[0].length(self.session.newest());
+                self.send_owed(replies, net);
+                probe::emit(points::APP_END, flow, reply as u32);
             }
         }
         Next::Stay
     }
 
-    /// Sends what is owed, as far as the connection's window takes it; how many bytes it took.
-    fn send_owed(&mut self, replies: &mut [Replies; 3], net: &mut Net<'_>) -> u32 {
-        let mut total = 0u32;
+    /// Sends what is owed, as far as the connection's window takes it.
+    fn send_owed(&mut self, replies: &mut [Replies; 3], net: &mut Net<'_>) {
         while !self.blocked
             && let Some((kind, at)) = self.session.owed()
         {
@@ -196,13 +196,11 @@ impl Client {
             }
             let len = replies.bytes(kind).len() - at;
             let taken = net.ixev_send(self.conn, Piece { buffer, at, len });
-            total = total.saturating_add(taken as u32);
             self.session.sent(taken, replies);
             self.blocked = taken < len;
             if self.session.finished() {
                 net.shutdown(self.conn);
             }
         }
-        total
     }
 }

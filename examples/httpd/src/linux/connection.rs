@@ -71,9 +71,9 @@ impl Connection {
             if asked && wants == Wants::Read {
                 *requests = requests.wrapping_add(1);
                 probe::emit(points::APP_START, self.flow, *requests);
-                let (sent, next) = self.send(replies, planted);
-                wants = next;
-                probe::emit(points::APP_END, self.flow, sent);
+                let reply = replies.length(self.session.newest());
+                wants = self.send(replies, planted);
+                probe::emit(points::APP_END, self.flow, reply as u32);
             }
         }
         self.wait_for(wants)
@@ -82,13 +82,12 @@ impl Connection {
     /// Goes on with replies that did not fit.
     #[inline(never)]
     pub fn writable(&mut self, replies: &mut Replies, planted: &mut Planted) -> Wants {
-        let (_, wants) = self.send(replies, planted);
+        let wants = self.send(replies, planted);
         self.wait_for(wants)
     }
 
-    /// Sends what is owed; how many bytes the socket took, and what to wait for.
-    fn send(&mut self, replies: &mut Replies, planted: &mut Planted) -> (u32, Wants) {
-        let mut total = 0u32;
+    /// Sends what is owed; what to wait for.
+    fn send(&mut self, replies: &mut Replies, planted: &mut Planted) -> Wants {
         while self.session.owes() {
             let unsent = self.session.unsent(replies);
             let asked = unsent.len();
@@ -97,7 +96,7 @@ impl Connection {
                 Ok(n) => n,
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => 0,
-                Err(_) => return (total, Wants::Close),
+                Err(_) => return Wants::Close,
             };
             probe::emit_with(
                 points::SEND_CALL,
@@ -106,17 +105,16 @@ impl Connection {
                 [taken as u32, 0, 0],
             );
             if taken == 0 {
-                return (total, Wants::Write);
+                return Wants::Write;
             }
             probe::count_tx_bytes(taken as u64);
-            total = total.saturating_add(taken as u32);
             self.session.sent(taken, replies);
         }
         if self.session.finished() && rustix::net::shutdown(&self.socket, Shutdown::Write).is_err()
         {
-            return (total, Wants::Close);
+            return Wants::Close;
         }
-        (total, Wants::Read)
+        Wants::Read
     }
 
     fn wait_for(&mut self, wants: Wants) -> Wants {

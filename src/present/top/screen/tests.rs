@@ -113,6 +113,30 @@ fn odd_sizes() {
     );
 }
 
+/// Where there is room for little, there is a thread; where there is room for none, what is needed.
+#[test]
+fn small_terminals() {
+    let text = |width, height| draw(&mut Screen::default(), &shown(3), width, height).join("\n");
+    for (height, has, has_not) in [
+        (3, "ix-0", "q quit"),
+        (4, "q quit", "req/s"),
+        (5, "req/s", "ix-1"),
+        (8, "ix-1", "ix-2"),
+        (10, "ix-2", "tcp_input"),
+        (14, "tcp_input", "at least"),
+    ] {
+        let text = text(40, height);
+        assert!(
+            text.contains("ix-0") && text.contains(has),
+            "{height}: {text}"
+        );
+        assert!(!text.contains(has_not), "{height}: {text}");
+    }
+    assert!(text(36, 24).contains("ix-2"));
+    assert!(text(20, 24).contains("at least 36 x 3"));
+    assert!(text(80, 2).contains("at least 36 x 3"));
+}
+
 /// Keys: what they do here and what they want of others.
 #[test]
 fn keys() {

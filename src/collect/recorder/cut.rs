@@ -2,7 +2,8 @@
 //!
 //! In: a recorder and why it cannot go on; out: a file that opens, and counts of what is in it and what is not.
 
-use super::{CollectError, Outcome, Recorder, clock, cpu_time};
+use super::Recorder;
+use crate::collect::{CollectError, Outcome, clock, cpu_time};
 use crate::trace::record::{Damage, Meta, Salvaged};
 use crate::trace::{RingSink, Summary, WriteError, Writer};
 use bypassprof_wire::Slot;

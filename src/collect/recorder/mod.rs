@@ -1,0 +1,426 @@
+//! A recording in progress: records taken, names asked for, counters read, all of it written as it comes.
+//!
+//! In: a [`Target`], what is wanted, where it goes to; out: a finished recording and its [`Tally`]. It refuses to know what
+//! drives it.
+
+mod cut;
+
+use super::counting::Whom;
+use super::events::{Group, Machine};
+use super::perf::{Batch, Events, Plan, StackSource};
+use super::probes::Probes;
+use super::{CollectError, Outcome, Tally, Target, clock, cpu_time, limits, proc, skew};
+use crate::trace::record::{Counters, End, Meta, Notice, Pid, Tid};
+use crate::trace::{RecordSink, Symbolizer, WriteError, Writer};
+use crate::units::Nanos;
+pub use cut::{Cut, Finished};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+const COUNT_EVERY: Duration = Duration::from_millis(100);
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(2);
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
+/// Between two looks at rings that fill quickly.
+const SHORTEST_PROBE_WAIT: Duration = Duration::from_micros(100);
+/// Between two looks for programs with probes: until they are found they write nothing.
+const LONGEST_PROBE_WAIT: Duration = Duration::from_millis(10);
+/// The same while a command is expected to show itself.
+const EXPECTING_WAIT: Duration = Duration::from_millis(1);
+/// Rings fuller than this are looked at more often, at once if they are half full.
+const FILLING: f64 = 0.1;
+/// Records in one turn that make the next one come sooner.
+const BUSY: usize = 2048;
+
+/// What is wanted of a recording.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Samples per second and CPU.
+    pub frequency_hz: u64,
+    /// Events to sample instead of the usual.
+    pub events: Vec<Group>,
+    /// Where user stacks come from, and in the user's words.
+    pub stacks: (StackSource, String),
+    /// Whether events wait until they are enabled.
+    pub waits: bool,
+    /// The share of a CPU that the recorder may use.
+    pub budget: Option<f64>,
+    /// Whether counters are read on the way: the kernel interrupts the CPU that a counter is on to read it.
+    pub reads_counters: bool,
+}
+
+/// Between two looks at what the recorder itself uses.
+const BUDGET_EVERY: Duration = Duration::from_secs(1);
+/// The rate is not lowered below this.
+const LOWEST_HZ: u64 = 10;
+
+/// A recording in progress, into `S`.
+pub struct Recorder<S = Writer> {
+    target: Target,
+    cpus: Vec<u32>,
+    budget: Option<f64>,
+    reads_counters: bool,
+    /// When the budget was looked at, and the CPU time used until then.
+    spent: (Instant, Nanos),
+    /// Whether events count now.
+    running: bool,
+    /// Processes of threads that are there.
+    alive: HashMap<Tid, Pid>,
+    events: Events,
+    writer: S,
+    symbols: Box<dyn Symbolizer>,
+    probes: Option<Probes>,
+    batch: Batch,
+    tally: Tally,
+    names: Vec<String>,
+    threads: HashSet<Tid>,
+    started: Instant,
+    counted: Instant,
+    paired: Instant,
+    wait: Duration,
+    probe_wait: Duration,
+}
+
+impl<S: RecordSink> Recorder<S> {
+    /// Opens events for the target and writes the recording's head. A running target is recorded from here on, a
+    /// starting one from when it runs its program, both only when they are enabled if that is wanted.
+    pub fn start(
+        target: &Target,
+        wanted: Wanted,
+        writer: impl FnOnce() -> Result<S, WriteError>,
+        symbols: Box<dyn Symbolizer>,
+        probes: Result<Probes, Notice>,
+    ) -> Result<Recorder<S>, CollectError> {
+        limits::raise_open_files();
+        let whom = target.whom()?;
+        let inherit = matches!(whom, Whom::Tasks(_));
+        let machine = Machine::here();
+        let plan = {
+            let (stacks, _) = wanted.stacks;
+            Plan::probe(
+                wanted.frequency_hz,
+                wanted.events,
+                stacks,
+                inherit,
+                &machine,
+            )?
+        };
+        let mut session = proc::session();
+        session.events = plan.sources();
+        session.call_graph = wanted.stacks.1;
+        match target {
+            Target::Starting(pid, command) => {
+                session.pids = vec![*pid];
+                session.command = command.clone();
+            }
+            Target::Running(pids) => session.pids = pids.clone(),
+            Target::Cpus(_) | Target::Cgroup(..) => session.command = vec![target.to_string()],
+        }
+        let mut notices = plan.notices.clone();
+        if let Some(doubt) = skew::Doubt::here() {
+            notices.push(Notice {
+                id: "clock".to_owned(),
+                text: format!(
+                    "times of probes' events may be wrong: {doubt}; `bypassprof doctor` has more"
+                ),
+            });
+        }
+        let probes = probes.map_err(|notice| notices.push(notice)).ok();
+        let tally = Tally {
+            sampled: plan.told(),
+            notices: notices.clone(),
+            ..Tally::default()
+        };
+        let names = session.events.iter().map(|e| e.name.clone()).collect();
+        let on_exec = matches!(target, Target::Starting(..)) && !wanted.waits;
+        let cpus = proc::cpus();
+        let events = Events::open(plan, &cpus, &whom, on_exec)?;
+        let mut metas = vec![Meta::Session(session)];
+        metas.extend(notices.into_iter().map(Meta::Notice));
+        proc::kernel(&mut metas);
+        let now = Instant::now();
+        let mut recorder = Recorder {
+            target: target.clone(),
+            cpus,
+            budget: wanted.budget,
+            reads_counters: wanted.reads_counters,
+            spent: (now, cpu_time()),
+            running: on_exec,
+            alive: HashMap::new(),
+            events,
+            writer: writer()?,
+            symbols,
+            probes,
+            batch: Batch::default(),
+            tally,
+            names,
+            threads: HashSet::new(),
+            started: now,
+            counted: now,
+            paired: now,
+            wait: SHORTEST_WAIT,
+            probe_wait: SHORTEST_WAIT,
+        };
+        recorder.batch.metas = metas;
+        recorder.batch.metas.push(Meta::Clock(clock::pair()));
+        if !on_exec && !wanted.waits {
+            recorder.enable()?;
+        }
+        recorder.write_batch()?;
+        recorder.writer.flush()?;
+        Ok(recorder)
+    }
+
+    /// Lets events count, from now on or again. What was mapped and named meanwhile is read.
+    pub fn enable(&mut self) -> Result<(), CollectError> {
+        // First switched on, then read: what is mapped in between is seen twice rather than never.
+        let enabled = self.events.enable();
+        enabled.map_err(|source| CollectError::Start { source })?;
+        self.running = true;
+        for pid in self.processes() {
+            proc::names(pid, &mut self.batch.metas);
+            proc::mappings(pid, &mut self.batch.metas);
+            // There may be thousands: meanwhile rings fill.
+            self.take();
+        }
+        Ok(())
+    }
+
+    /// Keeps events from counting until they are enabled again.
+    pub fn disable(&mut self) {
+        // Events whose threads are gone refuse; there is nothing left to stop then.
+        let _ = self.events.disable();
+        self.running = false;
+    }
+
+    /// The processes that are recorded now.
+    fn processes(&self) -> Vec<Pid> {
+        let mut roots: Vec<Pid> = self.alive.values().copied().collect();
+        match &self.target {
+            Target::Starting(pid, _) => roots.push(*pid),
+            Target::Running(pids) => roots.extend(pids),
+            Target::Cpus(_) | Target::Cgroup(..) => return proc::all(),
+        }
+        proc::families(&roots)
+    }
+
+    /// Samples less often if the recorder uses more than it may.
+    fn keep_to_budget(&mut self) -> Result<(), CollectError> {
+        let (Some(budget), true) = (self.budget, self.running) else {
+            return Ok(());
+        };
+        let (since, used_then) = self.spent;
+        if since.elapsed() < BUDGET_EVERY {
+            return Ok(());
+        }
+        let used = cpu_time();
+        let share = used.since(used_then).ns() as f64 / since.elapsed().as_nanos() as f64;
+        self.spent = (Instant::now(), used);
+        let hz = self.events.frequency_hz();
+        let lower = ((hz as f64 * budget / share * 0.8) as u64).clamp(LOWEST_HZ, hz);
+        if share <= budget || lower == hz {
+            return Ok(());
+        }
+        self.take();
+        let whom = match &self.target {
+            Target::Starting(..) | Target::Running(_) => {
+                let mut tids = Vec::new();
+                for pid in self.processes() {
+                    tids.extend(proc::threads(pid).unwrap_or_default());
+                }
+                Whom::Tasks(tids)
+            }
+            other => other.whom()?,
+        };
+        match self.events.resample(lower, &self.cpus, &whom) {
+            Ok(()) => {}
+            // All of it ended meanwhile.
+            Err(e) if e.source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+        let notice = Notice {
+            id: "budget".to_string(),
+            text: format!(
+                "sampling at {lower} Hz from {:.1} s on, not {hz}: the recorder used {:.1} % of a CPU and may use {:.1} %",
+                self.started.elapsed().as_secs_f64(),
+                share * 100.0,
+                budget * 100.0
+            ),
+        };
+        self.tally.notices.push(notice.clone());
+        self.batch.metas.push(Meta::Notice(notice));
+        Ok(())
+    }
+
+    /// Takes what has come in and writes it; returns how long to wait before the next turn.
+    pub fn turn(&mut self) -> Result<Duration, CollectError> {
+        self.tally.recorder_wakeups += 1;
+        let taken = self.take();
+        self.keep_to_budget()?;
+        if self.reads_counters && self.counted.elapsed() >= COUNT_EVERY {
+            self.counted = Instant::now();
+            let counters = self.counters();
+            self.batch.metas.push(counters);
+        }
+        if self.paired.elapsed() >= CLOCK_EVERY {
+            self.paired = Instant::now();
+            self.batch.metas.push(Meta::Clock(clock::pair()));
+        }
+        self.write_batch()?;
+        if let Some(probes) = &mut self.probes {
+            let full = probes.turn(&mut self.writer)?;
+            self.probe_wait = if full > 0.5 {
+                Duration::ZERO
+            } else if full > FILLING {
+                (self.probe_wait / 2).max(SHORTEST_PROBE_WAIT)
+            } else {
+                (self.probe_wait * 2).clamp(SHORTEST_PROBE_WAIT, LONGEST_PROBE_WAIT)
+            };
+        }
+        self.wait = if taken > BUSY {
+            (self.wait / 2).max(SHORTEST_WAIT)
+        } else {
+            (self.wait * 2).min(LONGEST_WAIT)
+        };
+        Ok(match &self.probes {
+            Some(probes) if probes.is_expecting() => EXPECTING_WAIT,
+            Some(_) => self.wait.min(self.probe_wait),
+            None => self.wait,
+        })
+    }
+
+    /// Takes records that have come in; returns how many.
+    fn take(&mut self) -> usize {
+        let before = (self.batch.samples.len(), self.batch.switches.len());
+        let taken = self.events.drain(&mut self.batch);
+        self.tally.samples += (self.batch.samples.len() - before.0) as u64;
+        self.tally.switches += (self.batch.switches.len() - before.1) as u64;
+        taken
+    }
+
+    fn counters(&self) -> Meta {
+        Meta::Counters(Counters {
+            time: clock::now(),
+            values: self.events.totals(),
+        })
+    }
+
+    fn write_batch(&mut self) -> Result<(), WriteError> {
+        let Batch {
+            samples,
+            copies,
+            switches,
+            metas,
+        } = &mut self.batch;
+        for meta in metas.drain(..) {
+            match &meta {
+                Meta::Lost(lost) => {
+                    self.tally.samples_lost += lost.samples;
+                    self.tally.records_lost += lost.records;
+                }
+                Meta::Thread(thread) => {
+                    self.threads.insert(thread.tid);
+                    self.alive.insert(thread.tid, thread.pid);
+                }
+                Meta::Exit(exit) => drop(self.alive.remove(&exit.tid)),
+                _ => {}
+            }
+            self.symbols.meta(&meta);
+            if let Some(probes) = &mut self.probes {
+                probes.meta(&meta);
+            }
+            self.writer.meta(&meta)?;
+        }
+        for (place, copy) in copies.drain(..) {
+            self.symbols.walk(&mut samples[place], &copy);
+        }
+        for sample in samples.iter() {
+            self.symbols.sample(sample);
+            self.threads.insert(sample.tid);
+            use crate::trace::record::StackEnd::{Broken, Truncated};
+            self.tally.stacks_unknown += u64::from(matches!(sample.stack, Broken | Truncated));
+        }
+        self.writer.samples(samples)?;
+        self.writer.switches(switches)?;
+        samples.clear();
+        switches.clear();
+        Ok(())
+    }
+
+    /// Stops, takes what is left, names what was sampled, and closes what it all went into.
+    pub fn leave(mut self, outcome: Outcome) -> Result<Tally, CollectError> {
+        let stopped = self.stop();
+        self.write_rest(stopped, outcome, |_| ())?;
+        Ok(self.tally)
+    }
+
+    /// When nothing was recorded any more.
+    fn stop(&mut self) -> Nanos {
+        self.tally.elapsed = self.started.elapsed();
+        // Events whose threads are gone refuse; there is nothing left to stop then.
+        let _ = self.events.disable();
+        clock::now()
+    }
+
+    fn write_rest(
+        &mut self,
+        stopped: Nanos,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut S),
+    ) -> Result<(), WriteError> {
+        while self.take() > 0 {
+            self.write_batch()?;
+        }
+        if let Some(probes) = self.probes.take() {
+            (self.tally.probes, self.tally.rings_unreached) = probes.finish(&mut self.writer)?;
+        }
+        let counters = self.counters();
+        if let Meta::Counters(counters) = &counters {
+            let values = self.names.iter().zip(&counters.values);
+            let named = values.filter_map(|(name, v)| Some((name.clone(), v.as_ref()?.value)));
+            self.tally.counters = named.collect();
+        }
+        self.batch.metas.push(counters);
+        self.batch.metas.push(Meta::Clock(clock::pair()));
+        self.write_batch()?;
+        self.writer.flush()?;
+        let cpu = cpu_time();
+        // From here on nothing is disturbed any more: names take time, but no one's.
+        for symbols in self.symbols.finish() {
+            self.writer.meta(&Meta::Symbols(symbols))?;
+        }
+        before_end(&mut self.writer);
+        self.writer.meta(&self.end(stopped, outcome, cpu))?;
+        self.writer.finish()?;
+        self.tally.threads = self.threads.len() as u64;
+        self.tally.recorder_cpu = Duration::from_nanos(cpu.ns());
+        Ok(())
+    }
+
+    fn end(&self, stopped: Nanos, outcome: Outcome, cpu: Nanos) -> Meta {
+        Meta::End(End {
+            time: stopped,
+            exit_code: outcome.code,
+            signal: outcome.signal,
+            recorder_cpu_ns: cpu.ns(),
+            recorder_wakeups: self.tally.recorder_wakeups,
+            rings_unreached: self.tally.rings_unreached,
+        })
+    }
+}
+
+impl Recorder {
+    /// Stops, takes what is left, names what was sampled, and closes the recording; `before_end` writes what is to stand
+    /// in it besides, when all else is there.
+    pub fn finish(
+        mut self,
+        outcome: Outcome,
+        before_end: impl FnOnce(&mut Writer),
+    ) -> Result<Tally, Cut> {
+        let stopped = self.stop();
+        match self.write_rest(stopped, outcome, before_end) {
+            Ok(()) => Ok(self.tally),
+            Err(why) => Err(self.cut_short(why.into(), outcome)),
+        }
+    }
+}
