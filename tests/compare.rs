@@ -49,6 +49,8 @@ pub struct Load {
     pub body: u32,
     pub connections: u64,
     pub sample_every: u64,
+    /// For how long another program has the CPU in the application's part.
+    pub kept: u64,
 }
 
 pub const LOAD: Load = Load {
@@ -65,12 +67,14 @@ pub const LOAD: Load = Load {
     body: 151,
     connections: 4,
     sample_every: 7_000,
+    kept: 0,
 };
 
 /// A run's records, in the order of a file.
 pub struct Records {
     pub metas: Vec<Meta>,
     samples: Vec<Sample>,
+    switches: Vec<Switch>,
     slots: Vec<Slot>,
 }
 
@@ -81,15 +85,40 @@ struct Clock {
     next_sample: u64,
     every: u64,
     samples: Vec<Sample>,
+    switches: Vec<Switch>,
 }
 
 impl Clock {
-    /// Spends about `mean` in a stack of functions, innermost first.
-    fn spend(&mut self, mean: u64, functions: &[usize]) {
+    fn pass(&mut self, mean: u64) {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         self.now += mean / 2 + self.seed % mean.max(1);
+    }
+
+    /// Another program has the CPU for about `mean`.
+    fn wait(&mut self, mean: u64) {
+        if mean == 0 {
+            return;
+        }
+        for kind in [SwitchKind::OutPreempted, SwitchKind::In] {
+            self.switches.push(Switch {
+                time: Nanos::from_ns(ORIGIN + self.now),
+                pid: 10,
+                tid: 10,
+                cpu: 0,
+                kind,
+            });
+            if kind == SwitchKind::OutPreempted {
+                self.pass(mean);
+            }
+        }
+        self.next_sample = self.next_sample.max(self.now);
+    }
+
+    /// Spends about `mean` in a stack of functions, innermost first.
+    fn spend(&mut self, mean: u64, functions: &[usize]) {
+        self.pass(mean);
         while self.next_sample < self.now {
             self.samples.push(Sample {
                 time: Nanos::from_ns(ORIGIN + self.next_sample),
@@ -115,6 +144,7 @@ pub fn records(load: &Load) -> Records {
         next_sample: load.seed % 1000,
         every: load.sample_every.max(1),
         samples: Vec::new(),
+        switches: Vec::new(),
     };
     let mut slots = vec![Slot::epoch(clock.tsc())];
     slots.push(Slot::head(clock.tsc(), points::IDLE_BEGIN, Flow::NONE, 0));
@@ -141,6 +171,7 @@ pub fn records(load: &Load) -> Records {
         slots.push(Slot::cont(0, 0, 0));
         slots.push(head(&clock, points::APP_START, flow, n as u32));
         clock.spend(load.app, &[3, 0]);
+        clock.wait(load.kept);
         clock.spend(load.copy, &[4, 3, 0]);
         slots.push(head(&clock, points::TCP_OUT, flow, sent));
         slots.push(Slot::cont(load.body, 0, 0));
@@ -161,6 +192,7 @@ pub fn records(load: &Load) -> Records {
     Records {
         metas: metas(end),
         samples: clock.samples,
+        switches: clock.switches,
         slots,
     }
 }
@@ -260,6 +292,7 @@ pub fn write_records(path: &Path, records: &Records) {
         (records.metas.iter()).partition(|m| matches!(m, Meta::End(_)));
     first.iter().for_each(|m| writer.meta(m).unwrap());
     writer.samples(&records.samples).unwrap();
+    writer.switches(&records.switches).unwrap();
     writer.slots(0, 0, &records.slots).unwrap();
     ends.iter().for_each(|m| writer.meta(m).unwrap());
     writer.finish().unwrap();
@@ -418,6 +451,79 @@ fn planted_slowdowns_are_found() {
         let size = number(&named["size_ns_per_request"]);
         assert!((size / planted.size - 1.0).abs() < 0.25, "{named:#}");
     }
+}
+
+/// Of forty pairs of runs that differ by the same, about 95 % have the truth in their intervals, whether these rest on
+/// samples or on events; and the intervals are no wider than they need to be.
+#[test]
+fn intervals_hold_the_truth() {
+    const PAIRS: u64 = 40;
+    let short = Load {
+        requests: 1_500,
+        ..LOAD
+    };
+    let mut inside = [0; 4];
+    let mut widest = [0.0f64; 4];
+    for seed in 1..=PAIRS {
+        let first = Load {
+            seed,
+            ..short.clone()
+        };
+        let second = Load {
+            seed: seed + PAIRS,
+            copy: LOAD.copy + 1_500,
+            drain: LOAD.drain + 4_000,
+            ..short.clone()
+        };
+        let comparison = Comparison::of(&compared("a", &first), &compared("b", &second));
+        let latency = comparison.latency.as_ref().unwrap();
+        let part = |gap: &Gap, cause: &str| {
+            let mut parts = gap.contributions.iter();
+            parts.find(|c| c.cause == cause).unwrap().change
+        };
+        let changes = [
+            (part(&comparison.work, "copy"), 1_500.0),
+            (comparison.work.change, 1_500.0),
+            (part(latency, "wait_drain"), 4_000.0),
+            (latency.change, 5_500.0),
+        ];
+        for (at, (change, truth)) in changes.into_iter().enumerate() {
+            inside[at] += u64::from(change.low <= truth && truth <= change.high);
+            widest[at] = widest[at].max((change.high - change.low) / truth);
+        }
+    }
+    for (at, count) in inside.into_iter().enumerate() {
+        // Less than 34 of 40 is one chance in a hundred if each has 95 in a hundred.
+        assert!((34..=PAIRS).contains(&count), "{at}: {inside:?} of {PAIRS}");
+        assert!(widest[at] < 0.6, "{at}: {widest:?} of the truth");
+    }
+}
+
+/// However long other programs have the CPU in between, more than a hundred times as long as the server takes: what was
+/// planted is found, in its size, and what the others took is not in it.
+#[test]
+fn busy_machine() {
+    let place = Place::new();
+    let kept = 3_000_000;
+    write(&place.path("a.mcap"), &Load { kept, ..LOAD });
+    let planted = Load {
+        seed: 2,
+        kept,
+        drain: LOAD.drain + 50_000,
+        ..LOAD
+    };
+    write(&place.path("b.mcap"), &planted);
+    let explained = json(&place, &["explain", "--json", "a.mcap", "b.mcap"]);
+    let findings = explained["findings"].as_array().unwrap().iter();
+    let mut of_server = findings.filter(|f| f["gap"] == "latency" && f["id"] != "C8");
+    let found = of_server.next().unwrap_or_else(|| panic!("{explained:#}"));
+    assert_eq!(
+        (&found["id"], &found["slower"]),
+        (&"F1".into(), &"B".into())
+    );
+    let size = number(&found["size_ns_per_request"]);
+    assert!((size / 50_000.0 - 1.0).abs() < 0.1, "{found:#}");
+    assert!(of_server.next().is_none(), "{explained:#}");
 }
 
 /// Two runs of the same thing: no finding, whichever they are.

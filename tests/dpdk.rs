@@ -33,6 +33,8 @@ macro_rules! or_leave_out {
     };
 }
 
+mod built_in;
+mod programs;
 mod ways;
 
 /// A run of testpmd: what it is typed, a little time after each line, and what it said.

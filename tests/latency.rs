@@ -79,7 +79,7 @@ fn picture_of_the_mean_request() {
 #[test]
 fn slowest_beside_the_rest() {
     let spans = json(&["spans", "--slowest", "5%"]);
-    let (frames, _) = frames(&["--slowest", "5%", "--diff"]);
+    let (frames, whole) = frames(&["--slowest", "5%", "--diff"]);
     let of = |root: &str| frames.iter().find(|f| f.0 == root).map_or(0.0, |f| f.1);
     let (slow, told) = (of("in both") + of("more"), mean(&spans, "total"));
     assert!(
@@ -87,6 +87,26 @@ fn slowest_beside_the_rest() {
         "{slow} of {told}"
     );
     assert!(of("more") > of("less"));
+    // Stage by stage, too: what is common and what is more is the slowest requests', with what is less the others'.
+    let all = json(&["spans"]);
+    let number =
+        |spans: &Value, stage: &str| mean(spans, stage) * spans["requests"].as_f64().unwrap();
+    let requests = |spans: &Value| spans["requests"].as_f64().unwrap();
+    for stage in ["wait_app", "app", "wait_send", "wait_drain"] {
+        let width = |mark: &str| {
+            let named = frames.iter().filter(|f| f.0 == format!("{mark}{stage}"));
+            named.map(|f| f.1).fold(0.0, f64::max)
+        };
+        let slowest = mean(&spans, stage);
+        let others =
+            (number(&all, stage) - number(&spans, stage)) / (requests(&all) - requests(&spans));
+        for (mark, told) in [("+ ", slowest), ("- ", others)] {
+            let drawn = width("") + width(mark);
+            // What is too narrow to be seen is not drawn.
+            let near = (drawn - told).abs() <= 0.01 * told + 0.001 * whole;
+            assert!(near, "{mark}{stage}: {drawn}, {told}");
+        }
+    }
     for args in [
         &["--diff"][..],
         &["--latency", "--diff"],

@@ -432,6 +432,15 @@ fn bpf_program() {
     is_named();
     place.record(&["./filter", "1"]);
     is_named();
+    // perf's recording tells the name too.
+    if has("perf") {
+        tool(
+            &place,
+            "perf record -q -e cpu-clock -F 997 -g -o perf.data ./filter 1 >&2",
+        );
+        assert_eq!(place.run(&["import", "perf.data"]).code, Some(0));
+        is_named();
+    }
 }
 
 /// Functions of a module of the kernel. `tests/pmu/run` loads one on its machine and says which; here kernels may have none.

@@ -5,11 +5,13 @@
 //! What must hold besides is asserted here. The functions refuse to know where bytes come from.
 
 mod answers;
+mod dpdk;
 mod memfile;
 pub mod seeds;
 mod tcp;
 
 pub use answers::answers;
+pub use dpdk::{headers, telemetry};
 pub use tcp::tcp;
 
 use bypassprof::analyse::packs::{Pack, Packs};
@@ -46,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("device", device),
     ("events", events),
     ("folded", folded),
+    ("headers", headers),
     ("http", http),
     ("kallsyms", kallsyms),
     ("packs", packs),
@@ -57,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("slots", slots),
     ("symbols", symbols),
     ("tcp", tcp),
+    ("telemetry", telemetry),
 ];
 
 /// Bytes as slots, a rest that is no whole slot left out.

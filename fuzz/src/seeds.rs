@@ -55,6 +55,8 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("ring", "drain", ring()),
         ("ring", "flight", flight()),
         ("ring", "control", control()),
+        ("headers", "tagged-segment", frame(&[0x81, 0, 0, 7, 8, 0], &V4, 6)),
+        ("headers", "datagram-behind-options", frame(&[0x86, 0xdd], &V6, 0)),
         ("http", "get", http("GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
         (
             "http",
@@ -75,8 +77,33 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("tcp", "cookies", cookies()),
         ("tcp", "narrow-path", narrow_path()),
         ("tcp", "marks-and-closing", marks_and_closing()),
+        ("telemetry", "one-port", TELEMETRY.into()),
     ]
 }
+
+/// Headers of packets to and from ports 8080 and 40000, of version 4, and of version 6 with an extension.
+const V4: [u8; 20] = [
+    0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 123, 0, 1, 10, 123, 0, 2,
+];
+const V6: [u8; 48] = {
+    let mut packet = [0; 48];
+    (packet[0], packet[6], packet[23], packet[39], packet[40]) = (0x60, 60, 1, 2, 17);
+    packet
+};
+
+fn frame(types: &[u8], packet: &[u8], flags: u8) -> Vec<u8> {
+    let segment = [
+        0x9c, 0x40, 0x1f, 0x90, 0, 0, 0, 7, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0,
+    ];
+    [&[2; 12], types, packet, &segment].concat()
+}
+
+const TELEMETRY: &str = r#"{"/ethdev/list":[0,1]}
+{"/mempool/list":["frames"]}
+{"/ethdev/stats":{"ipackets":5,"imissed":0,"q_ipackets":[5,0]}}
+{"/ethdev/link_status":{"status":"UP","speed":10000}}
+{"/ethdev/info":{"name":"net_null0"}}
+{"/mempool/info":{"size":8191,"common_pool_count":7000,"total_cache_count":3}}"#;
 
 const EVENTS: &str = "cycles:u,{r1a8,cs:k}:D,cpu/event=0x3c,edge/pp,4:0x3c,mem:0x1000/8:rw:u,net:*,./a:b::c+0x8%return:u";
 

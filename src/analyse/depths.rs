@@ -19,11 +19,13 @@ const TIME: Nanos = Nanos::from_ns(100_000_000);
 /// Times of a line: with more, two become one.
 const MOST: u64 = 4096;
 
-/// Points that carry a depth as their second argument, and what lines of it are called: the mean, and the greatest.
-const DEPTHS: [(Point, [&str; 2]); 2] = [
+/// Points that carry a depth as their second argument, what lines of it are called: the mean, and the greatest; and what
+/// it is counted in, where stacks do not agree: of a socket's buffer it is bytes.
+const DEPTHS: [(Point, [&str; 2], &str); 2] = [
     (
         points::DELIVER,
         ["depth of queues filled", "greatest depth of queues filled"],
+        "items, or bytes of a buffer",
     ),
     (
         points::HANDOFF,
@@ -31,6 +33,7 @@ const DEPTHS: [(Point, [&str; 2]); 2] = [
             "depth of queues emptied",
             "greatest depth of queues emptied",
         ],
+        "items",
     ),
 ];
 /// Points that are told by how often they are.
@@ -206,13 +209,13 @@ fn lines(thread: usize, times: &Times, each: u64, last: u64, wall_ns: u64) -> Ve
         together,
     };
     let mut lines = Vec::new();
-    for (point, [mean, greatest]) in DEPTHS {
+    for (point, [mean, greatest], unit) in DEPTHS {
         let sums = of(point);
         let means = sums.iter();
         let means = means.map(|(&at, s)| (end(at), s.sum as f64 / s.events as f64));
-        lines.push(line(mean, "items", Together::Mean, means.collect()));
+        lines.push(line(mean, unit, Together::Mean, means.collect()));
         let most = sums.iter().map(|(&at, s)| (end(at), f64::from(s.most)));
-        lines.push(line(greatest, "items", Together::Greatest, most.collect()));
+        lines.push(line(greatest, unit, Together::Greatest, most.collect()));
     }
     let seconds = (each * TIME.ns()) as f64 / 1e9;
     for (point, name) in OFTEN {

@@ -16,6 +16,7 @@ pub mod depths;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
+pub mod flows;
 pub mod grouped;
 pub mod join;
 pub mod latency;

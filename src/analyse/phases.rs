@@ -43,6 +43,10 @@ pub const PHASES: &[(&str, &str)] = &[
     ),
     ("csum", "checksums in software"),
     (
+        "crypto",
+        "ciphers and digests, and drivers of devices for them",
+    ),
+    (
         "api",
         "the interface between stack and application: sockets, events, queues",
     ),

@@ -3,6 +3,7 @@
 //! In: a profile, and the counts of each thread on each queue; out: rows by thread, by queue and by port. Counts are
 //! exact; time comes from the events of the thread's ring, so that it is `None` where those were lost or there are none.
 
+use super::flows::Flows;
 use super::{Profile, ThreadRow};
 use crate::trace::record::{Device, DevicePool, DevicePort, Pid, Queue, Tid};
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct Queues {
     pub ports: Vec<Port>,
     /// Memory pools as last read.
     pub pools: Vec<Pool>,
+    /// Flows of the frames that were looked at.
+    pub flows: Flows,
 }
 
 /// What one thread did with its queues.
@@ -130,7 +133,7 @@ pub struct Pool {
 
 impl Queues {
     /// What was counted, sorted.
-    pub fn of(profile: &Profile, counted: &[Queue], devices: &[Device]) -> Queues {
+    pub fn of(profile: &Profile, counted: &[Queue], devices: &[Device], flows: Flows) -> Queues {
         let thread = |q: &Queue| {
             let mine = |t: &&ThreadRow| t.pid == q.pid && t.tid == q.tid;
             profile.threads.iter().find(mine)
@@ -161,6 +164,7 @@ impl Queues {
             ports: ports(&rows, devices),
             rows,
             pools: pools(devices),
+            flows,
         }
     }
 }
@@ -306,7 +310,7 @@ mod tests {
             queue(1, true, &[(0, 100)], 0),
             queue(0, false, &[(16, 10), (32, 10)], 160),
         ];
-        let queues = Queues::of(&Profile::default(), &counted, &[]);
+        let queues = Queues::of(&Profile::default(), &counted, &[], Flows::default());
         let [busy, silent, sent] = &queues.rows[..] else {
             panic!("{:?}", queues.rows)
         };

@@ -6,6 +6,7 @@ use super::Failure;
 use super::filter::There;
 use crate::analyse::compare::{Side, side, tally};
 use crate::analyse::depths::Depths;
+use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled, Stretches};
 use crate::analyse::series::{self, Series};
@@ -15,6 +16,7 @@ use crate::present::style::duration;
 use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
+use bypassprof_wire::Slot;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -332,13 +334,36 @@ pub fn requests(
     })
 }
 
+/// What a recording counts of device queues.
+pub struct Counted {
+    /// By thread, port, queue and direction.
+    pub queues: Vec<Queue>,
+    /// What devices said of themselves, over time.
+    pub devices: Vec<Device>,
+    /// Flows of the frames that were looked at.
+    pub flows: Flows,
+}
+
 /// Reads a recording and what it counts of device queues.
-pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Vec<Queue>, Vec<Device>), Failure> {
+pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Counted), Failure> {
     let profile = profile(path, packs, &Filter::default())?;
     let (reader, _) = open(path)?;
     let summary = reader.meta();
-    let queues = summary.queues.values().cloned().collect();
-    Ok((profile, queues, summary.devices.clone()))
+    let queues: Vec<_> = summary.queues.values().cloned().collect();
+    let mut looking = Looking::new(&queues);
+    if queues.iter().any(|q| q.bytes_of > 0) {
+        for ring in summary.rings.values() {
+            // Blocks that are damaged are told by the profile.
+            let blocks = reader.slots(ring.ring).flatten();
+            looking.ring(ring, blocks.flat_map(|block| block.slots));
+        }
+    }
+    let counted = Counted {
+        flows: looking.finish(),
+        devices: summary.devices.clone(),
+        queues,
+    };
+    Ok((profile, counted))
 }
 
 fn to_join(join: &mut Join, record: &Record) {
@@ -431,8 +456,10 @@ pub(super) fn each(
     let (mut progress, mut done) = (Progress::new(path, "reading"), 0);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(BATCHES);
+        // Slots that were taken, for their memory.
+        let (give_back, taken) = mpsc::channel::<Vec<Slot>>();
         scope.spawn(move || {
-            let mut records = reader.records();
+            let mut records = reader.records_in(move || taken.try_recv().unwrap_or_default());
             // Whoever listens may stop at an error; then so does this.
             while let Some(batch) = batch(&mut records)
                 && send.send(batch).is_ok()
@@ -444,6 +471,10 @@ pub(super) fn each(
                 take(&record);
                 done += weight(&record);
                 progress.reached(done, total);
+                if let Record::Slots(_, block) = record {
+                    // A thread that has read all needs none.
+                    let _ = give_back.send(block.slots);
+                }
             }
         }
         Ok(())

@@ -24,8 +24,8 @@ pub struct Args {
 
 /// Reports. A recording without counts of queues is a failure.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let (profile, counted, devices) = load::queues(&args.file, args.packs.load()?)?;
-    let queues = Queues::of(&profile, &counted, &devices);
+    let (profile, counted) = load::queues(&args.file, args.packs.load()?)?;
+    let queues = Queues::of(&profile, &counted.queues, &counted.devices, counted.flows);
     if queues.rows.is_empty() {
         return Err(Failure::failed(format!(
             "{} holds no counts of device queues",

@@ -3,6 +3,7 @@
 use super::style::{Style, percent, printable};
 use super::table::{headline, lines};
 use crate::analyse::Profile;
+use crate::analyse::flows::Flows;
 use crate::analyse::queues::{CLASSES, Lane, Port, Queues, Row};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -77,8 +78,50 @@ pub fn text(profile: &Profile, queues: &Queues, style: Style) -> String {
             &mut text,
         );
     }
+    flows(&queues.flows, style, &mut text);
     let _ = writeln!(text, "\n{}", style.dim(&profile.trust.line()));
     text
+}
+
+/// Rows of flows that are printed.
+const FLOWS: usize = 20;
+
+fn flows(flows: &Flows, style: Style, text: &mut String) {
+    if flows.rows.is_empty() {
+        return;
+    }
+    let rows = flows.rows.iter().take(FLOWS).map(|flow| {
+        let queues: Vec<_> = flow.queues.iter().map(String::as_str).collect();
+        vec![
+            flow.frames_in.to_string(),
+            flow.frames_out.to_string(),
+            flow.bytes.to_string(),
+            flow.syn.to_string(),
+            flow.fin.to_string(),
+            flow.rst.to_string(),
+            number(flow.mean_age_ns.map(|ns| ns / 1e3), 1),
+            queues.join(" "),
+            flow.flow.clone().unwrap_or_else(|| "none".to_owned()),
+        ]
+    });
+    let head = [
+        "received", "sent", "bytes", "SYN", "FIN", "RST", "age us", "queues", "flow",
+    ];
+    table(
+        "flows, of frames that were looked at",
+        &head,
+        rows,
+        style,
+        text,
+    );
+    let more = flows.rows.len().saturating_sub(FLOWS);
+    if more > 0 || flows.further_frames > 0 {
+        let _ = writeln!(
+            text,
+            "and {more} flows more (--json has them), {} frames of flows beyond those that are told apart",
+            flows.further_frames
+        );
+    }
 }
 
 fn table(

@@ -1,6 +1,7 @@
 //! The recording: records in, a file out, and back. The waist of the flow: what is left of it writes records, what is
 //! right of it reads them.
 
+mod ahead;
 pub mod block;
 mod container;
 pub mod feed;

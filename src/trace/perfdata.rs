@@ -6,6 +6,7 @@
 //! function that was sampled and say so.
 
 mod check;
+mod made;
 mod sample;
 
 use super::record::{
@@ -223,6 +224,12 @@ impl Import<'_> {
                 records: 0,
             })),
             EventRecord::ContextSwitch(switch) => self.switch(switch, common, time),
+            EventRecord::Raw(raw) if raw.record_type == RecordType::KSYMBOL => {
+                match made::code(&raw.data.as_slice(), time) {
+                    Some(mapping) => self.meta(Meta::Mapping(mapping)),
+                    None => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }

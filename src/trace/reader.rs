@@ -460,6 +460,14 @@ impl Reader {
 
     /// All records of high rate in the order they were written: one pass over the file, whatever its length.
     pub fn records(&self) -> impl Iterator<Item = Result<Record, ReadError>> + '_ {
+        self.records_in(Vec::new)
+    }
+
+    /// The same; `spare` gives the memory that slots are put into.
+    pub fn records_in<'a>(
+        &'a self,
+        mut spare: impl FnMut() -> Vec<Slot> + 'a,
+    ) -> impl Iterator<Item = Result<Record, ReadError>> + 'a {
         let (mut samples, mut switches) = (Vec::new(), Vec::new());
         self.pass(
             |c| c.samples || c.switches || c.rings.as_ref().is_none_or(|r| !r.is_empty()),
@@ -474,7 +482,7 @@ impl Reader {
                         out.extend(switches.drain(..).map(Record::Switch));
                     }
                     Kind::Slots => {
-                        let mut slots = Vec::new();
+                        let mut slots = spare();
                         let header = block::decode_slots(data, &mut slots)?;
                         let first = header.first;
                         out.push_back(Record::Slots(header.ring, SlotBlock { first, slots }));

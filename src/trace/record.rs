@@ -383,7 +383,7 @@ pub struct DevicePool {
     pub name: String,
     /// Objects in all.
     pub size: u64,
-    /// Objects that are free, those in caches of threads included; `None` where DPDK does not tell (22.11).
+    /// Objects that are free, those in caches of threads included; `None` where nobody tells.
     pub free: Option<u64>,
 }
 

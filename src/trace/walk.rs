@@ -3,6 +3,7 @@
 //! In: a file of strangers; out: its whole chunks in order, and every place where there should have been something and
 //! was not. Whoever walks is told the plain records of each chunk and says whether they make sense.
 
+use super::ahead::Ahead;
 use super::container::{
     Bad, FRAME, Fields, MAGIC, OP_ATTACHMENT, OP_CHANNEL, OP_CHUNK, OP_DATA_END, OP_HEADER,
     OP_MESSAGE_INDEX, OP_METADATA, OP_SCHEMA, Unpacker, is_message_index,
@@ -13,6 +14,7 @@ use super::resync::Resync;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::thread;
 
 /// Something whole.
 pub enum Found<'a> {
@@ -36,7 +38,7 @@ pub enum Stop {
 }
 
 /// What a walk found besides chunks.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Walked {
     /// In the order of the file.
     pub damage: Vec<Damage>,
@@ -51,6 +53,9 @@ pub enum Head {
     Wanted,
 }
 
+/// From this size on threads help with a file: starting them takes longer than a walk over a short one.
+const LONG: u64 = 8 << 20;
+
 /// The frame of one record.
 #[derive(Clone, Copy)]
 struct Frame {
@@ -63,6 +68,8 @@ pub struct Walk<'a> {
     file: &'a File,
     size: u64,
     chunk: Unpacker,
+    /// Who takes chunks apart before they are come to.
+    ahead: Option<Ahead>,
     resync: Resync,
     /// Of everything up to `hashed`.
     hash: crc32fast::Hasher,
@@ -77,6 +84,7 @@ impl<'a> Walk<'a> {
             file,
             size,
             chunk: Unpacker::default(),
+            ahead: None,
             resync: Resync::new(size),
             hash: crc32fast::Hasher::new(),
             hashed: 0,
@@ -86,6 +94,33 @@ impl<'a> Walk<'a> {
 
     /// Walks. `watch` is told how many bytes are done, `take` what is found.
     pub fn run(
+        self,
+        head: Head,
+        watch: impl FnMut(u64),
+        take: impl FnMut(Found<'_>) -> Result<(), Bad>,
+    ) -> Result<Walked, Stop> {
+        if self.size < LONG {
+            self.alone(head, watch, take)
+        } else {
+            self.helped(head, watch, take)
+        }
+    }
+
+    /// With threads beside this one that take chunks apart: what is found is the same.
+    pub(super) fn helped(
+        mut self,
+        head: Head,
+        watch: impl FnMut(u64),
+        take: impl FnMut(Found<'_>) -> Result<(), Bad>,
+    ) -> Result<Walked, Stop> {
+        thread::scope(|scope| {
+            self.ahead = Ahead::start(scope, self.file, self.size);
+            self.alone(head, watch, take)
+        })
+    }
+
+    /// On this thread.
+    pub(super) fn alone(
         mut self,
         head: Head,
         mut watch: impl FnMut(u64),
@@ -180,8 +215,15 @@ impl<'a> Walk<'a> {
             _ if len > MAX_CHUNK_BYTES => Err("a record is larger than any we write".to_string()),
             OP_CHUNK => {
                 self.hash_to(at + FRAME)?;
-                let body = self.chunk.body(len as usize);
-                read(self.file, body, at + FRAME)?;
+                let ahead = self.ahead.as_mut();
+                let unpacked = match ahead.and_then(|a| a.take(at, &mut self.chunk)) {
+                    Some(unpacked) => unpacked,
+                    None => {
+                        let body = self.chunk.body(len as usize);
+                        read(self.file, body, at + FRAME)?;
+                        self.chunk.unpack()
+                    }
+                };
                 self.hash.update(self.chunk.packed());
                 self.hashed = at + FRAME + len;
                 let found = |plain| Found::Chunk {
@@ -190,9 +232,7 @@ impl<'a> Walk<'a> {
                     plain,
                     damages: self.walked.damage.len(),
                 };
-                self.chunk
-                    .unpack()
-                    .and_then(|()| take(found(self.chunk.plain())))
+                unpacked.and_then(|()| take(found(self.chunk.plain())))
             }
             // A channel may stand outside of chunks too.
             OP_CHANNEL => {

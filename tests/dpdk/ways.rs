@@ -1,7 +1,7 @@
 //! Other ways than testpmd's usual one: frames looked at, callbacks in place of the table, queues that change, programs
 //! that cannot be reached, other programs of DPDK's.
 
-use super::{Testpmd, missing, testpmd, testpmd_by};
+use super::{EAL, Testpmd, missing, testpmd, testpmd_by};
 use crate::support::Place;
 use bypassprof::trace::{Reader, Record};
 use bypassprof_wire::{Decoder, Event, Flow, Point, points};
@@ -54,6 +54,18 @@ fn frames_of_some_bursts() {
             "{row:#}"
         );
     }
+    let flows = &run.queues["flows"]["rows"];
+    let expected = serde_json::json!([format!("{:08x}", flow.raw()), ["0:tx0", "1:tx0"]]);
+    assert_eq!(
+        serde_json::json!([flows[0]["flow"], flows[0]["queues"]]),
+        expected,
+        "{flows:#}"
+    );
+    assert_eq!(
+        flows[0]["frames_out"].as_u64(),
+        Some(frames.len() as u64),
+        "{flows:#}"
+    );
     let one_in = all as f64 / told as f64;
     assert!((48.0..80.0).contains(&one_in), "one frame in {one_in}");
     // On the whole nothing is looked at unless it is asked for.
@@ -81,6 +93,50 @@ fn callbacks() {
     let rows = run.queues["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 8, "{rows:#?}");
     assert!(rows.iter().all(|r| r["refused"].is_null()), "{rows:#?}");
+}
+
+/// A thread that first sends all it can and then polls rings that are empty: its time is told apart, in the table of lcores
+/// with what a frame costs, in the report and in the picture, by functions that the pack knows.
+#[test]
+fn time_at_work_and_without() {
+    or_leave_out!();
+    let place = Place::new();
+    let typed = [
+        "set fwd txonly",
+        "start",
+        "stop",
+        "set fwd rxonly",
+        "start",
+        "show port info 0",
+        "stop",
+        "quit",
+    ];
+    let run = testpmd(&place, "", &["net_ring0", "net_ring1"], 1, &typed);
+    run.agrees();
+    let lanes = run.queues["lanes"].as_array().unwrap();
+    let lane = lanes.iter().find(|l| l["lcore"] == 1).unwrap();
+    let number = |key: &str| lane[key].as_f64().unwrap_or(f64::NAN);
+    assert!((0.05..0.95).contains(&number("busy_share")), "{lane:#}");
+    assert!(
+        number("empty_polls") > 1000.0 && number("empty_polls") < number("polls"),
+        "{lane:#}"
+    );
+    assert!(number("ns_per_frame") > 0.0, "{lane:#}");
+    let carried = number("frames_per_second_at_most") * number("ns_per_frame");
+    assert!((carried / 1e9 - 1.0).abs() < 1e-6, "{lane:#}");
+    let report = place.report();
+    let thread = crate::support::row(&report["threads"], "lcore 1");
+    for share in ["useful_share", "empty_poll_share"] {
+        assert!(thread[share].as_f64() > Some(0.0), "{share} {thread:#}");
+    }
+    let picture = place.run(&["flamegraph", "-o", "flames.svg"]);
+    assert_eq!(picture.code, Some(0), "{}", picture.err);
+    let picture = std::fs::read_to_string(place.path("flames.svg")).unwrap();
+    for root in ["useful", "empty polling"] {
+        assert!(picture.contains(root), "{root}");
+    }
+    let packs = place.run(&["packs", "bypassprof.mcap"]);
+    assert!(packs.out.contains("dpdk"), "{}", packs.out);
 }
 
 /// Ports are stopped, get other queues and are started again: every frame before and after is counted, on its queue.
@@ -209,23 +265,22 @@ fn turns() {
         .current_dir(place.path(""))
         .status();
     assert!(built.unwrap().success(), "apt-get install libdpdk-dev");
-    let mut command = place.bypassprof(&["record", "-F", "1", "--dpdk", "--", "./turns"]);
-    command.args([
-        "--no-huge",
-        "-m",
-        "256",
-        "--no-pci",
-        "--no-shconf",
-        "-l",
-        "1",
-    ]);
-    command.arg(format!(
-        "--file-prefix=bypassprof-turns-{}",
-        std::process::id()
-    ));
-    command.args(["--vdev", NULL[0], "--vdev", NULL[1], "--", "5000"]);
-    let run = command.output().unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(said.contains("wrapped: yes"), "{said}");
-    println!("{said}");
+    // Frames that are looked at cost what they cost as long as the ring has room for them.
+    for (how, turns) in [
+        (&["--dpdk"][..], "5000"),
+        (&["--dpdk", "--per-packet=64"], "1000"),
+        (&["--dpdk", "--per-packet"], "300"),
+    ] {
+        let mut command = place.bypassprof(&["record", "-F", "1"]);
+        command.args(how).args(["--", "./turns"]).args(EAL);
+        command.arg(format!(
+            "--file-prefix=bypassprof-turns-{}",
+            std::process::id()
+        ));
+        command.args(["--vdev", NULL[0], "--vdev", NULL[1], "--", turns]);
+        let run = command.output().unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(said.contains("wrapped: yes"), "{said}");
+        println!("{}\n{said}", how.join(" "));
+    }
 }

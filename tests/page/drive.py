@@ -137,6 +137,7 @@ with sync_playwright() as play:
     page.keyboard.press("d")
     seen["theme"] = page.evaluate("document.documentElement.dataset.theme")
     page.keyboard.press(str(seen["sections"].index("flame") + 1))
+    page.evaluate("state.pick(null)")
     picture("report-dark")
     seen["pwned"] = page.evaluate("window.pwned ?? null")
     page.emulate_media(media="print")

@@ -2,6 +2,7 @@
 
 mod crash;
 mod devices;
+mod dpdk;
 mod every;
 mod fstack;
 mod hostile;

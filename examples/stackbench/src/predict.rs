@@ -1,7 +1,9 @@
 //! What `bypassprof` says about a server against what happens when the thing that it names is changed.
 //!
 //! In: [`TRIALS`]; out: for each a recording before and one after the change, and a row of a Markdown table: what the
-//! recording before it says that the cause takes, and what the change brought, with what `compare` puts first.
+//! recording before it says that the cause takes, and what the change brought, with the rule that `explain` puts first
+//! and the part of `compare` that is largest. What other programs took of the CPUs meanwhile (rule C8) stands apart: it
+//! says nothing about the server.
 
 use crate::Failure;
 use crate::load::{Figures, Load};
@@ -168,6 +170,10 @@ const TRIALS: &[Trial] = &[
     ),
 ];
 
+/// What other programs took of the CPUs: a part of the gap in latency, and the rule that names it.
+const OTHERS: &str = "wait_cpu";
+const OTHERS_RULE: &str = "C8";
+
 /// Runs the trials; prints the table.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
@@ -178,9 +184,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         source,
     })?;
     println!(
-        "| trial | connections | cause | takes before | predicted | outcome | first in `compare` | requests/s |"
+        "| trial | connections | cause | takes before | predicted | outcome | of it other programs (C8) | first in `explain`, in `compare` | requests/s |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let mut failed = Vec::new();
     for trial in TRIALS.iter().filter(|t| t.name.contains(&args.only)) {
         let load = Load::closed(trial.connections, Duration::from_secs(args.seconds));
@@ -211,40 +217,40 @@ fn row(
     let before = record(lab, programs, trial, trial.before, load, &slow, stop)?;
     let after = record(lab, programs, trial, trial.after, load, &fast, stop)?;
     // From the faster to the slower one, so that what was changed is what costs more.
-    let mut compare = Command::new(&programs.bypassprof);
-    compare
-        .args(["compare", "--json", "--anyway"])
-        .arg(&fast)
-        .arg(&slow);
-    let done = compare.output();
-    let done = done.map_err(|e| Failure::Wrong(format!("cannot run bypassprof: {e}")))?;
-    if !done.status.success() {
-        return Err(Failure::Wrong(
-            String::from_utf8_lossy(&done.stderr).trim_end().into(),
-        ));
-    }
-    let compared: Value = serde_json::from_slice(&done.stdout)
-        .map_err(|e| Failure::Wrong(format!("bypassprof compare --json: {e}")))?;
+    let ask = |command| asked(programs, command, [&fast, &slow]);
+    let (compared, explained) = (ask("compare")?, ask("explain")?);
     let (gap, cause) = match trial.cause {
         Of::Stage(cause) => (&compared["latency"], cause),
         Of::Phase(cause) => (&compared, cause),
     };
     let us = |value: &Value| value.as_f64().unwrap_or(f64::NAN) / 1000.0;
-    let parts = gap["contributions"].as_array().cloned().unwrap_or_default();
-    let part = parts
-        .iter()
-        .find(|p| p["cause"] == cause)
-        .cloned()
-        .unwrap_or_default();
-    let first = parts
-        .first()
-        .map_or("nothing", |p| p["cause"].as_str().unwrap_or("?"));
     let what = match trial.cause {
         Of::Stage(_) => "latency",
         Of::Phase(_) => "work",
     };
+    let parts = gap["contributions"].as_array().cloned().unwrap_or_default();
+    let part = |name: &str| {
+        let named = parts.iter().find(|p| p["cause"] == name);
+        named.cloned().unwrap_or_default()
+    };
+    let others = match part(OTHERS) {
+        Value::Null => "none".to_owned(),
+        others => format!("{:+.2} us", -us(&others["ns_per_request"])),
+    };
+    let word = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_str)
+            .unwrap_or("nothing")
+            .to_owned()
+    };
+    let largest = parts.iter().find(|p| p["cause"] != OTHERS);
+    let largest = word(largest.map(|p| &p["cause"]));
+    let mut findings = explained["findings"].as_array().into_iter().flatten();
+    let rule = findings.find(|f| f["gap"] == what && f["id"] != OTHERS_RULE);
+    let rule = word(rule.map(|f| &f["id"]));
+    let part = part(cause);
     Ok(format!(
-        "| {} | {} | {cause} | {:.2} us | {what} -{:.2} us | {:+.2} us ({:.2} to {:.2}) of {:.2} us | {first} | {:.0} to {:.0} |",
+        "| {} | {} | {cause} | {:.2} us | {what} -{:.2} us | {:+.2} us ({:.2} to {:.2}) of {:.2} us | {others} | {rule}, `{largest}` | {:.0} to {:.0} |",
         trial.name,
         trial.connections,
         us(&part["b"]),
@@ -256,6 +262,23 @@ fn row(
         before.requests_per_second,
         after.requests_per_second,
     ))
+}
+
+/// What the tool says about two recordings.
+fn asked(programs: &Programs, command: &str, files: [&PathBuf; 2]) -> Result<Value, Failure> {
+    let mut tool = Command::new(&programs.bypassprof);
+    let done = tool
+        .args([command, "--json", "--anyway"])
+        .args(files)
+        .output();
+    let done = done.map_err(|e| Failure::Wrong(format!("cannot run bypassprof: {e}")))?;
+    if !done.status.success() {
+        return Err(Failure::Wrong(
+            String::from_utf8_lossy(&done.stderr).trim_end().into(),
+        ));
+    }
+    serde_json::from_slice(&done.stdout)
+        .map_err(|e| Failure::Wrong(format!("bypassprof {command} --json: {e}")))
 }
 
 fn record(

@@ -48,8 +48,8 @@ pub fn started(port: u16) {
     }
 }
 
-/// Hangs a callback on every queue of the ports that have been started.
-pub fn hang() {
+/// Hangs a callback on every queue of the ports that have been started. Returns the ports that have any, one bit each.
+pub fn hang() -> u64 {
     let mut seen = 0u64;
     for (number, port) in ALL.iter().enumerate() {
         if port.started.load(Ordering::Relaxed) == 0 {
@@ -84,6 +84,7 @@ pub fn hang() {
         }
     }
     counts::tell_ports(seen, 0);
+    seen
 }
 
 /// Takes all callbacks off.
@@ -139,9 +140,10 @@ unsafe extern "C" fn received(
     most: u16,
     _: *mut c_void,
 ) -> u16 {
-    let key = Key::of_callback(usize::from(port), queue, Direction::Receive);
-    match lane::quick() {
-        Some(lane) => lane.received(key, count),
+    let port = usize::from(port);
+    let key = Key::of_callback(port, queue, Direction::Receive);
+    match lane::at_home(key, port, Direction::Receive).or_else(|| lane::elsewhere(key)) {
+        Some(place) => place.received(count),
         // SAFETY: DPDK hands over so many frames.
         None => unsafe {
             slow::received_by(key, bypassprof_probe::now(), frames, count, most);
@@ -158,9 +160,10 @@ unsafe extern "C" fn sent(
     count: u16,
     _: *mut c_void,
 ) -> u16 {
-    let key = Key::of_callback(usize::from(port), queue, Direction::Transmit);
-    match lane::quick() {
-        Some(lane) => lane.sent(key, count, count),
+    let port = usize::from(port);
+    let key = Key::of_callback(port, queue, Direction::Transmit);
+    match lane::at_home(key, port, Direction::Transmit).or_else(|| lane::elsewhere(key)) {
+        Some(place) => place.sent(count, count),
         None => {
             let stamp = bypassprof_probe::now();
             // SAFETY: DPDK hands over so many frames.

@@ -5,8 +5,9 @@
 use crate::lane::Direction;
 use crate::{dpdk, ports};
 use bypassprof_ring::AtomicU64;
+use bypassprof_wire::layout::NAME_WORDS;
 use bypassprof_wire::queues::{
-    MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT, is_exact, smallest_of,
+    MAX_ENTRIES, QUEUES_MAGIC, QueueEntry, QueuesHeader, RECEIVE, TRANSMIT, is_exact,
 };
 use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
@@ -61,6 +62,21 @@ pub fn tell_ports(wrapped: u64, refused: u64) {
     }
 }
 
+/// Says how much of memory pools is in use: name, objects, free ones. Those of which nothing is said any more are gone.
+pub fn tell_pools(pools: &[([u64; NAME_WORDS], u64, u64)]) {
+    let Some(file) = file() else {
+        return;
+    };
+    for (at, words) in file.header.pools.iter().enumerate() {
+        let (name, size, free) = pools.get(at).copied().unwrap_or_default();
+        words.size.store(size, Ordering::Relaxed);
+        words.free.store(free, Ordering::Relaxed);
+        for (word, value) in words.name.iter().zip(name) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Longest wait for an answer that a recorder waits for: longer than it waits itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -79,14 +95,28 @@ pub fn leave() {
     }
 }
 
-/// Frames that an entry has counted.
-pub fn frames(entry: &Entry) -> u64 {
-    let calls = entry.sizes.iter().map(|w| w.load(Ordering::Relaxed));
-    let exact = calls.enumerate().filter(|&(class, _)| is_exact(class));
-    exact.fold(
-        entry.more_frames.load(Ordering::Relaxed),
-        |sum, (class, calls)| sum.wrapping_add(calls.wrapping_mul(u64::from(smallest_of(class)))),
-    )
+/// What an entry has counted of calls that moved frames.
+#[derive(Clone, Copy, Default)]
+pub struct Moved {
+    pub calls: u64,
+    pub frames: u64,
+}
+
+/// Adds an entry up.
+pub fn moved(entry: &Entry) -> Moved {
+    let start = Moved {
+        calls: 0,
+        frames: entry.more_frames.load(Ordering::Relaxed),
+    };
+    let classes = entry.sizes.iter().enumerate().skip(1);
+    classes.fold(start, |sum, (class, word)| {
+        let calls = word.load(Ordering::Relaxed);
+        let each = if is_exact(class) { class as u64 } else { 0 };
+        Moved {
+            calls: sum.calls.wrapping_add(calls),
+            frames: sum.frames.wrapping_add(calls.wrapping_mul(each)),
+        }
+    })
 }
 
 /// The entry's frames are those offered: what the device took is not known.

@@ -361,8 +361,27 @@ pub fn lcore() -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A table of so many ports, each with this driver's functions, and the memory that it lies in.
+    pub fn table_of(ports: usize, driver: *mut c_void) -> (Table, Vec<[u64; PORT_BYTES / 8]>) {
+        let mut words = vec![[0; PORT_BYTES / 8]; ports];
+        for port in &mut words {
+            for at in [FUNCTIONS_FIRST.rx_burst, FUNCTIONS_FIRST.tx_burst] {
+                port[at / 8] = driver as u64;
+            }
+        }
+        let table = Table {
+            start: words.as_mut_ptr().cast(),
+            ports,
+            layout: FUNCTIONS_FIRST,
+            own: core::ptr::null_mut(),
+            built_in: true,
+            idle: [core::ptr::null_mut(); 3],
+        };
+        (table, words)
+    }
 
     /// Versions before and after the table was rearranged, and some that have none or are not known.
     #[test]

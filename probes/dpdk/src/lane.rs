@@ -1,18 +1,20 @@
 //! One thread's way through its bursts: counts for every one, events for some, idle or not.
 //!
 //! In: what a driver's function was asked and answered; out: counts in the queue file and events in the thread's ring.
-//! Most bursts go the quick way: a place on one cache line that says all of the queue, one count of its entry, and these
-//! lines here. The rest, stamped ones and those of idle threads, go the way of `slow.rs`. A thread is idle only when the
-//! last polls of all its queues were empty, and nothing was sent, for a whole turn over them.
+//! Most bursts go the quick way: a place at a fixed distance from the thread's own words says all of the queue, one count
+//! of its entry, and these lines here. The rest, stamped ones and those of idle threads, go the way of `slow.rs`. A thread
+//! is idle only when the last polls of all its queues were empty, and nothing was sent, for a whole turn over them.
 
 use crate::counts::{self, Entry, add};
 use crate::pace::Pace;
-use crate::queue::{Key, QUEUES, Queue};
+use crate::ports::PORTS;
+use crate::queue::{Key, OTHERS, Queue};
+use crate::voice::Voice;
 use bypassprof_probe::thread::{is_on, own_ring};
 use bypassprof_probe::{Flow, Point, Tsc, points};
-use bypassprof_ring::{Ring, Total};
+use bypassprof_ring::{AtomicU64, Ring, Total};
 use bypassprof_wire::Slot;
-use bypassprof_wire::queues::{is_exact, size_class};
+use bypassprof_wire::queues::{EXACT_SIZES, is_exact, size_class};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,7 +51,12 @@ pub struct Lane {
     receives: Cell<u32>,
     full: Cell<u32>,
     pub state: Cell<State>,
-    queues: [Queue; QUEUES],
+    /// Whether the thread's ring is for this library to write.
+    voice: Voice,
+    /// The first queue of each port and direction, where it is found without a search.
+    homes: [[Queue; 2]; PORTS],
+    /// All others.
+    others: [Queue; OTHERS],
 }
 
 struct Pool([Lane; LANES]);
@@ -66,7 +73,9 @@ static POOL: Pool = Pool(
             receives: Cell::new(0),
             full: Cell::new(0),
             state: Cell::new(State::Untold),
-            queues: [const { Queue::new() }; QUEUES],
+            voice: Voice::new(),
+            homes: [const { [const { Queue::new() }; 2] }; PORTS],
+            others: [const { Queue::new() }; OTHERS],
         }
     }; LANES],
 );
@@ -74,32 +83,60 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe extern "C" {
-    fn bypassprof_dpdk_lane_address_v1() -> *const Cell<Option<&'static Lane>>;
+    fn bypassprof_dpdk_lane_address_v1() -> *const Cell<*const Lane>;
 }
 
-/// The calling thread's word of `lane.c`.
+/// The calling thread's lane, if it has one.
 #[inline(always)]
-fn word() -> &'static Cell<Option<&'static Lane>> {
-    // SAFETY: `lane.c` defines the symbol so; the storage lives as long as the thread and is used by it alone; null is
-    // `None`.
+fn current() -> Option<&'static Lane> {
+    // SAFETY: `lane.c` defines the symbol so; it is null, or the lane that `take` stored there.
     unsafe {
-        let address: *const Cell<Option<&'static Lane>> = bypassprof_probe::thread_word!(
+        let lane: *const Lane = bypassprof_probe::thread_value!(
             "bypassprof_dpdk_lane_v1",
             bypassprof_dpdk_lane_address_v1()
         );
-        &*address
+        lane.as_ref()
     }
 }
 
-/// The calling thread's lane, if its next burst may go the quick way.
+fn set_current(lane: &'static Lane) {
+    // SAFETY: `lane.c` defines the symbol so; the storage lives as long as the thread and is used by it alone.
+    unsafe {
+        let address: *const Cell<*const Lane> = bypassprof_probe::thread_word!(
+            "bypassprof_dpdk_lane_v1",
+            bypassprof_dpdk_lane_address_v1()
+        );
+        (*address).set(lane);
+    }
+}
+
+/// A thread's place for a queue, through which one burst goes the quick way.
+#[derive(Clone, Copy)]
+pub struct Place {
+    lane: &'static Lane,
+    queue: &'static Queue,
+}
+
+/// The calling thread's place for a queue, if it is the first that it met of the port and direction, and its next burst
+/// may go the quick way: `key` says the same as `port` and `direction`, which a caller may know beforehand.
 #[inline(always)]
-pub fn quick() -> Option<&'static Lane> {
-    word().get().filter(|lane| lane.pace.is_quick())
+pub fn at_home(key: Key, port: usize, direction: Direction) -> Option<Place> {
+    let lane = current()?;
+    let queue = &lane.homes[port][direction as usize];
+    (queue.is(key) && lane.pace.takes_one()).then_some(Place { lane, queue })
+}
+
+/// The same for any other queue that the thread has met.
+pub fn elsewhere(key: Key) -> Option<Place> {
+    // One that is at home comes here to be stamped, and is not looked for.
+    let lane = current().filter(|lane| lane.pace.is_quick())?;
+    let queue = lane.others(key).find(|q| q.is(key))?;
+    lane.pace.takes_one().then_some(Place { lane, queue })
 }
 
 /// The calling thread's lane, taken if it has none yet; `None` if there is none left.
 pub fn own() -> Option<&'static Lane> {
-    word().get().or_else(take)
+    current().or_else(take)
 }
 
 #[cold]
@@ -110,8 +147,8 @@ fn take() -> Option<&'static Lane> {
         TAKEN.fetch_sub(1, Ordering::Relaxed);
         return None;
     };
-    word().set(Some(lane));
-    lane.pace.seed(bypassprof_probe::now().raw());
+    set_current(lane);
+    lane.pace.begin(bypassprof_probe::now().raw());
     if let Some(number) = crate::dpdk::lcore() {
         bypassprof_probe::name_thread(&format!("lcore {number}"));
     }
@@ -119,89 +156,134 @@ fn take() -> Option<&'static Lane> {
 }
 
 /// Counts a call.
-#[inline(always)]
-pub fn count(entry: &Entry, moved: u16, refused: u16) {
+pub fn count(entry: &Entry, moved: u16) {
     let class = size_class(moved);
     add(&entry.sizes[class], 1);
     if !is_exact(class) {
         add(&entry.more_frames, u64::from(moved));
     }
-    if refused > 0 {
-        add(&entry.refused, u64::from(refused));
+}
+
+/// Counts what a device did not take.
+pub fn count_refused(entry: &Entry, accepted: u16, asked: u16) {
+    if accepted < asked {
+        add(&entry.refused, u64::from(asked - accepted));
+    }
+}
+
+impl Place {
+    /// The receive call came back.
+    #[inline(always)]
+    pub fn received(self, frames: u16) {
+        match self.usual(frames) {
+            Some(count) => {
+                add(count, 1);
+                self.lane.full(self.queue);
+                self.lane.streak.set(0);
+            }
+            // All else is one call away, so that the usual way keeps no more in registers than it needs.
+            None => self.received_otherwise(frames),
+        }
+    }
+
+    #[inline(never)]
+    fn received_otherwise(self, frames: u16) {
+        let Some(entry) = self.queue.entry.get() else {
+            counts::uncounted();
+            return;
+        };
+        count(entry, frames);
+        if frames == 0 {
+            self.lane.pace.takes_back();
+            self.lane.empties.set(self.lane.empties.get() + 1);
+            self.lane.empty(self.queue);
+        } else {
+            self.lane.full(self.queue);
+            self.lane.streak.set(0);
+        }
+    }
+
+    /// The transmit call came back.
+    #[inline(always)]
+    pub fn sent(self, accepted: u16, asked: u16) {
+        match self.usual(accepted).filter(|_| accepted == asked) {
+            Some(count) => {
+                add(count, 1);
+                self.lane.streak.set(0);
+            }
+            None => self.sent_otherwise(accepted, asked),
+        }
+    }
+
+    #[inline(never)]
+    fn sent_otherwise(self, accepted: u16, asked: u16) {
+        let Some(entry) = self.queue.entry.get() else {
+            counts::uncounted();
+            return;
+        };
+        count(entry, accepted);
+        count_refused(entry, accepted, asked);
+        if asked == 0 {
+            self.lane.pace.takes_back();
+        } else {
+            self.lane.streak.set(0);
+        }
+    }
+
+    /// Where calls that moved so many frames are counted, if that is all there is to count.
+    #[inline(always)]
+    fn usual(self, moved: u16) -> Option<&'static AtomicU64> {
+        let entry = self.queue.entry.get()?;
+        let count = entry.sizes[..EXACT_SIZES].get(usize::from(moved))?;
+        (moved > 0).then_some(count)
     }
 }
 
 impl Lane {
-    /// A receive call of the quick way came back.
-    #[inline(always)]
-    pub fn received(&self, key: Key, frames: u16) {
-        let Some((queue, entry)) = self.queue(key) else {
-            counts::uncounted();
-            return;
-        };
-        count(entry, frames, 0);
-        if frames == 0 {
-            self.empties.set(self.empties.get() + 1);
-            self.empty(queue);
-        } else {
-            self.full(queue);
-            self.worked(queue, frames);
-        }
+    /// The thread's ring, if this library is to write there now.
+    pub fn ring(&self) -> Option<Ring> {
+        own_ring().filter(|ring| is_on() && self.voice.is_ours(ring))
     }
 
-    /// A transmit call of the quick way came back.
-    #[inline(always)]
-    pub fn sent(&self, key: Key, accepted: u16, asked: u16) {
-        let Some((queue, entry)) = self.queue(key) else {
-            counts::uncounted();
-            return;
-        };
-        count(entry, accepted, asked.saturating_sub(accepted));
-        if asked > 0 {
-            self.worked(queue, accepted);
-        }
+    /// The ring's totals were brought up to now.
+    pub fn has_told(&self, ring: &Ring) {
+        self.voice.has_told(ring);
     }
 
-    #[inline(always)]
-    fn worked(&self, queue: &Queue, moved: u16) {
-        queue.moved(moved);
-        self.streak.set(0);
-        self.pace.step();
+    /// All places.
+    fn queues(&self) -> impl Iterator<Item = &Queue> + Clone {
+        self.homes.as_flattened().iter().chain(&self.others)
+    }
+
+    /// Places that are nobody's home, from where a queue would be at best.
+    fn others(&self, key: Key) -> impl Iterator<Item = &Queue> + Clone {
+        let from = key.place();
+        (0..OTHERS).map(move |step| &self.others[(from + step) % OTHERS])
     }
 
     /// A receive queue's last poll found frames.
     #[inline(always)]
     pub fn full(&self, queue: &Queue) {
-        if !queue.full.replace(true) {
+        if !queue.full.get() {
+            queue.full.set(true);
             self.full.set(self.full.get() + 1);
         }
     }
 
-    /// The place of a queue and its entry; `None` where there is no entry left.
-    #[inline(always)]
-    pub fn queue(&self, key: Key) -> Option<(&Queue, &'static Entry)> {
-        let queue = &self.queues[key.place()];
-        if queue.is(key) {
-            Some((queue, queue.entry.get()?))
-        } else {
-            self.meet(key)
-        }
-    }
-
-    /// A queue that is not where it would be at best: further on, or met for the first time.
-    #[cold]
-    #[inline(never)]
-    fn meet(&self, key: Key) -> Option<(&Queue, &'static Entry)> {
-        let places = || (0..QUEUES).map(|step| &self.queues[(key.place() + step) % QUEUES]);
-        if let Some(known) = places().find(|q| q.is(key)) {
+    /// The place of a queue that may not have been met, and its entry; `None` where there is no entry left.
+    pub fn meet(&self, key: Key) -> Option<(&Queue, &'static Entry)> {
+        let (port, direction) = key.of();
+        let home = &self.homes[port][direction as usize];
+        let mut places = core::iter::once(home).chain(self.others(key));
+        if let Some(known) = places.clone().find(|q| q.is(key)) {
             return Some((known, known.entry.get()?));
         }
         // Ports that were started again have left places behind.
-        let queue = places()
+        let queue = places
             .find(|q| q.is_void())
-            .unwrap_or(&self.queues[key.place()]);
+            .unwrap_or(&self.others[key.place()]);
         queue.move_in(key);
-        let receives = self.queues.iter().filter(|q| q.is_received_now());
+        let receives = self.queues().filter(|q| q.is_received_now());
         self.receives.set(receives.clone().count() as u32);
         self.full
             .set(receives.filter(|q| q.full.get()).count() as u32);
@@ -233,13 +315,19 @@ impl Lane {
             if self.streak.get() < FORGOTTEN * u64::from(self.receives.get().max(1)) {
                 return;
             }
-            self.queues.iter().for_each(|q| q.full.set(false));
+            self.queues().for_each(|q| q.full.set(false));
             self.full.set(0);
         }
-        let Some(ring) = own_ring().filter(|ring| ring.room() > 0) else {
+        let ring = self.ring().filter(|ring| ring.room() > 0);
+        if self.voice.is_silent() {
+            // Whatever it does, this library says nothing of it.
+            self.state.set(State::Idle);
+        }
+        let Some(ring) = ring else {
             return;
         };
         ring.add(Total::EmptyRounds, self.empties.take());
+        self.has_told(&ring);
         let told = tell(&ring, bypassprof_probe::now(), points::IDLE_BEGIN, 0);
         self.state
             .set(if told { State::Idle } else { State::Untold });

@@ -18,9 +18,11 @@ mod dpdk;
 mod frames;
 mod lane;
 mod pace;
+mod pools;
 mod ports;
 mod queue;
 mod slow;
+mod voice;
 mod watch;
 
 use core::ffi::{c_char, c_int, c_void};

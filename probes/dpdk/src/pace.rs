@@ -10,8 +10,8 @@ use core::cell::Cell;
 
 /// Stamps and events take at most one part of the time in so many.
 const BUDGET: u64 = 1000;
-/// Ticks that one stamped burst costs, with room to spare.
-const STAMP_TICKS: u64 = 200;
+/// Ticks that one stamped burst costs where packets have the caches.
+const STAMP_TICKS: u64 = 1000;
 /// Most bursts between two stamped ones.
 const MOST_SKIPPED: u64 = 4096;
 /// A distance that is never reached.
@@ -37,33 +37,49 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// All zero, so that the pool of them takes no room in the library's file; [`Pace::begin`] comes next.
     pub const fn new() -> Pace {
         Pace {
             left: Cell::new(0),
             start: Cell::new(0),
             passed: Cell::new(0),
-            look: Cell::new(NEVER),
+            look: Cell::new(0),
             one_in: Cell::new(0),
-            random: Cell::new(1),
+            random: Cell::new(0),
             last: Cell::new(0),
-            usual: Cell::new(STAMP_TICKS * BUDGET),
+            usual: Cell::new(0),
         }
     }
 
-    pub fn seed(&self, seed: u64) {
+    /// Begins with chance from a seed.
+    pub fn begin(&self, seed: u64) {
         self.random.set(seed as u32 | 1);
+        self.look.set(NEVER);
+        self.usual.set(STAMP_TICKS * BUDGET);
     }
 
-    #[inline(always)]
+    /// Whether the next burst may go the quick way.
     pub fn is_quick(&self) -> bool {
         self.left.get() > 0
     }
 
-    /// A burst went the quick way.
+    /// The same; the burst then does.
     #[inline(always)]
-    pub fn step(&self) {
-        // A burst that another was made inside of has taken the last one already.
-        self.left.set(self.left.get().saturating_sub(1));
+    pub fn takes_one(&self) -> bool {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return false;
+        };
+        self.left.set(left);
+        true
+    }
+
+    /// The burst moved nothing, and is none.
+    #[inline(always)]
+    pub fn takes_back(&self) {
+        // One that was made inside of it may have begun anew.
+        if self.left.get() < self.start.get() {
+            self.left.set(self.left.get() + 1);
+        }
     }
 
     /// The next burst is to be stamped, whenever it comes.
@@ -130,14 +146,13 @@ mod tests {
     /// Goes through bursts of `ticks`, each of which ends idleness if `idle`; returns how many were stamped and looked at.
     fn go(bursts: u64, ticks: u64, one_in: u64, idle: impl Fn(u64) -> bool) -> (u64, u64) {
         let pace = Pace::new();
-        pace.seed(12345);
+        pace.begin(12345);
         let (mut stamped, mut looked) = (0, 0);
         for at in 0..bursts {
             if idle(at) {
                 pace.force();
             }
-            if pace.is_quick() {
-                pace.step();
+            if pace.takes_one() {
                 continue;
             }
             let looks = pace.looks(one_in);
@@ -151,7 +166,7 @@ mod tests {
     /// Long bursts are all stamped; of short ones so few that stamps keep to their part of the time.
     #[test]
     fn stamps_keep_to_their_part() {
-        assert_eq!(go(10_000, 200_000, 0, |_| false).0, 4999);
+        assert_eq!(go(10_000, STAMP_TICKS * BUDGET, 0, |_| false).0, 4999);
         let (stamped, looked) = go(1_000_000, 800, 0, |_| false);
         let expected = 500_000 * 800 / (STAMP_TICKS * BUDGET);
         assert!(stamped.abs_diff(expected) < expected / 5, "{stamped}");
@@ -179,15 +194,14 @@ mod tests {
     #[test]
     fn idleness_does_not_choose() {
         let pace = Pace::new();
-        pace.seed(99);
+        pace.begin(99);
         let mut looked = [0u64; 4];
         for at in 0..400_000u64 {
             let place = (at % 4) as usize;
             if place == 0 {
                 pace.force();
             }
-            if pace.is_quick() {
-                pace.step();
+            if pace.takes_one() {
                 continue;
             }
             let looks = pace.looks(10);

@@ -4,24 +4,23 @@
 //! file, and what the ring's totals and events do not have yet. What is remembered of a port is void once it was wrapped
 //! anew.
 
-use crate::counts::{self, Entry};
+use crate::counts::{self, Entry, Moved};
 use crate::lane::Direction;
 use crate::{dpdk, ports};
 use bypassprof_ring::{Ring, Total};
 use core::cell::Cell;
 use core::ffi::c_void;
 
-/// Queues that a thread remembers, a power of two.
-pub const QUEUES: usize = 64;
-/// Port and direction of a key.
-const PORT_BITS: u64 = 0x7fff;
+/// Queues that a thread remembers beside the first of each port and direction, a power of two.
+pub const OTHERS: usize = 64;
 
 /// What names a queue.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Key {
     data: u64,
-    /// Generation, port and direction; 0 for none.
-    rest: u64,
+    /// The port's and direction's mark; 0 for none.
+    mark: u64,
 }
 
 impl Key {
@@ -30,7 +29,7 @@ impl Key {
     pub fn of_table(port: usize, data: *mut c_void, direction: Direction) -> Key {
         Key {
             data: data as u64,
-            rest: rest(port, direction),
+            mark: ports::mark(port, direction),
         }
     }
 
@@ -38,26 +37,24 @@ impl Key {
     pub fn of_callback(port: usize, queue: u16, direction: Direction) -> Key {
         Key {
             data: u64::from(queue),
-            rest: rest(port, direction),
+            mark: ports::mark(port, direction),
         }
     }
 
-    #[inline(always)]
+    /// Its place among the others.
     pub fn place(self) -> usize {
-        let mixed = (self.data ^ (self.data >> 6) ^ self.rest).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> (64 - QUEUES.ilog2())) as usize
+        let mixed = (self.data ^ (self.data >> 6) ^ self.mark).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (64 - OTHERS.ilog2())) as usize
     }
 
-    fn port(self) -> usize {
-        (self.rest >> 1 & PORT_BITS) as usize
+    /// Port and direction.
+    pub fn of(self) -> (usize, Direction) {
+        ports::of_mark(self.mark)
     }
 
-    fn direction(self) -> Direction {
-        if self.rest & 1 == Direction::Receive as u64 {
-            Direction::Receive
-        } else {
-            Direction::Transmit
-        }
+    /// What a function of the table is given.
+    pub fn data(self) -> *mut c_void {
+        self.data as *mut c_void
     }
 
     fn is_of_callback(self) -> bool {
@@ -65,23 +62,14 @@ impl Key {
     }
 }
 
-#[inline(always)]
-fn rest(port: usize, direction: Direction) -> u64 {
-    (u64::from(ports::generation(port)) << 16) | ((port as u64) << 1) | direction as u64
-}
-
 /// A queue that the thread has met.
 #[repr(C, align(64))]
 pub struct Queue {
     data: Cell<u64>,
-    rest: Cell<u64>,
+    mark: Cell<u64>,
     pub entry: Cell<Option<&'static Entry>>,
-    /// Frames so far: the running number of the next.
-    frames: Cell<u32>,
-    /// Those of them that the ring's totals have.
-    told: Cell<u32>,
-    /// Calls that moved frames, or were to, and that the totals do not have.
-    bursts: Cell<u32>,
+    /// What of the entry's counts the ring's totals have.
+    told: Cell<Moved>,
     /// Whether its last poll found frames.
     pub full: Cell<bool>,
     /// Number of its entry, as far as an event has room.
@@ -94,58 +82,51 @@ impl Queue {
     pub const fn new() -> Queue {
         Queue {
             data: Cell::new(0),
-            rest: Cell::new(0),
+            mark: Cell::new(0),
             entry: Cell::new(None),
-            frames: Cell::new(0),
-            told: Cell::new(0),
-            bursts: Cell::new(0),
+            told: Cell::new(Moved {
+                calls: 0,
+                frames: 0,
+            }),
             full: Cell::new(false),
-            number: Cell::new(u8::MAX),
+            number: Cell::new(0),
         }
     }
 
     #[inline(always)]
     pub fn is(&self, key: Key) -> bool {
-        self.data.get() == key.data && self.rest.get() == key.rest
-    }
-
-    fn key(&self) -> Key {
-        Key {
-            data: self.data.get(),
-            rest: self.rest.get(),
-        }
+        self.data.get() == key.data && self.mark.get() == key.mark
     }
 
     /// Whether nothing that is still true is remembered here.
     pub fn is_void(&self) -> bool {
-        let generation = ports::generation(self.key().port());
-        self.entry.get().is_none() || self.rest.get() >> 16 != u64::from(generation)
+        let mark = self.mark.get();
+        let (port, direction) = ports::of_mark(mark);
+        self.entry.get().is_none() || mark != ports::mark(port, direction)
     }
 
     pub fn is_received_now(&self) -> bool {
-        !self.is_void() && self.key().direction() == Direction::Receive
+        !self.is_void() && ports::of_mark(self.mark.get()).1 == Direction::Receive
     }
 
     /// Makes this the place of a queue.
     pub fn move_in(&self, key: Key) {
-        let (port, direction) = (key.port(), key.direction());
+        let (port, direction) = key.of();
         let known = if key.is_of_callback() {
             Some(key.data as u16)
         } else {
             let receives = direction == Direction::Receive;
-            dpdk::table().and_then(|t| t.queue_of(port, receives, key.data as *mut c_void))
+            dpdk::table().and_then(|t| t.queue_of(port, receives, key.data()))
         };
         let entry = counts::entry(port, known.unwrap_or(u16::MAX), direction);
         self.data.set(key.data);
-        self.rest.set(key.rest);
+        self.mark.set(key.mark);
         self.full.set(false);
         self.entry.set(entry.map(|(entry, _)| entry));
         self.number
             .set(entry.map_or(u8::MAX, |(_, at)| at.min(255) as u8));
-        let frames = entry.map_or(0, |(entry, _)| counts::frames(entry)) as u32;
-        self.frames.set(frames);
-        self.told.set(frames);
-        self.bursts.set(0);
+        let moved = entry.map(|(entry, _)| counts::moved(entry));
+        self.told.set(moved.unwrap_or_default());
         if let Some((entry, _)) = entry
             && key.is_of_callback()
             && direction == Direction::Transmit
@@ -154,30 +135,23 @@ impl Queue {
         }
     }
 
-    /// A call moved frames; returns the number of the first.
-    #[inline(always)]
-    pub fn moved(&self, frames: u16) -> u32 {
-        let first = self.frames.get();
-        self.frames.set(first.wrapping_add(u32::from(frames)));
-        self.bursts.set(self.bursts.get().wrapping_add(1));
-        first
-    }
-
-    /// Brings the ring's totals up to now.
-    pub fn settle(&self, ring: &Ring, direction: Direction) {
-        let frames = self.frames.get();
-        let moved = u64::from(frames.wrapping_sub(self.told.replace(frames)));
-        let bursts = u64::from(self.bursts.take());
+    /// Brings the ring's totals up to what the entry has counted; returns the number of frames that it has.
+    pub fn settle(&self, entry: &Entry, ring: &Ring, direction: Direction) -> u64 {
+        let now = counts::moved(entry);
+        let told = self.told.replace(now);
+        let calls = now.calls.wrapping_sub(told.calls);
+        let frames = now.frames.wrapping_sub(told.frames);
         match direction {
             Direction::Receive => {
-                ring.add(Total::WorkedRounds, bursts);
-                ring.add(Total::RxBursts, bursts);
-                ring.add(Total::RxPackets, moved);
+                ring.add(Total::WorkedRounds, calls);
+                ring.add(Total::RxBursts, calls);
+                ring.add(Total::RxPackets, frames);
             }
             Direction::Transmit => {
-                ring.add(Total::TxBursts, bursts);
-                ring.add(Total::TxPackets, moved);
+                ring.add(Total::TxBursts, calls);
+                ring.add(Total::TxPackets, frames);
             }
         }
+        now.frames
     }
 }

@@ -1,14 +1,15 @@
 //! Bursts that do not go the quick way: stamped ones, those whose frames are looked at, and polls of an idle thread.
 //!
 //! In: the driver's function and its arguments; out: what it answered, counts, and events stamped before it was called.
-//! Frames that are sent belong to the device afterwards, so that they are looked at before.
+//! Frames that are sent belong to the device afterwards, so that they are looked at before. Bursts of a queue that is not
+//! its port's first come by here, too, on the way to the quick one.
 
 use crate::counts::{self, Entry, add};
 use crate::frames::{self, Looked};
 use crate::lane::{self, Direction, Lane, State};
-use crate::ports::Burst;
+use crate::ports;
 use crate::queue::{Key, Queue};
-use bypassprof_probe::thread::{is_on, looks_at_frames, own_ring};
+use bypassprof_probe::thread::looks_at_frames;
 use bypassprof_probe::{Flow, Tsc, points};
 use bypassprof_ring::{Ring, Total};
 use bypassprof_wire::Slot;
@@ -21,19 +22,19 @@ const KEPT_FREE: u64 = 4;
 /// A receive call.
 ///
 /// # Safety
-/// As of the driver's function with these arguments.
+/// As of the driver's function with these arguments; the key must be of the table.
 #[inline(never)]
-pub unsafe fn receive(
-    driver: Burst,
-    port: usize,
-    data: *mut c_void,
-    frames: *mut *mut c_void,
-    most: u16,
-) -> u16 {
+pub unsafe extern "C" fn receive(key: Key, frames: *mut *mut c_void, most: u16) -> u16 {
+    let driver = ports::driver(key.of().0, Direction::Receive);
+    if let Some(place) = lane::elsewhere(key) {
+        // SAFETY: the caller's promise.
+        let received = unsafe { driver(key.data(), frames, most) };
+        place.received(received);
+        return received;
+    }
     let stamp = bypassprof_probe::now();
     // SAFETY: the caller's promise.
-    let received = unsafe { driver(data, frames, most) };
-    let key = Key::of_table(port, data, Direction::Receive);
+    let received = unsafe { driver(key.data(), frames, most) };
     // SAFETY: the driver has just stored so many frames there, which are the caller's now.
     unsafe { received_by(key, stamp, frames, received, most) };
     received
@@ -53,16 +54,18 @@ pub unsafe fn received_by(
     let Some((lane, queue, entry)) = met(key) else {
         return;
     };
-    lane::count(entry, received, 0);
+    lane::count(entry, received);
     if received == 0 {
-        let before = lane.empties.take();
-        if let Some(ring) = own_ring().filter(|_| is_on()) {
-            ring.add(Total::EmptyRounds, before + 1);
+        lane.empties.set(lane.empties.get() + 1);
+        if let Some(ring) = lane.ring() {
+            ring.add(Total::EmptyRounds, lane.empties.take());
+            lane.has_told(&ring);
         }
         lane.empty(queue);
         return;
     }
     lane.full(queue);
+    lane.pace.force();
     let looks = lane.pace.looks(looks_at_frames());
     let looked = looks.then(|| {
         // SAFETY: the caller's promise.
@@ -81,21 +84,21 @@ pub unsafe fn received_by(
 /// A transmit call.
 ///
 /// # Safety
-/// As of the driver's function with these arguments.
+/// As of the driver's function with these arguments; the key must be of the table.
 #[inline(never)]
-pub unsafe fn transmit(
-    driver: Burst,
-    port: usize,
-    data: *mut c_void,
-    frames: *mut *mut c_void,
-    asked: u16,
-) -> u16 {
+pub unsafe extern "C" fn transmit(key: Key, frames: *mut *mut c_void, asked: u16) -> u16 {
+    let driver = ports::driver(key.of().0, Direction::Transmit);
+    if let Some(place) = lane::elsewhere(key) {
+        // SAFETY: the caller's promise.
+        let accepted = unsafe { driver(key.data(), frames, asked) };
+        place.sent(accepted, asked);
+        return accepted;
+    }
     let stamp = bypassprof_probe::now();
     // SAFETY: the frames are the caller's until the driver takes them.
     let looked = unsafe { looked_before(frames, asked) };
     // SAFETY: the caller's promise.
-    let accepted = unsafe { driver(data, frames, asked) };
-    let key = Key::of_table(port, data, Direction::Transmit);
+    let accepted = unsafe { driver(key.data(), frames, asked) };
     sent_by(key, stamp, looked.as_ref(), accepted, asked);
     accepted
 }
@@ -106,7 +109,11 @@ pub unsafe fn transmit(
 /// `asked` frames must stand there.
 pub unsafe fn looked_before(frames: *mut *mut c_void, asked: u16) -> Option<Looked> {
     let wanted = looks_at_frames();
-    let looks = asked > 0 && lane::own().is_some_and(|lane| lane.pace.looks(wanted));
+    let looks = asked > 0
+        && lane::own().is_some_and(|lane| {
+            lane.pace.force();
+            lane.pace.looks(wanted)
+        });
     // SAFETY: the caller's promise.
     looks.then(|| unsafe { frames::look(frames, asked) })
 }
@@ -116,7 +123,8 @@ pub fn sent_by(key: Key, stamp: Tsc, looked: Option<&Looked>, accepted: u16, ask
     let Some((lane, queue, entry)) = met(key) else {
         return;
     };
-    lane::count(entry, accepted, asked.saturating_sub(accepted));
+    lane::count(entry, accepted);
+    lane::count_refused(entry, accepted, asked);
     if asked > 0 {
         let burst = Said {
             stamp,
@@ -130,7 +138,7 @@ pub fn sent_by(key: Key, stamp: Tsc, looked: Option<&Looked>, accepted: u16, ask
 }
 
 fn met(key: Key) -> Option<(&'static Lane, &'static Queue, &'static Entry)> {
-    let met = lane::own().and_then(|lane| Some((lane, lane.queue(key)?)));
+    let met = lane::own().and_then(|lane| Some((lane, lane.meet(key)?)));
     let Some((lane, (queue, entry))) = met else {
         counts::uncounted();
         return None;
@@ -148,11 +156,12 @@ struct Said {
 }
 
 fn stamped(lane: &Lane, queue: &Queue, entry: &Entry, burst: &Said, looked: Option<&Looked>) {
-    let first = queue.moved(burst.moved);
     let streak = lane.streak.replace(0);
-    if let Some(ring) = own_ring().filter(|_| is_on()) {
-        queue.settle(&ring, burst.direction);
+    if let Some(ring) = lane.ring() {
+        let frames = queue.settle(entry, &ring, burst.direction);
+        let first = (frames as u32).wrapping_sub(u32::from(burst.moved));
         ring.add(Total::EmptyRounds, lane.empties.take());
+        lane.has_told(&ring);
         if lane.state.get() != State::Working {
             let rounds = if lane.state.get() == State::Idle {
                 streak
@@ -175,6 +184,8 @@ fn stamped(lane: &Lane, queue: &Queue, entry: &Entry, burst: &Said, looked: Opti
         if let Some(looked) = looked {
             tell_frames(&ring, entry, burst, first, looked);
         }
+    } else if looked.is_some() {
+        add(&entry.unlooked, u64::from(burst.moved));
     }
     let one_in = lane.pace.choose_next(burst.stamp.raw(), looked.is_some());
     entry.sampled.store(one_in, Ordering::Relaxed);

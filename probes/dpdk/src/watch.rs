@@ -4,7 +4,7 @@
 //! of our own looks ten times a second, on the CPUs that the program had before DPDK pinned its threads, with all signals
 //! blocked; it also finds ports that were started, or whose driver changed its functions, without our seeing it.
 
-use crate::{callbacks, dpdk, frames, ports};
+use crate::{callbacks, dpdk, frames, pools, ports};
 use bypassprof_probe::{runtime, thread};
 use bypassprof_wire::layout::{SWITCH_OFF, SWITCH_UNSET};
 use bypassprof_wire::names::SESSION_VARIABLE;
@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(100);
+/// Memory pools are looked at once in so many turns.
+const POOLS_EVERY: u32 = 10;
 
 /// CPUs before DPDK was started.
 static CPUS: OnceLock<libc::cpu_set_t> = OnceLock::new();
@@ -90,9 +92,16 @@ fn watch() {
         // SAFETY: the set is as long as the kernel is told.
         unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus) };
     }
-    loop {
+    for turns in 0u32.. {
         std::thread::sleep(EVERY);
-        turn();
+        // With a port that has been started, DPDK's memory is there.
+        if turn() > 0
+            && turns.is_multiple_of(POOLS_EVERY)
+            && let Some(_looking) = looking()
+            && !LEFT.load(Ordering::Relaxed)
+        {
+            pools::look();
+        }
     }
 }
 
@@ -106,24 +115,30 @@ fn looking() -> Option<MutexGuard<'static, ()>> {
     })
 }
 
-fn turn() {
+/// Returns the ports whose bursts are seen now, one bit each.
+fn turn() -> u64 {
     let Some(_looking) = looking() else {
-        return;
+        return 0;
     };
     // Relaxed: it is written with the lock held.
     if LEFT.load(Ordering::Relaxed) {
-        return;
+        return 0;
     }
-    let wanted = is_wanted();
-    match dpdk::table() {
-        Some(table) if wanted => ports::wrap(table),
-        Some(table) => ports::unwrap(table),
-        None if wanted => callbacks::hang(),
-        None => callbacks::take_off(),
+    if !is_wanted() {
+        match dpdk::table() {
+            Some(table) => ports::unwrap(table),
+            None => callbacks::take_off(),
+        }
+        return 0;
     }
-    if wanted && thread::looks_at_frames() > 0 {
+    let seen = match dpdk::table() {
+        Some(table) => ports::wrap(table).0,
+        None => callbacks::hang(),
+    };
+    if thread::looks_at_frames() > 0 {
         frames::find_stamps();
     }
+    seen
 }
 
 fn is_wanted() -> bool {

@@ -108,6 +108,7 @@ fn transport(protocol: u8, packet: &[u8], flow: impl Fn(u16, u16) -> Flow) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn frame(parts: &[&[u8]]) -> Vec<u8> {
         let mut frame = vec![0; 12];
@@ -174,6 +175,40 @@ mod tests {
             frame(&[&[8, 0], &[0x41], &SEGMENT, &SEGMENT]),
         ] {
             assert_eq!(headers(&bytes), Headers::default());
+        }
+    }
+
+    proptest! {
+        /// Whatever stands in a frame, and wherever it is cut: what is said is what the whole says, or nothing.
+        #[test]
+        fn any_bytes(
+            types in prop::sample::select(vec![[8, 0], [0x86, 0xdd], [0x81, 0], [8, 6]]),
+            layers in prop::collection::vec(prop::sample::select(vec![0x45u8, 0x60, 6, 17, 44, 0, 8, 0x81]), 0..24),
+            rest in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let bytes = frame(&[&types, &layers, &rest]);
+            let whole = headers(&bytes);
+            for len in 0..bytes.len() {
+                let cut = headers(&bytes[..len]);
+                prop_assert!(cut == whole || cut == Headers::default(), "{len} of {bytes:?}");
+            }
+        }
+
+        /// Segments between any addresses are told by their flow, the same from both ends, with number and flags.
+        #[test]
+        fn any_segment(from in any::<(u32, u16)>(), to in any::<(u32, u16)>(), sequence: u32, flags: u8) {
+            let segment = |(a, p): (u32, u16), (b, q): (u32, u16)| {
+                let mut packet = v4(6, 0, &[]);
+                packet[12..16].copy_from_slice(&a.to_be_bytes());
+                packet[16..20].copy_from_slice(&b.to_be_bytes());
+                let ports = [p.to_be_bytes(), q.to_be_bytes()].concat();
+                let (number, rest) = (sequence.to_be_bytes(), [0, 0, 0, 0, 0x50, flags]);
+                headers(&frame(&[&[8, 0], &packet, &ports, &number, &rest]))
+            };
+            let there = segment(from, to);
+            prop_assert_eq!(there, segment(to, from));
+            let flow = Flow::ipv4(from.0, from.1, to.0, to.1);
+            prop_assert_eq!(there, Headers { flow, sequence, flags });
         }
     }
 }

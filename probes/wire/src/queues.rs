@@ -17,6 +17,9 @@ pub const SIZES: usize = EXACT_SIZES + 1 + 9;
 /// Bytes of a queue file.
 pub const QUEUES_BYTES: usize = (MAX_ENTRIES + 1) * size_of::<QueueEntry<u64>>();
 
+/// Memory pools whose use is told.
+pub const POOLS: usize = 16;
+
 /// [`QueueEntry::direction`] of a receive queue.
 pub const RECEIVE: u64 = 0;
 /// [`QueueEntry::direction`] of a transmit queue.
@@ -67,8 +70,22 @@ pub struct QueuesHeader<W> {
     pub leaving: W,
     /// 1 while a recorder waits for an answer of DPDK's telemetry; the program waits for it before it leaves.
     pub asked: W,
+    /// Memory pools, the first ones that the program made; those without a name are none.
+    pub pools: [PoolWords<W>; POOLS],
     /// Zero.
-    pub reserved: [W; 106],
+    pub reserved: [W; 10],
+}
+
+/// How much of a memory pool is in use, as read last.
+#[derive(Debug)]
+#[repr(C)]
+pub struct PoolWords<W> {
+    /// Its name.
+    pub name: [W; NAME_WORDS],
+    /// Objects in all.
+    pub size: W,
+    /// Objects that are free, those in caches of threads included.
+    pub free: W,
 }
 
 /// One thread's counts on one queue.

@@ -21,6 +21,10 @@ use tally::{COUNTED, Counted};
 /// same machine differs by as much from run to run.
 pub const LEAST: f64 = 0.02;
 
+/// What comes after a time for which a thread was kept from running is not believed up to this share of that time: the
+/// thread finds its caches cold.
+pub const COLD: f64 = 0.01;
+
 /// A number on both sides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
@@ -214,6 +218,10 @@ impl Comparison {
         let disturbed = Disturbed::of(a, b);
         let of_latency = least_of(Key::Latency).max(disturbed.latency);
         let of_wall = least_of(Key::Wall).max(disturbed.wall);
+        // Of the way without what other programs took: however busy the machine is, a stage is as large as it was.
+        let kept = |side: &Side| side.value(Key::Preempted).value;
+        let own = |side: &Side| side.value(Key::Latency).value - kept(side);
+        let of_stage = LEAST * own(a).max(own(b)) + COLD * kept(a).max(kept(b));
         let mut phases = Vec::new();
         let mut no_work = Vec::new();
         let mut stages = Vec::new();
@@ -247,7 +255,7 @@ impl Comparison {
                         Kind::Work => Sort::Work,
                         Kind::Wait => Sort::Wait,
                     },
-                    change: change(key, least_of(Key::Latency)),
+                    change: change(key, of_stage),
                     basis: Basis::Measured,
                     split: None,
                 }),

@@ -211,10 +211,8 @@ impl Pass {
         ring.next_slot = first.saturating_add(slots.len() as u64);
         let (own, tally) = (&ring.own, &mut self.tally);
         let (edges, ns) = (&self.edges, self.ns_per_tick);
-        for &slot in slots {
-            ring.decoder
-                .push(slot, &mut |event| count(&event, own, edges, ns, tally));
-        }
+        ring.decoder
+            .block(slots, &mut |event| count(event, own, edges, ns, tally));
     }
 
     /// A switch of the file, in the order of the file. Time counts where it ends. A thread that had to make room for

@@ -344,14 +344,12 @@ impl Join {
         // Without both clocks events cannot be put beside samples: they are counted, and the state stays unknown.
         let placed = self.facts.clock.is_some();
         let states = &mut ring.states;
-        for &slot in slots {
-            ring.decoder.push(slot, &mut |event| {
-                newest = Some(event.tsc);
-                if placed {
-                    states.event(&event, &mut |t| timeline.transition(t));
-                }
-            });
-        }
+        ring.decoder.block(slots, &mut |event| {
+            newest = Some(event.tsc);
+            if placed {
+                states.event(event, &mut |t| timeline.transition(t));
+            }
+        });
         self.waiting += timeline.waiting() - before;
         if let (Some(newest), Some(clock)) = (newest, &self.facts.clock) {
             let time = clock.time(newest);

@@ -7,19 +7,20 @@
 
 use super::queue::Queue;
 use super::stages::{APP, TCP_IN, WAIT_APP, WAIT_DRAIN, WAIT_SEND};
+use super::stamp::Stamp;
 use super::turns::Turns;
 
 /// Where a request's bytes came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
     /// The burst it came in.
-    pub rx: Option<u64>,
+    pub rx: Stamp,
     /// Another thread put it into a queue to the one that runs TCP.
-    pub handed: Option<u64>,
+    pub handed: Stamp,
     /// TCP saw it.
-    pub tcp_in: Option<u64>,
+    pub tcp_in: Stamp,
     /// It was made ready for the application.
-    pub deliver: Option<u64>,
+    pub deliver: Stamp,
     /// The ring that saw it first.
     pub ring: u32,
     /// Ticks of its time in TCP in which other frames of its burst were handled.
@@ -28,7 +29,8 @@ pub struct Arrival {
 
 impl Arrival {
     fn first(&self) -> Option<u64> {
-        self.rx.or(self.handed).or(self.tcp_in).or(self.deliver)
+        let known = [self.rx, self.handed, self.tcp_in, self.deliver];
+        known.into_iter().find_map(Stamp::get)
     }
 }
 
@@ -40,17 +42,17 @@ pub struct Request {
     /// How it came in.
     pub arrival: Arrival,
     /// The application's thread was woken up, after the delivery.
-    pub wake: Option<u64>,
+    pub wake: Stamp,
     /// The application began.
     pub app_start: u64,
     /// The application was done.
-    pub app_end: Option<u64>,
+    pub app_end: Stamp,
     /// The last segment of the reply left TCP.
-    pub last_out: Option<u64>,
+    pub last_out: Stamp,
     /// The burst began that gave it to the device.
-    pub burst: Option<u64>,
+    pub burst: Stamp,
     /// The device took it.
-    pub tx: Option<u64>,
+    pub tx: Stamp,
     /// Ticks that it waited while the application handled earlier requests of its flow, and others of its thread.
     pub behind: (u64, u64),
     /// Ring of the application's thread.
@@ -77,7 +79,7 @@ pub struct Request {
 impl Request {
     /// When it began to wait for nothing but the application.
     fn ready(&self) -> u64 {
-        let ready = self.wake.or(self.arrival.deliver);
+        let ready = self.wake.get().or(self.arrival.deliver.get());
         ready.unwrap_or_else(|| self.start()).min(self.app_start)
     }
 
@@ -95,7 +97,7 @@ impl Request {
     }
 
     fn replied(&self) -> bool {
-        self.app_end.is_some() && self.out >= self.owed
+        !self.app_end.is_none() && self.out >= self.owed
     }
 }
 
@@ -164,9 +166,8 @@ impl FlowState {
         self.has_segments = true;
         self.close_replied(out);
         self.arrive(Arrival {
-            rx,
-            handed: None,
-            tcp_in: Some(tsc),
+            rx: rx.into(),
+            tcp_in: tsc.into(),
             ring,
             ..Arrival::default()
         });
@@ -175,22 +176,22 @@ impl FlowState {
     /// The segment that came in last had waited in a queue between threads since `tsc`.
     pub fn was_handed_over(&mut self, tsc: u64) {
         if let Some(arrival) = self.arrivals.back_mut() {
-            arrival.handed = Some(tsc);
+            arrival.handed = tsc.into();
         }
     }
 
     /// Data was made ready for the application; the thread did so for another frame at `before`.
     pub fn deliver(&mut self, tsc: u64, before: u64, ring: u32, out: &mut impl FnMut(Request)) {
         if let Some(arrival) = self.arrivals.iter_mut().find(|a| a.deliver.is_none()) {
-            arrival.deliver = Some(tsc);
-            let began = arrival.tcp_in.unwrap_or(tsc);
+            arrival.deliver = tsc.into();
+            let began = arrival.tcp_in.get().unwrap_or(tsc);
             arrival.behind = before.min(tsc).saturating_sub(began);
             return;
         }
         if !self.has_segments {
             self.close_replied(out);
             self.arrive(Arrival {
-                deliver: Some(tsc),
+                deliver: tsc.into(),
                 ring,
                 ..Arrival::default()
             });
@@ -239,10 +240,12 @@ impl FlowState {
             self.overrun += 1;
         }
         self.count += 1;
+        let delivered = arrival.deliver.get();
+        let wake = wake.filter(|w| delivered.is_some_and(|d| *w > d) && *w <= tsc);
         let mut request = Request {
             flow,
             arrival,
-            wake: wake.filter(|w| arrival.deliver.is_some_and(|d| *w > d) && *w <= tsc),
+            wake: wake.into(),
             app_start: tsc,
             app_ring: ring,
             pipelined,
@@ -268,7 +271,7 @@ impl FlowState {
         let Some(request) = self.open.iter_mut().rev().find(|r| r.app_end.is_none()) else {
             return;
         };
-        request.app_end = Some(tsc);
+        request.app_end = tsc.into();
         request.owed = u64::from(bytes);
         if !has_segments {
             request.out = request.owed;
@@ -285,9 +288,9 @@ impl FlowState {
         let following = self.open.len() - at - 1;
         let mut of_reply = self.open.iter_mut().skip(at);
         let request = of_reply.next()?;
-        request.last_out = Some(tsc);
+        request.last_out = tsc.into();
         request.out_ring = Some(ring);
-        (request.burst, request.tx) = (None, None);
+        (request.burst, request.tx) = (Stamp::NONE, Stamp::NONE);
         request.out += u64::from(len);
         request.segments += 1;
         request.waiting += u32::from(waits);
@@ -295,20 +298,20 @@ impl FlowState {
         let mut last = number;
         // One segment may carry the end of one reply and the beginning of the next.
         let mut more = request.out.saturating_sub(request.owed);
-        let told = request.app_end.is_some();
+        let told = !request.app_end.is_none();
         if told && more > 0 && following > 0 {
             request.out = request.owed;
             for next in of_reply {
-                next.last_out = Some(tsc);
+                next.last_out = tsc.into();
                 next.out_ring = Some(ring);
                 next.segments += 1;
-                (next.burst, next.tx) = (None, None);
+                (next.burst, next.tx) = (Stamp::NONE, Stamp::NONE);
                 next.waiting += u32::from(waits);
                 last = next.number;
-                let takes = if next.app_end.is_some() {
-                    more.min(next.owed)
-                } else {
+                let takes = if next.app_end.is_none() {
                     more
+                } else {
+                    more.min(next.owed)
                 };
                 next.out += takes;
                 more -= takes;
@@ -325,7 +328,8 @@ impl FlowState {
         let Some(last) = self.open.back_mut().filter(|r| r.replied()) else {
             return;
         };
-        if self.arrivals.iter().any(|a| a.first() > last.app_end) {
+        let ended = last.app_end.get();
+        if self.arrivals.iter().any(|a| a.first() > ended) {
             while self
                 .arrivals
                 .front()
@@ -349,7 +353,7 @@ impl FlowState {
     pub fn taken(&mut self, (first, last): (u64, u64), burst: Option<u64>, tsc: u64) {
         let of = |r: &&mut Request| (first..=last).contains(&r.number);
         self.open.iter_mut().filter(of).for_each(|r| {
-            (r.burst, r.tx) = (burst, Some(tsc));
+            (r.burst, r.tx) = (burst.into(), tsc.into());
             r.waiting = r.waiting.saturating_sub(1);
         });
     }
@@ -386,7 +390,7 @@ impl FlowState {
         let of_last = move |a: &Arrival| last.is_some() && a.first() <= last;
         let arrivals = self.arrivals.iter().filter(move |a| !of_last(a));
         let arrived = arrivals.filter_map(move |a| {
-            let (stage, since) = match (a.deliver, a.tcp_in) {
+            let (stage, since) = match (a.deliver.get(), a.tcp_in.get()) {
                 (Some(deliver), _) => (WAIT_APP, deliver),
                 (None, Some(tcp_in)) => (TCP_IN, tcp_in),
                 (None, None) => return None,
@@ -400,14 +404,14 @@ impl FlowState {
             })
         });
         let open = self.open.iter().filter_map(move |r| {
-            let (stage, since, ring) = match r.app_end {
+            let (stage, since, ring) = match r.app_end.get() {
                 None => (APP, r.app_start, r.app_ring),
                 Some(end) if !r.replied() => {
-                    let since = r.last_out.unwrap_or(end).max(end);
+                    let since = r.last_out.get().unwrap_or(end).max(end);
                     (WAIT_SEND, since, r.out_ring.unwrap_or(r.app_ring))
                 }
                 Some(end) if r.waiting > 0 => {
-                    let since = r.last_out.unwrap_or(end);
+                    let since = r.last_out.get().unwrap_or(end);
                     (WAIT_DRAIN, since, r.out_ring.unwrap_or(r.app_ring))
                 }
                 Some(_) => return None,
@@ -461,7 +465,7 @@ mod tests {
         let first = done[0];
         assert_eq!(
             (first.start(), first.app_start, first.last_out, first.tx),
-            (95, 110, Some(125), Some(130))
+            (95, 110, 125.into(), 130.into())
         );
         assert_eq!(
             (first.segments, first.acks, first.pipelined, first.split),
@@ -486,7 +490,7 @@ mod tests {
         flow.finish(&mut |r| done.push(r));
         let seen: Vec<_> = done
             .iter()
-            .map(|r| (r.start(), r.pipelined, r.last_out, r.tx))
+            .map(|r| (r.start(), r.pipelined, r.last_out.get(), r.tx.get()))
             .collect();
         assert_eq!(
             seen,
@@ -515,7 +519,7 @@ mod tests {
             number = flow.data_out(start + 16, 10, 0, true);
         }
         assert_eq!(flow.finish(&mut |r| done.push(r)), 0);
-        let seen: Vec<_> = done.iter().map(|r| (r.start(), r.tx)).collect();
+        let seen: Vec<_> = done.iter().map(|r| (r.start(), r.tx.get())).collect();
         assert_eq!(seen, [(100, Some(201)), (200, None)]);
     }
 
@@ -550,7 +554,7 @@ mod tests {
         assert_eq!(done.len(), 1);
         assert_eq!(
             (done[0].start(), done[0].wake, done[0].app_end),
-            (100, Some(110), Some(130))
+            (100, 110.into(), 130.into())
         );
     }
 }

@@ -13,6 +13,7 @@ mod pass;
 mod preempted;
 mod queue;
 mod stages;
+mod stamp;
 pub mod turns;
 pub mod way;
 

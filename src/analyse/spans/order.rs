@@ -4,12 +4,12 @@
 //! other as the file holds them; out: all events by stamp, equal ones in the order in which they came. What comes after
 //! its time was given out is counted and left out: a span must not be made of events in the wrong order.
 //!
-//! A ring's events lie in a few runs, each in order: an event goes behind the first run that ends before it. Merging the
-//! runs' heads then costs a few compares an event, however many wait.
+//! A ring's events lie in a few runs, each in order: an event goes behind the first run that ends before it. What is given
+//! out at once is merged two runs at a time, without a branch that depends on which of them is next.
 
 use bypassprof_wire::{Event, Point};
-use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::swap;
 
 /// One event, as much of it as spans need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,27 +27,12 @@ pub struct Stamped {
     order: u32,
 }
 
-/// What an event is put in order by: its stamp, and the number in which it came. Numbers begin anew after 2^32 events,
-/// far more than wait; they are compared by their distance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key(u64, u32);
-
-impl Ord for Key {
-    fn cmp(&self, other: &Key) -> Ordering {
-        let distance = self.1.wrapping_sub(other.1) as i32;
-        self.0.cmp(&other.0).then(distance.cmp(&0))
-    }
-}
-
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl Stamped {
-    fn key(&self) -> Key {
-        Key(self.tsc, self.order)
+    /// Whether it comes before another one: by stamp, then by the number in which it came. Numbers begin anew after 2^32
+    /// events, far more than wait; they are compared by their distance.
+    fn is_before(&self, other: &Stamped) -> bool {
+        let came_before = (self.order.wrapping_sub(other.order) as i32) < 0;
+        (self.tsc < other.tsc) | ((self.tsc == other.tsc) & came_before)
     }
 }
 
@@ -80,6 +65,67 @@ impl Source {
     }
 }
 
+/// Runs that are merged, one behind the other; its memory is kept.
+#[derive(Debug, Default)]
+struct Merge {
+    from: Vec<Stamped>,
+    to: Vec<Stamped>,
+    /// Where each run ends.
+    ends: Vec<usize>,
+}
+
+impl Merge {
+    /// Takes the beginning of a run, up to `until`.
+    fn take(&mut self, run: &mut VecDeque<Stamped>, until: u64) {
+        let count = run.partition_point(|event| event.tsc < until);
+        if count == 0 {
+            return;
+        }
+        let (front, back) = run.as_slices();
+        let of_front = count.min(front.len());
+        self.from.extend_from_slice(&front[..of_front]);
+        self.from.extend_from_slice(&back[..count - of_front]);
+        run.drain(..count);
+        self.ends.push(self.from.len());
+    }
+
+    /// Puts all that was taken behind `out`, in order.
+    fn give(&mut self, out: &mut Vec<Stamped>) {
+        while self.ends.len() > 1 {
+            self.to.clear();
+            self.to.reserve(self.from.len());
+            let mut start = 0;
+            for pair in 0..self.ends.len().div_ceil(2) {
+                let middle = self.ends[2 * pair];
+                let end = self.ends.get(2 * pair + 1).copied().unwrap_or(middle);
+                let (one, other) = (&self.from[start..middle], &self.from[middle..end]);
+                merge(one, other, &mut self.to);
+                self.ends[pair] = end;
+                start = end;
+            }
+            self.ends.truncate(self.ends.len().div_ceil(2));
+            swap(&mut self.from, &mut self.to);
+        }
+        out.extend_from_slice(&self.from);
+        self.from.clear();
+        self.ends.clear();
+    }
+}
+
+/// Puts two runs behind `out` as one.
+fn merge(one: &[Stamped], other: &[Stamped], out: &mut Vec<Stamped>) {
+    let (mut i, mut j) = (0, 0);
+    while let (Some(x), Some(y)) = (one.get(i), other.get(j)) {
+        // Which of them is next is anyone's guess, the processor's too: both places move on without a branch.
+        let is_other = y.is_before(x);
+        out.push(*if is_other { y } else { x });
+        i += usize::from(!is_other);
+        j += usize::from(is_other);
+    }
+    out.extend_from_slice(&one[i..]);
+    out.extend_from_slice(&other[j..]);
+}
+
 /// Puts events in order. Lengths are counter ticks.
 #[derive(Debug)]
 pub struct Order {
@@ -90,6 +136,7 @@ pub struct Order {
     window: u64,
     most: usize,
     counts: Counts,
+    merge: Merge,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +191,7 @@ impl Order {
             window: window.max(slack),
             most: MOST_WAITING,
             counts: Counts::default(),
+            merge: Merge::default(),
         }
     }
 
@@ -167,7 +215,7 @@ impl Order {
     }
 
     /// Gives out what nothing older can follow any more.
-    pub fn settle(&mut self, out: &mut impl FnMut(Stamped)) {
+    pub fn settle(&mut self, out: &mut Vec<Stamped>) {
         let newest = || self.sources.values().map(|s| s.newest);
         let all_told = newest().min().unwrap_or(0).saturating_sub(self.slack);
         let latest = newest().max().unwrap_or(0);
@@ -178,7 +226,7 @@ impl Order {
     }
 
     /// Too many wait: half of the time that they span is given out.
-    fn give_early(&mut self, out: &mut impl FnMut(Stamped)) {
+    fn give_early(&mut self, out: &mut Vec<Stamped>) {
         let runs = || self.sources.values().flat_map(|s| &s.runs);
         let oldest = runs().filter_map(|r| r.front()).map(|e| e.tsc).min();
         let newest = runs().filter_map(|r| r.back()).map(|e| e.tsc).max();
@@ -188,42 +236,15 @@ impl Order {
     }
 
     /// Gives out all that is left.
-    pub fn finish(&mut self, out: &mut impl FnMut(Stamped)) {
+    pub fn finish(&mut self, out: &mut Vec<Stamped>) {
         self.give(u64::MAX, out);
     }
 
-    fn give(&mut self, until: u64, out: &mut impl FnMut(Stamped)) {
-        let mut runs: Vec<&mut VecDeque<Stamped>> = (self.sources.values_mut())
-            .flat_map(|source| &mut source.runs)
-            .collect();
-        let head = |run: &VecDeque<Stamped>| {
-            let key = run.front().map(Stamped::key);
-            key.filter(|key| key.0 < until)
-        };
-        // The newest first: there are a few runs, and the next event of one is seldom far from its last.
-        let mut heads: Vec<(Key, usize)> = (runs.iter().enumerate())
-            .filter_map(|(at, run)| Some((head(run)?, at)))
-            .collect();
-        heads.sort_unstable_by_key(|&(key, _)| Reverse(key));
-        while let Some((_, at)) = heads.pop() {
-            let next = heads.last().map(|&(key, _)| key);
-            let run = &mut runs[at];
-            let left = loop {
-                if let Some(event) = run.pop_front() {
-                    self.counts.waiting -= 1;
-                    out(event);
-                }
-                let left = head(run);
-                if left.is_none_or(|left| next.is_some_and(|next| next < left)) {
-                    break left;
-                }
-            };
-            if let Some(left) = left {
-                let sooner = heads.iter().rev().take_while(|h| h.0 < left);
-                let place = heads.len() - sooner.count();
-                heads.insert(place, (left, at));
-            }
-        }
+    fn give(&mut self, until: u64, out: &mut Vec<Stamped>) {
+        let runs = self.sources.values_mut().flat_map(|s| &mut s.runs);
+        runs.for_each(|run| self.merge.take(run, until));
+        self.counts.waiting -= self.merge.from.len();
+        self.merge.give(out);
         self.counts.given = self.counts.given.max(until.min(u64::MAX - 1));
     }
 
@@ -266,11 +287,12 @@ mod tests {
                 let clock = &mut clocks[ring as usize];
                 *clock += step;
                 order.inlet(ring).push(&event(*clock - back), points::TCP_IN);
-                order.settle(&mut |e| seen.push(e.tsc));
+                order.settle(&mut seen);
             }
-            order.finish(&mut |e| seen.push(e.tsc));
+            order.finish(&mut seen);
             prop_assert_eq!(seen.len(), steps.len());
-            prop_assert!(seen.is_sorted());
+            prop_assert!(seen.is_sorted_by_key(|e| (e.tsc, e.order)));
+            prop_assert_eq!(order.waiting(), 0);
             prop_assert_eq!(order.late(), 0);
         }
     }
@@ -286,7 +308,8 @@ mod tests {
             order.inlet(0).push(&event, points::TCP_IN);
         }
         let mut seen = Vec::new();
-        order.finish(&mut |e| seen.push((e.tsc, e.args[0])));
+        order.finish(&mut seen);
+        let seen: Vec<_> = seen.iter().map(|e| (e.tsc, e.args[0])).collect();
         let mut expected: Vec<_> = stamps.into_iter().zip(0u32..).collect();
         expected.sort();
         assert_eq!((seen, order.waiting()), (expected, 0));
@@ -305,12 +328,12 @@ mod tests {
         let mut seen = Vec::new();
         for tsc in 0..1000 {
             order.inlet(0).push(&event(tsc), points::TCP_IN);
-            order.settle(&mut |e| seen.push(e.tsc));
+            order.settle(&mut seen);
             assert!(order.waiting() <= 100);
         }
         order.inlet(1).push(&event(10), points::TCP_IN);
-        order.finish(&mut |e| seen.push(e.tsc));
-        assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+        order.finish(&mut seen);
+        assert!(seen.iter().map(|e| e.tsc).eq(0..1000));
         assert_eq!(order.late(), 1);
     }
 
@@ -324,8 +347,8 @@ mod tests {
         for tsc in [1000, 1050, 1200] {
             order.inlet(0).push(&event(tsc), points::TCP_IN);
         }
-        order.settle(&mut |e| seen.push(e.tsc));
-        assert_eq!(seen, [1000, 1050]);
+        order.settle(&mut seen);
+        assert!(seen.iter().map(|e| e.tsc).eq([1000, 1050]));
         order.inlet(1).push(&event(1010), points::TCP_IN);
         assert_eq!((order.late(), order.waiting()), (1, 1));
     }

@@ -10,14 +10,19 @@ use std::collections::VecDeque;
 pub struct Queue<T> {
     /// `None` only if `rest` is empty too.
     first: Option<T>,
-    rest: VecDeque<T>,
+    /// Made when it is needed: there are three queues in a flow.
+    #[expect(
+        clippy::box_collection,
+        reason = "a queue that is seldom there takes 8 bytes, not 32"
+    )]
+    rest: Option<Box<VecDeque<T>>>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
         Queue {
             first: None,
-            rest: VecDeque::new(),
+            rest: None,
         }
     }
 }
@@ -25,7 +30,7 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Items in it.
     pub fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     /// Whether nothing is in it.
@@ -37,13 +42,13 @@ impl<T> Queue<T> {
     pub fn push_back(&mut self, item: T) {
         match self.first {
             None => self.first = Some(item),
-            Some(_) => self.rest.push_back(item),
+            Some(_) => self.rest.get_or_insert_default().push_back(item),
         }
     }
 
     /// Takes the first item.
     pub fn pop_front(&mut self) -> Option<T> {
-        match self.rest.pop_front() {
+        match self.rest.as_mut().and_then(|rest| rest.pop_front()) {
             // Most often nothing lies behind it: then nothing is put in its place.
             None => self.first.take(),
             next => std::mem::replace(&mut self.first, next),
@@ -57,35 +62,41 @@ impl<T> Queue<T> {
 
     /// The last item.
     pub fn back(&self) -> Option<&T> {
-        self.rest.back().or(self.first.as_ref())
+        let rest = self.rest.as_ref().and_then(|rest| rest.back());
+        rest.or(self.first.as_ref())
     }
 
     /// The last item, to be changed.
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        self.rest.back_mut().or(self.first.as_mut())
+        let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        rest.or(self.first.as_mut())
     }
 
     /// The item at a place.
     pub fn get(&self, at: usize) -> Option<&T> {
         match at.checked_sub(1) {
             None => self.first.as_ref(),
-            Some(at) => self.rest.get(at),
+            Some(at) => self.rest.as_ref()?.get(at),
         }
     }
 
     /// All items in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
-        self.first.iter().chain(&self.rest)
+        let rest = self.rest.as_deref().map(VecDeque::iter);
+        self.first.iter().chain(rest.unwrap_or_default())
     }
 
     /// All items in order, to be changed.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
-        self.first.iter_mut().chain(&mut self.rest)
+        let rest = self.rest.as_deref_mut().map(VecDeque::iter_mut);
+        self.first.iter_mut().chain(rest.unwrap_or_default())
     }
 
     /// Keeps only some items.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.rest.retain(&mut keep);
+        if let Some(rest) = &mut self.rest {
+            rest.retain(&mut keep);
+        }
         if self.first.as_ref().is_some_and(|first| !keep(first)) {
             self.pop_front();
         }
@@ -93,8 +104,10 @@ impl<T> Queue<T> {
 
     /// How many items from the front on fit; all that do not lie behind them.
     pub fn partition_point(&self, mut fits: impl FnMut(&T) -> bool) -> usize {
-        match &self.first {
-            Some(first) if fits(first) => 1 + self.rest.partition_point(fits),
+        match (&self.first, &self.rest) {
+            (Some(first), rest) if fits(first) => {
+                1 + rest.as_ref().map_or(0, |rest| rest.partition_point(fits))
+            }
             _ => 0,
         }
     }

@@ -4,6 +4,7 @@
 //! now it spent on them. A short memory: what is older than the oldest turn that is kept is not told.
 
 use super::queue::Queue;
+use super::stamp::Stamp;
 
 /// Turns that are remembered.
 const MOST: usize = 4096;
@@ -23,19 +24,19 @@ struct Turn {
 pub struct Turns {
     over: Queue<Turn>,
     sum: u64,
-    running: Option<u64>,
+    running: Stamp,
 }
 
 impl Turns {
     /// A request is begun; one that has not ended is left for it.
     pub fn began(&mut self, tsc: u64) {
         self.ended(tsc);
-        self.running = Some(tsc);
+        self.running = tsc.into();
     }
 
     /// The request that was begun last has ended.
     pub fn ended(&mut self, tsc: u64) {
-        let Some(start) = self.running.take() else {
+        let Some(start) = std::mem::take(&mut self.running).get() else {
             return;
         };
         if self.over.len() == MOST {
@@ -57,7 +58,8 @@ impl Turns {
             Some(turn) => turn.before + turn.end.min(from).saturating_sub(turn.start),
             None => self.over.front().map_or(self.sum, |turn| turn.before),
         };
-        let running = self.running.map_or(0, |s| now.saturating_sub(s.max(from)));
+        let running = self.running.get();
+        let running = running.map_or(0, |s| now.saturating_sub(s.max(from)));
         (self.sum - before + running).min(now.saturating_sub(from))
     }
 

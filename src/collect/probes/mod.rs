@@ -9,7 +9,7 @@ mod place;
 mod queues;
 mod reap;
 mod tasks;
-mod telemetry;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 

@@ -6,11 +6,15 @@
 use super::tasks::Inside;
 use super::telemetry::Telemetry;
 use crate::collect::clock;
-use crate::trace::record::{Meta, Pid, Queue};
+use crate::trace::record::{Device, DevicePool, Meta, Pid, Queue};
 use crate::trace::{RingSink, WriteError};
-use bypassprof_ring::reader::{QueueCounts, QueueFile, SessionDir};
+use crate::units::Nanos;
+use bypassprof_ring::reader::{PoolUse, QueueCounts, QueueFile, SessionDir};
 use bypassprof_wire::names::ProcessKey;
 use std::collections::HashMap;
+
+/// Longest time without a word of the program's own on its pools before the queue file's are taken.
+const SILENCE: Nanos = Nanos::from_ns(1_500_000_000);
 
 /// One program's queue file.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub struct Queues {
     told: HashMap<u32, QueueCounts>,
     /// What the program says of its devices when asked.
     telemetry: Option<Telemetry>,
+    /// When something was said of its devices or pools last.
+    said: Nanos,
 }
 
 impl Queues {
@@ -70,10 +76,39 @@ impl Queues {
             let file = dir.queues(key).ok();
             self.telemetry = file.and_then(|file| Telemetry::of(pid, file));
         }
-        for device in self.telemetry.iter().flat_map(Telemetry::take) {
+        let mut devices: Vec<_> = self.telemetry.iter().flat_map(Telemetry::take).collect();
+        let silent = clock::now().since(self.said) > SILENCE;
+        if devices.is_empty() && !silent {
+            return Ok(());
+        }
+        let pools = self.file.as_ref().map(QueueFile::pools).unwrap_or_default();
+        if devices.is_empty() && !pools.is_empty() {
+            devices.push(Device {
+                time: clock::now(),
+                pid,
+                ..Device::default()
+            });
+        }
+        for mut device in devices {
+            self.said = device.time;
+            complete(&mut device.pools, &pools);
             writer.meta(&Meta::Device(device))?;
         }
         Ok(())
+    }
+}
+
+/// Adds what the probes saw of pools to what the program says of them.
+fn complete(told: &mut Vec<DevicePool>, seen: &[PoolUse]) {
+    for pool in seen {
+        match told.iter_mut().find(|t| t.name == pool.name) {
+            Some(known) => known.free = known.free.or(Some(pool.free)),
+            None => told.push(DevicePool {
+                name: pool.name.clone(),
+                size: pool.size,
+                free: Some(pool.free),
+            }),
+        }
     }
 }
 
@@ -102,5 +137,34 @@ fn record(counts: &QueueCounts, before: Option<&QueueCounts>, pid: Pid, inside: 
         bytes_of: since(counts.bytes_of, |c| c.bytes_of),
         unlooked: since(counts.unlooked, |c| c.unlooked),
         sizes: sizes.filter(|s| s.1 > 0).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the program says itself counts; what it leaves out is taken from the probes.
+    #[test]
+    fn pools_are_completed() {
+        let pool = |name: &str, free| DevicePool {
+            name: name.to_owned(),
+            size: 10,
+            free,
+        };
+        let seen = |name: &str, free| PoolUse {
+            name: name.to_owned(),
+            size: 10,
+            free,
+        };
+        let mut told = vec![pool("a", Some(3)), pool("b", None), pool("c", None)];
+        complete(&mut told, &[seen("a", 4), seen("b", 5), seen("d", 6)]);
+        let all = [
+            pool("a", Some(3)),
+            pool("b", Some(5)),
+            pool("c", None),
+            pool("d", Some(6)),
+        ];
+        assert_eq!(told, all);
     }
 }

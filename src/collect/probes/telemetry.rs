@@ -1,10 +1,13 @@
 //! What a DPDK program says of its ports and memory pools when it is asked over its telemetry socket.
 //!
 //! In: a process; out: [`Device`] records, one a second while it runs. The program answers from a thread of DPDK's own; a
-//! program without the socket, or one that does not answer, says nothing. Answers are read as text from a stranger.
+//! program without the socket, or one that does not answer, says nothing.
+
+pub mod answers;
 
 use crate::collect::clock;
 use crate::trace::record::{Device, DevicePool, DevicePort, Pid};
+use answers::MOST_BYTES;
 use bypassprof_ring::reader::QueueFile;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
@@ -23,10 +26,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Longest answer that is read.
-const MOST_BYTES: usize = 64 << 10;
-/// Most ports and pools that are asked about.
-const MOST: usize = 64;
 /// Start of the names of sockets in a program's run-time directory.
 const SOCKET: &str = "dpdk_telemetry.v2";
 
@@ -123,14 +122,15 @@ fn open(path: &Path) -> Option<OwnedFd> {
     Some(line)
 }
 
-fn receive(line: &OwnedFd) -> Option<Value> {
+fn receive(line: &OwnedFd) -> Option<Vec<u8>> {
     let mut answer = vec![0u8; MOST_BYTES];
     let (_, len) = recv(line, &mut answer[..], RecvFlags::empty()).ok()?;
-    serde_json::from_slice(answer.get(..len)?).ok()
+    answer.truncate(len);
+    Some(answer)
 }
 
-/// The answer to a question, which comes in an object under the question's name. Nothing is asked of a program that takes
-/// its memory down, and one that has not answered yet is not let go: DPDK would read what is gone.
+/// The answer to a question. Nothing is asked of a program that takes its memory down, and one that has not answered yet
+/// is not let go: DPDK would read what is gone.
 fn ask(line: &Line<'_>, question: &str, about: &str) -> Option<Value> {
     let text = match about {
         "" => question.to_owned(),
@@ -140,9 +140,9 @@ fn ask(line: &Line<'_>, question: &str, about: &str) -> Option<Value> {
         return None;
     }
     send(&line.socket, text.as_bytes(), SendFlags::NOSIGNAL).ok()?;
-    let mut answer = receive(&line.socket)?;
+    let answer = receive(&line.socket)?;
     line.file.answered();
-    answer.get_mut(question).map(Value::take)
+    answers::under(&answer, question)
 }
 
 /// Asks once a second; returns whether it is worth to connect again.
@@ -165,17 +165,11 @@ fn ask_until(line: &Line<'_>, pid: Pid, ends: &AtomicBool, tell: &mpsc::Sender<D
 
 fn question(line: &Line<'_>, pid: Pid) -> Option<Device> {
     let ports = ask(line, "/ethdev/list", "")?;
-    let ports = ports
-        .as_array()?
-        .iter()
-        .filter_map(Value::as_u64)
-        .take(MOST);
+    let ports = answers::numbers(&ports);
     let ports = ports.filter_map(|number| port(line, number)).collect();
     let pools = ask(line, "/mempool/list", "").unwrap_or_default();
-    let names = pools.as_array().into_iter().flatten().take(MOST);
-    let pools = names
-        .filter_map(|name| pool(line, name.as_str()?))
-        .collect();
+    let pools = answers::names(&pools);
+    let pools = pools.filter_map(|name| pool(line, name)).collect();
     Some(Device {
         time: clock::now(),
         pid,
@@ -184,32 +178,14 @@ fn question(line: &Line<'_>, pid: Pid) -> Option<Device> {
     })
 }
 
-fn port(line: &Line<'_>, number: u64) -> Option<DevicePort> {
+fn port(line: &Line<'_>, number: u16) -> Option<DevicePort> {
     let about = number.to_string();
     let stats = ask(line, "/ethdev/stats", &about)?;
     let link = ask(line, "/ethdev/link_status", &about).unwrap_or_default();
     let info = ask(line, "/ethdev/info", &about).unwrap_or_default();
-    let numbers = stats.as_object()?.iter();
-    let speed = link["speed"].as_u64().and_then(|s| u32::try_from(s).ok());
-    Some(DevicePort {
-        port: u16::try_from(number).ok()?,
-        name: info["name"].as_str().unwrap_or_default().to_owned(),
-        link_up: link["status"] == "UP",
-        // What DPDK says for a speed that it does not know.
-        link_mbps: speed.filter(|&s| s != u32::MAX),
-        counters: numbers
-            .filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)))
-            .collect(),
-    })
+    answers::port(number, &stats, &link, &info)
 }
 
 fn pool(line: &Line<'_>, name: &str) -> Option<DevicePool> {
-    let info = ask(line, "/mempool/info", name)?;
-    let number = |key: &str| info[key].as_u64();
-    Some(DevicePool {
-        name: name.to_owned(),
-        size: number("size")?,
-        free: number("common_pool_count")
-            .map(|free| free.saturating_add(number("total_cache_count").unwrap_or(0))),
-    })
+    answers::pool(name, &ask(line, "/mempool/info", name)?)
 }

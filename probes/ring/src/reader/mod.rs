@@ -28,7 +28,7 @@ pub use file::{OwnerView, RingFile, Totals};
 #[cfg(not(loom))]
 pub use look::RingLook;
 #[cfg(not(loom))]
-pub use queues::{QueueCounts, QueueFile, QueuesState};
+pub use queues::{PoolUse, QueueCounts, QueueFile, QueuesState};
 #[cfg(not(loom))]
 pub use session::SessionDir;
 

@@ -63,6 +63,17 @@ pub struct QueuesState {
     pub refused: u64,
 }
 
+/// How much of a memory pool is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Its name.
+    pub name: String,
+    /// Objects in all.
+    pub size: u64,
+    /// Those that are free.
+    pub free: u64,
+}
+
 /// A mapped queue file.
 #[derive(Debug)]
 pub struct QueueFile {
@@ -121,6 +132,16 @@ impl QueueFile {
             wrapped: header.wrapped.load(Ordering::Relaxed),
             refused: header.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// Memory pools as they were read last.
+    pub fn pools(&self) -> Vec<PoolUse> {
+        let pools = self.header().pools.iter().map(|words| PoolUse {
+            name: text(&words.name),
+            size: words.size.load(Ordering::Relaxed),
+            free: words.free.load(Ordering::Relaxed),
+        });
+        pools.filter(|pool| !pool.name.is_empty()).collect()
     }
 
     /// Says that DPDK is asked something, unless it is on its way out and must not be. Once it has answered,
@@ -193,7 +214,7 @@ fn counts(at: usize, entry: &QueueEntry<AtomicU64>) -> Option<QueueCounts> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use bypassprof_wire::layout::VERSION_WORD;
+    use bypassprof_wire::layout::{VERSION_WORD, name_words};
     use proptest::prelude::*;
     use std::io::{Seek, SeekFrom, Write};
     use std::mem::offset_of;
@@ -222,6 +243,24 @@ mod tests {
         file.header().leaving.store(1, Ordering::SeqCst);
         assert!(!file.ask());
         assert_eq!(file.header().asked.load(Ordering::SeqCst), 0);
+    }
+
+    /// Pools are those with a name.
+    #[test]
+    fn pools_with_names() {
+        let pool = |name: &[u8], size, free| [&name_words(name)[..], &[size, free]].concat();
+        let words = [
+            pool(b"frames", 8191, 7000),
+            pool(b"", 1, 2),
+            pool(b"notes", 3, 3),
+        ]
+        .concat();
+        let found = queues(&[(offset_of!(QueuesHeader<u64>, pools), words)]).pools();
+        let told = found.iter().map(|p| (&*p.name, p.size, p.free));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [("frames", 8191, 7000), ("notes", 3, 3)]
+        );
     }
 
     proptest! {

@@ -171,6 +171,34 @@ fn each_rule() {
     }
 }
 
+/// What happens once in more than a hundred requests makes no gap of all of them: a timer that let a few bursts go, a lock
+/// whose holder was preempted.
+#[test]
+fn rare_events_are_no_cause() {
+    for (each, drains, locks) in [(0.009, "S1", "P"), (0.011, "F1", "C3")] {
+        let counts = [
+            (Counted::TimerDrains, 0.0, each),
+            (Counted::LockWaits, 0.0, each),
+            (Counted::LockNs, 0.0, 100.0),
+        ];
+        let work = gap(&[("sync", 100.0, 200.0)], &[]);
+        let both = comparison(work, &[("wait_drain", 100.0, 200.0)], &counts);
+        let expected = [(locks, 100.0), (drains, 100.0)];
+        assert_eq!(found(["fstack", "fstack"], &both), expected, "{each}");
+    }
+}
+
+/// A count that did not move, or moved the other way, speaks for nothing.
+#[test]
+fn counts_have_to_move() {
+    for acks in [(0.5, 0.5), (1.0, 0.0)] {
+        let work = gap(&[("ack_only", 100.0, 200.0)], &[]);
+        let counts = [(Counted::Acks, acks.0, acks.1)];
+        let found = found(["fstack", "fstack"], &comparison(work, &[], &counts));
+        assert_eq!(found, [("P", 100.0)], "{acks:?}");
+    }
+}
+
 /// Without evidence a rule is silent, and the piece is named after where it lies; rules of one stack say nothing of
 /// others.
 #[test]

@@ -6,6 +6,8 @@ use super::super::facts::Role;
 use super::super::facts::{Function, Thread, Uneven};
 use super::rules;
 
+mod thresholds;
+
 fn facts(stack: &str, busy: f64, phases: &[(&str, f64)], functions: &[(&str, f64, f64)]) -> Facts {
     let function =
         |&(name, own, total): &(&str, f64, f64)| (name.to_owned(), Function { own, total });

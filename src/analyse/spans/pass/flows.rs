@@ -60,7 +60,7 @@ pub struct Flows {
 
 impl Flows {
     /// The next events.
-    pub fn events(&mut self, events: Vec<Stamped>) {
+    pub fn events(&mut self, events: &[Stamped]) {
         for near in events.chunks(NEAR) {
             // A request's first event finds its flow out of the caches: looked at together, their misses overlap.
             let first = near.iter().filter(|e| e.point == points::TCP_IN);

@@ -119,7 +119,7 @@ impl Intake {
 
     /// Gives out what nothing older can follow any more.
     pub fn settle(&mut self, out: &mut Vec<Stamped>) {
-        self.order.settle(&mut |event| out.push(event));
+        self.order.settle(out);
     }
 
     /// No more slots come: what each ring's last one began is whole, and all is given out.
@@ -127,7 +127,7 @@ impl Intake {
         for (place, source) in (0u32..).zip(&mut self.sources) {
             source.flush(&mut self.order.inlet(place));
         }
-        self.order.finish(&mut |event| out.push(event));
+        self.order.finish(out);
     }
 
     /// Waits for everything that may come, as long as there is room.
@@ -170,14 +170,12 @@ impl Source {
         let Source {
             decoder, own, told, ..
         } = self;
-        for &slot in slots {
-            decoder.push(slot, &mut |event| {
-                if std::mem::take(&mut gap) {
-                    inlet.push(&lost_since(&event, *told), points::LOST);
-                }
-                take(own, told, &event, inlet);
-            });
-        }
+        decoder.block(slots, &mut |event| {
+            if std::mem::take(&mut gap) {
+                inlet.push(&lost_since(event, *told), points::LOST);
+            }
+            take(own, told, event, inlet);
+        });
     }
 
     /// No more slots come: what the last one began is whole.

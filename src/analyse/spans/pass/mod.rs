@@ -27,7 +27,7 @@ use intake::Intake;
 use ring::RingState;
 use std::collections::HashMap;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tell::histogram;
@@ -49,8 +49,16 @@ pub struct Pass {
     /// Events in order that nobody has taken yet.
     ready: Vec<Stamped>,
     flows: Arc<Mutex<Flows>>,
-    /// Where events are made requests, if not here: it ends when nobody can send any more.
-    thread: Option<(SyncSender<Vec<Stamped>>, JoinHandle<()>)>,
+    /// Where events are made requests, if not here.
+    second: Option<Second>,
+}
+
+/// A thread that makes events requests: it ends when nobody can send any more.
+struct Second {
+    send: SyncSender<Vec<Stamped>>,
+    /// Heaps that it has taken, for their memory.
+    taken: Receiver<Vec<Stamped>>,
+    thread: JoinHandle<()>,
 }
 
 impl Pass {
@@ -144,7 +152,7 @@ impl Pass {
             intake,
             ready: Vec::new(),
             flows: Arc::new(Mutex::new(flows)),
-            thread: None,
+            second: None,
         }
     }
 
@@ -184,14 +192,22 @@ impl Pass {
     #[must_use]
     pub fn on_two_threads(mut self) -> Pass {
         let (send, receive) = sync_channel::<Vec<Stamped>>(BATCHES);
+        let (give_back, taken) = channel();
         let flows = Arc::clone(&self.flows);
         let work = move || {
-            for batch in receive {
-                lock(&flows).events(batch);
+            for mut batch in receive {
+                lock(&flows).events(&batch);
+                batch.clear();
+                // Whoever sends no more needs none.
+                let _ = give_back.send(batch);
             }
         };
         let thread = thread::Builder::new().name("requests".into()).spawn(work);
-        self.thread = thread.ok().map(|thread| (send, thread));
+        self.second = thread.ok().map(|thread| Second {
+            send,
+            taken,
+            thread,
+        });
         self
     }
 
@@ -200,18 +216,24 @@ impl Pass {
         if self.ready.len() < least {
             return;
         }
-        let ready = std::mem::take(&mut self.ready);
-        match &self.thread {
-            // A thread that ended too early is told when it is waited for.
-            Some((send, _)) => drop(send.send(ready)),
-            None => lock(&self.flows).events(ready),
+        match &self.second {
+            Some(second) => {
+                let spare = second.taken.try_recv().unwrap_or_default();
+                let ready = std::mem::replace(&mut self.ready, spare);
+                // A thread that ended too early is told when it is waited for.
+                drop(second.send.send(ready));
+            }
+            None => {
+                lock(&self.flows).events(&self.ready);
+                self.ready.clear();
+            }
         }
     }
 
     /// The flows, when all that is ready was taken.
     fn settled(&mut self) -> MutexGuard<'_, Flows> {
         self.hand_over(0);
-        if let Some((send, thread)) = self.thread.take() {
+        if let Some(Second { send, thread, .. }) = self.second.take() {
             drop(send);
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }

@@ -5,7 +5,7 @@
 //! a request was put together.
 
 use super::flows::Flows;
-use crate::analyse::spans::answer::Timeline;
+use crate::analyse::spans::answer::{Slice, Timeline};
 use crate::analyse::spans::flow::Request;
 use crate::analyse::spans::stages::{BEHIND, PARTS};
 use crate::analyse::spans::way::Way;
@@ -41,6 +41,16 @@ impl Flows {
             Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
             None => Nanos::from_ns(tsc),
         }
+    }
+
+    /// The slice that a request belongs to which began then.
+    fn slice_of(&mut self, tsc: u64) -> Option<&mut Slice> {
+        if self.edges.is_empty() {
+            return None;
+        }
+        let began = self.since_start(tsc);
+        let slice = self.edges.partition_point(|&edge| edge <= began);
+        self.spans.slices.get_mut(slice)
     }
 
     /// Whether a request passes the filter, its length left aside.
@@ -80,17 +90,19 @@ impl Flows {
         if !self.wants(request) {
             return;
         }
-        let (Some(_), Some(app_end)) = (
-            request.arrival.deliver.or(request.arrival.tcp_in),
-            request.app_end,
-        ) else {
+        let arrival = &request.arrival;
+        let (rx, handed) = (arrival.rx.get(), arrival.handed.get());
+        let (tcp_in, deliver) = (arrival.tcp_in.get(), arrival.deliver.get());
+        let (last_out, burst, tx) = (
+            request.last_out.get(),
+            request.burst.get(),
+            request.tx.get(),
+        );
+        let (Some(_), Some(app_end)) = (deliver.or(tcp_in), request.app_end.get()) else {
             self.spans.counts.headless += 1;
             return;
         };
-        let end = [Some(app_end), request.last_out, request.tx]
-            .into_iter()
-            .flatten()
-            .max();
+        let end = [Some(app_end), last_out, tx].into_iter().flatten().max();
         let end = end.unwrap_or(start);
         let lost_in = |ring: u32| {
             let losses = self.rings.get(ring as usize).map(|r| &r.losses);
@@ -101,21 +113,20 @@ impl Flows {
             self.spans.counts.torn += 1;
             return;
         }
-        let began = self.since_start(start);
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
         // application is done with it.
         let ends = [
-            (request.arrival.rx).and(request.arrival.handed.or(request.arrival.tcp_in)),
-            request.arrival.handed.and(request.arrival.tcp_in),
-            request.arrival.tcp_in.and(request.arrival.deliver),
-            request.wake,
+            rx.and(handed.or(tcp_in)),
+            handed.and(tcp_in),
+            tcp_in.and(deliver),
+            request.wake.get(),
             Some(request.app_start),
             Some(app_end),
-            request.last_out,
-            request.burst.or(request.tx),
-            request.burst.and(request.tx),
+            last_out,
+            burst.or(tx),
+            burst.and(tx),
         ];
-        let behind = [request.arrival.behind, request.behind.0, request.behind.1];
+        let behind = [arrival.behind, request.behind.0, request.behind.1];
         let numbers = rings.map(|place| self.rings.get(place? as usize).map(|r| r.number));
         let way = Way::new(request.flow, start, ends, numbers, behind);
         let stages = way.lengths().map(|length| Some(self.ns(length?)));
@@ -140,8 +151,7 @@ impl Flows {
         for (sum, ns) in self.spans.preempted.iter_mut().zip(kept.iter().flatten()) {
             *sum += ns;
         }
-        let slice = self.edges.partition_point(|&edge| edge <= began);
-        if let Some(slice) = self.spans.slices.get_mut(slice) {
+        if let Some(slice) = self.slice_of(start) {
             for (sum, ns) in slice.preempted.iter_mut().zip(kept.iter().flatten()) {
                 *sum += ns;
             }
@@ -157,7 +167,7 @@ impl Flows {
                 record(histogram, length);
             }
         }
-        self.keep(request, began, (stages, behind), (total, way));
+        self.keep(request, (stages, behind), (total, way));
         if self.tell_ways {
             self.ways.push(way);
         }
@@ -167,7 +177,6 @@ impl Flows {
     fn keep(
         &mut self,
         request: &Request,
-        began: Nanos,
         (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
         (total, way): (u64, Way),
     ) {
@@ -181,7 +190,7 @@ impl Flows {
         };
         let timeline = Timeline {
             flow: request.flow,
-            began,
+            began: self.since_start(request.start()),
             stages,
             behind,
             total,
