@@ -138,3 +138,56 @@ fn uprobes_and_returns() {
         assert!(text.contains(&frame), "{frame} in {text}");
     }
 }
+
+/// A program makes threads with a uprobe on it as without. With tracefs, the uprobe is seen in them; without, it is said that
+/// it is not.
+#[test]
+fn uprobes_in_later_threads() {
+    if !geteuid().is_root() || !Path::new("/sys/bus/event_source/devices/uprobe").exists() {
+        eprintln!("left out: needs root and a kernel with uprobes");
+        return;
+    }
+    let place = Place::new();
+    let source = "#include <pthread.h>
+        __attribute__((noinline)) void called(void) { __asm__ volatile(\"\"); }
+        static void *work(void *p) { for (int i = 0; i < 5; i++) called(); return p; }
+        int main(void) {
+            pthread_t t[3];
+            called();
+            for (int i = 0; i < 3; i++) if (pthread_create(&t[i], 0, work, 0)) return 7;
+            for (int i = 0; i < 3; i++) pthread_join(t[i], 0);
+            return 0;
+        }";
+    place.compile("cc", "many", source, &["-O1", "-pthread"]);
+    let seen = |place: &Place| {
+        let export = place.run(&["export", "--format", "perf-script", "-o", "-"]);
+        heads(&export.out, "./many:called").len()
+    };
+    let counted = |text: &str| {
+        let row = text.lines().find(|l| l.contains("./many:called"));
+        let words = row.unwrap_or_else(|| panic!("{text}")).split_whitespace();
+        words.filter_map(|w| w.parse::<u64>().ok()).next()
+    };
+    let hidden = "umount -q /sys/kernel/tracing /sys/kernel/debug; \"$0\" record -e ./many:called -- ./many && \
+        \"$0\" stat -e ./many:called -- ./many";
+    let mut command = Command::new("unshare");
+    let tool = env!("CARGO_BIN_EXE_bypassprof");
+    command.args(["--mount", "sh", "-c", hidden, tool]);
+    let run = Run::of(command.current_dir(place.path("")));
+    assert_ne!(run.code, Some(7), "{}", run.err);
+    let told = format!("{}{}", run.out, run.err);
+    assert!(told.contains("made later cannot be counted"), "{told}");
+    let report = place.run(&["report"]).out;
+    assert!(report.contains("none that are made later"), "{report}");
+    assert_eq!(seen(&place), 1);
+
+    let line = "\"$0\" record -e ./many:called -- ./many && \"$0\" stat -e ./many:called -- ./many && \
+        ! grep -q \"$PWD/many\" /sys/kernel/tracing/uprobe_events";
+    let Some(run) = with_tracefs(&place, line) else {
+        return;
+    };
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert_eq!(seen(&place), 16, "{}", run.err);
+    let text = format!("{}{}", run.out, run.err);
+    assert_eq!(counted(&text), Some(16), "{text}");
+}

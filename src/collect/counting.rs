@@ -281,6 +281,13 @@ struct How {
 impl How {
     fn group(self, events: &[Encoded], unit: &Target) -> Result<CounterGroup, (usize, io::Error)> {
         let leader = &events[0];
+        if let Some(at) = events.iter().position(|e| !e.is_inherited())
+            && self.inherit
+        {
+            let why = "threads and processes made later cannot be counted, since the kernel's table of uprobes may not be \
+                       written (`mount -t tracefs tracefs /sys/kernel/tracing`, as root) or the file's name has a blank or colon: use -a";
+            return Err((at, io::Error::other(why)));
+        }
         let stat_format = StatFormat {
             time_enabled: true,
             time_running: true,

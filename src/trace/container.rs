@@ -90,14 +90,18 @@ fn unpack(
     if size > MAX_CHUNK_BYTES {
         return Err("a chunk says it holds more than any we write".to_string());
     }
-    plain.clear();
     match compression {
-        "" => plain.extend_from_slice(data),
+        "" => {
+            plain.clear();
+            plain.extend_from_slice(data);
+        }
         "zstd" => {
-            // The bound above holds; what is not written to costs no memory.
-            plain.reserve(size as usize);
-            zstd.decompress_to_buffer(data, plain)
+            // As much as the header says and no more, however much the buffer held before: only growth costs anything.
+            plain.resize(size as usize, 0);
+            let written = zstd
+                .decompress_to_buffer(data, &mut plain[..])
                 .map_err(|e| format!("a chunk cannot be decompressed: {e}"))?;
+            plain.truncate(written);
         }
         other => {
             return Err(format!(

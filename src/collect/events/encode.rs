@@ -7,6 +7,7 @@ use super::generic;
 use super::grammar::Spec;
 use super::modifiers::{Exclude, Modifiers};
 use super::pmu::{Options, Words};
+use super::registered::Registered;
 use perf_event_open::config::{Priv, SampleSkid};
 use perf_event_open::event::Event;
 use perf_event_open::event::bp::{Breakpoint, Len, Type};
@@ -37,8 +38,10 @@ pub struct Set {
     pub words: Words,
     /// Kind of access of a breakpoint.
     pub breakpoint: u32,
-    /// The program of a uprobe.
+    /// The program of a uprobe that is in no table of the kernel's; it cannot be inherited.
     pub path: Option<String>,
+    /// A uprobe that is in one.
+    pub registered: Option<Arc<Registered>>,
     /// System and name of a tracepoint.
     pub tracepoint: Option<(String, String)>,
     /// The CPUs it must be opened on.
@@ -154,7 +157,7 @@ impl Encoded {
     /// Whether it happens in the kernel alone: without it a count would be a silent 0.
     pub fn is_of_the_kernel(&self) -> bool {
         let switches = [3, 4, 11];
-        self.set.ty == generic::TRACEPOINT
+        (self.set.ty == generic::TRACEPOINT && self.set.registered.is_none())
             || (self.set.ty == generic::SOFTWARE && switches.contains(&self.set.words.config))
     }
 
@@ -166,6 +169,11 @@ impl Encoded {
     /// Whether each time that it happens is of interest, not how much of it there is: tracepoints, uprobes, breakpoints.
     pub fn is_a_happening(&self) -> bool {
         self.path.is_some() || [generic::TRACEPOINT, generic::BREAKPOINT].contains(&self.set.ty)
+    }
+
+    /// Whether threads and processes made later may have it too.
+    pub fn is_inherited(&self) -> bool {
+        self.path.is_none()
     }
 
     /// Whether its count is a time in nanoseconds.

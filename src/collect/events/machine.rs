@@ -8,9 +8,11 @@ use super::generic;
 use super::grammar::{self, Memory, Spec, SyntaxError, Term, Uprobe, What};
 use super::near::nearest;
 use super::pmu::{Options, Pmu, TermError, Words};
+use super::registered::Registered;
 use super::uprobe::{self, Missing};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where events are looked for.
 #[derive(Clone, Debug)]
@@ -108,6 +110,9 @@ impl Machine {
 
     /// The text of the kernel that says what lies where in what an event records, if it records anything.
     pub fn format(&self, set: &Set) -> Option<String> {
+        if let Some(registered) = &set.registered {
+            return Some(uprobe::format(registered.is_return));
+        }
         if let Some((system, name)) = &set.tracepoint {
             let file = self.tracefs.as_ref()?.join("events");
             return fs::read_to_string(file.join(system).join(name).join("format")).ok();
@@ -341,6 +346,18 @@ impl Machine {
                 nearest(&probe.symbol, names.iter().map(String::as_str)),
             ),
         })?;
+        let tracefs = self.tracefs.as_deref();
+        let known = tracefs.and_then(|t| Registered::new(t, &probe.path, place, probe.ret).ok());
+        if let Some(known) = known {
+            let mut set = Set {
+                name: event.to_owned(),
+                ty: generic::TRACEPOINT,
+                ..Set::default()
+            };
+            set.words.config = known.id;
+            set.registered = Some(Arc::new(known));
+            return Ok(set);
+        }
         let mut set = Set {
             name: event.to_owned(),
             ty: pmu.ty,

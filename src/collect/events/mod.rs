@@ -12,6 +12,7 @@ pub mod modifiers;
 mod near;
 pub mod pmu;
 pub mod refusal;
+mod registered;
 pub mod uprobe;
 
 pub use encode::{Encoded, Group};

@@ -234,6 +234,7 @@ impl Plan {
         for group in groups {
             let mut events = Vec::new();
             for event in group.events {
+                self.tell_if_not_inherited(&event);
                 events.push(self.sampleable(event, machine)?);
             }
             if !group.braced {
@@ -247,6 +248,17 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    fn tell_if_not_inherited(&mut self, event: &Encoded) {
+        if self.inherit && !event.is_inherited() {
+            let name = &event.name;
+            let text = format!(
+                "{name} is seen in threads that are there at the start and in none that are made later: the kernel's table \
+                 of uprobes (uprobe_events in tracefs) may not be written, or the file's name has a blank or colon"
+            );
+            self.notice("uprobe-threads", text);
+        }
     }
 
     /// The event with as little taken away as lets the kernel sample it.
@@ -338,8 +350,9 @@ impl Plan {
         Ok(())
     }
 
-    fn inherit(&self) -> Option<Inherit> {
-        self.inherit.then_some(Inherit::NewChild)
+    fn inherit(&self, event: &Encoded) -> Option<Inherit> {
+        let inherit = self.inherit && event.is_inherited();
+        inherit.then_some(Inherit::NewChild)
     }
 
     /// Whether samples carry what a tracepoint or uprobe recorded.
@@ -398,7 +411,7 @@ impl Plan {
             only_group: event.exclusive,
             pin_on_pmu: event.pinned,
             sample_skid: event.skid(),
-            inherit: self.inherit(),
+            inherit: self.inherit(event),
             on_execve: on_exec.then_some(OnExecve::Enable),
             stat_format: StatFormat {
                 time_enabled: true,
@@ -451,7 +464,7 @@ impl Plan {
     pub fn member(&self, event: &Encoded) -> sibling::Opts {
         sibling::Opts {
             exclude: event.privilege(),
-            inherit: self.inherit(),
+            inherit: self.inherit(event),
             enable: true,
             ..sibling::Opts::default()
         }
@@ -461,7 +474,7 @@ impl Plan {
     pub fn counting(&self, event: &Encoded, on_exec: bool) -> Opts {
         Opts {
             exclude: event.privilege(),
-            inherit: self.inherit(),
+            inherit: self.inherit(event),
             on_execve: on_exec.then_some(OnExecve::Enable),
             stat_format: StatFormat {
                 time_enabled: true,

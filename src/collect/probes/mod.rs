@@ -468,15 +468,17 @@ impl Drain<'_> {
                 continue;
             };
             let outcome = self.ring(program, &mut file, &mut tenant);
+            // One that could not be written on stays as it is: opened anew it would be another ring, counted twice.
             let after = match outcome {
-                Ok(full) => {
-                    fullest = fullest.max(full);
-                    OpenRing::Good(file, tenant)
-                }
                 Err(Stop::Ring) => OpenRing::Bad,
-                Err(Stop::Write(e)) => return Err(e),
+                _ => OpenRing::Good(file, tenant),
             };
             program.rings.insert(index, after);
+            match outcome {
+                Ok(full) => fullest = fullest.max(full),
+                Err(Stop::Ring) => {}
+                Err(Stop::Write(e)) => return Err(e),
+            }
         }
         // Threads that come and go need rings as much as events need room in them.
         Ok(fullest.max(self.released as f64 / SCARCE as f64))

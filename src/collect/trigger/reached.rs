@@ -3,11 +3,12 @@
 //! In: a process, a file and a position in it; out: whether the count has grown. The process pays for each call of the
 //! function, a microsecond or two, and for nothing else.
 
-use crate::trace::record::Pid;
+use crate::trace::record::{Pid, Tid};
 use crate::units::FileOffset;
-use perf_event_open::config::{Cpu, Inherit, Opts, Proc};
+use perf_event_open::config::{Cpu, Opts, Proc};
 use perf_event_open::count::Counter;
 use perf_event_open::event::dp::Uprobe;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -26,7 +27,10 @@ pub struct Function {
 
 pub struct Reached {
     name: String,
-    counters: Vec<Counter>,
+    pid: Pid,
+    event: Uprobe,
+    /// One for each thread: an event with a uprobe must not be inherited (`events/registered.rs` says why).
+    counters: HashMap<Tid, Counter>,
     calls: u64,
 }
 
@@ -35,29 +39,38 @@ impl Reached {
         let path = CString::new(function.path.as_os_str().as_bytes())?;
         // The library wants a path that lives for ever; one is made for each watch.
         let path = Box::leak(path.into_boxed_c_str());
-        let opts = Opts {
-            inherit: Some(Inherit::NewChild),
-            ..Opts::default()
+        let event = Uprobe {
+            path,
+            offset: function.at.0,
         };
-        let mut counters = Vec::new();
-        for tid in crate::collect::proc::threads(pid)? {
-            let event = Uprobe {
-                path,
-                offset: function.at.0,
-            };
-            let counter = Counter::new(event, (Proc(tid), Cpu::ALL), &opts)?;
-            counter.enable()?;
-            counters.push(counter);
-        }
-        Ok(Reached {
+        let mut reached = Reached {
             name: function.name.clone(),
-            counters,
+            pid,
+            event,
+            counters: HashMap::new(),
             calls: 0,
-        })
+        };
+        for tid in crate::collect::proc::threads(pid)? {
+            reached.watch(tid)?;
+        }
+        Ok(reached)
+    }
+
+    fn watch(&mut self, tid: Tid) -> io::Result<()> {
+        let counter = Counter::new(self.event.clone(), (Proc(tid), Cpu::ALL), Opts::default())?;
+        counter.enable()?;
+        self.counters.insert(tid, counter);
+        Ok(())
     }
 
     pub fn look(&mut self) -> Option<String> {
-        let counts = self.counters.iter().filter_map(|c| c.stat().ok());
+        for tid in crate::collect::proc::threads(self.pid).unwrap_or_default() {
+            if !self.counters.contains_key(&tid) {
+                // Gone again, or the file is: it will not be called there.
+                let _ = self.watch(tid);
+            }
+        }
+        let counts = self.counters.values().filter_map(|c| c.stat().ok());
         let calls = counts.map(|stat| stat.count).sum();
         let before = std::mem::replace(&mut self.calls, calls);
         (calls > before).then(|| format!("{} was called", self.name))
