@@ -207,7 +207,7 @@ macro_rules! job {
                 $thread,
                 "app_end",
                 ($at, "answer"),
-                "bytes that found room",
+                "those that wait for room too",
                 |e| e.args[0] <= 200_000,
             ),
         ]

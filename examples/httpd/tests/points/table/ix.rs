@@ -31,8 +31,8 @@ pub const PLACES: &[Place] = &[
         "ix",
         "app_end",
         ("examples/httpd/src/ix/job.rs", "go_on"),
-        "bytes that found room in the window",
-        |e| e.args[0] <= 65_536,
+        "those that wait for room too",
+        |e| e.args[0] <= 200_000,
     ),
     place(
         "ix",

@@ -36,7 +36,7 @@ pub const PLACES: &[Place] = &[
         "linux",
         "app_end",
         ("examples/httpd/src/linux/connection.rs", "readable"),
-        "bytes that found room",
+        "those that wait for room too",
         |e| e.args[0] <= 200_000,
     ),
     place(
