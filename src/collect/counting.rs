@@ -79,6 +79,9 @@ struct Open {
     group: CounterGroup,
 }
 
+/// Behind the name of what is not counted in threads made later: a uprobe that is not in the kernel's table.
+const NOT_INHERITED: &str = " (threads made later left out)";
+
 /// The same events once more, of one thread alone.
 pub struct Alone(Vec<Open>);
 
@@ -92,7 +95,11 @@ impl Counting {
         };
         let inherit = matches!(whom, Whom::Tasks(_));
         let how = How { on_exec, inherit };
-        for group in groups {
+        for mut group in groups {
+            if inherit && group.events.iter().any(|e| !e.is_inherited()) {
+                let partly = |e: &mut Encoded| e.name.push_str(NOT_INHERITED);
+                group.events.iter_mut().for_each(partly);
+            }
             if group.braced
                 && let Err((at, error)) = counting.together(&group.events, whom, how)
             {
@@ -281,13 +288,7 @@ struct How {
 impl How {
     fn group(self, events: &[Encoded], unit: &Target) -> Result<CounterGroup, (usize, io::Error)> {
         let leader = &events[0];
-        if let Some(at) = events.iter().position(|e| !e.is_inherited())
-            && self.inherit
-        {
-            let why = "threads and processes made later cannot be counted, since the kernel's table of uprobes may not be \
-                       written (`mount -t tracefs tracefs /sys/kernel/tracing`, as root) or the file's name has a blank or colon: use -a";
-            return Err((at, io::Error::other(why)));
-        }
+        let inherit = self.inherit && events.iter().all(Encoded::is_inherited);
         let stat_format = StatFormat {
             time_enabled: true,
             time_running: true,
@@ -298,7 +299,7 @@ impl How {
             only_group: leader.exclusive,
             pin_on_pmu: leader.pinned,
             sample_skid: leader.skid(),
-            inherit: self.inherit.then_some(Inherit::NewChild),
+            inherit: inherit.then_some(Inherit::NewChild),
             on_execve: self.on_exec.then_some(OnExecve::Enable),
             stat_format,
             ..Opts::default()
@@ -309,7 +310,7 @@ impl How {
             let opts = sibling::Opts {
                 exclude: member.privilege(),
                 sample_skid: member.skid(),
-                inherit: self.inherit.then_some(Inherit::NewChild),
+                inherit: inherit.then_some(Inherit::NewChild),
                 enable: true,
                 stat_format: sibling::StatFormat {
                     time_enabled: true,
