@@ -190,4 +190,11 @@ fn uprobes_in_later_threads() {
     assert_eq!(seen(&place), 16, "{}", run.err);
     let text = format!("{}{}", run.out, run.err);
     assert_eq!(counted(&text), Some(16), "{text}");
+
+    // What a killed recorder left in the table is taken away by the next one.
+    let line = "t=/sys/kernel/tracing/uprobe_events; \"$0\" record -o k.mcap -e ./many:called -- sleep 2 & \
+        until grep -q \"$PWD/many\" $t; do sleep 0.05; done; kill -9 $!; wait; \
+        \"$0\" record -o n.mcap -e ./many:called -- true && ! grep -q \"$PWD/many\" $t";
+    let run = with_tracefs(&place, line).unwrap();
+    assert_eq!(run.code, Some(0), "{}", run.err);
 }
