@@ -1,8 +1,11 @@
 //! The fields of one perf sample, taken from its bytes.
 //!
 //! In: a record's body and the formats of its event; out: what is in it up to the call chain. Every number is held
-//! against what the body has. It refuses to know what addresses mean.
+//! against what the body has. It refuses to know which function an address is in.
 
+use linux_perf_data::linux_perf_event_reader::constants::{
+    PERF_CONTEXT_KERNEL, PERF_CONTEXT_MAX, PERF_CONTEXT_USER,
+};
 use linux_perf_data::linux_perf_event_reader::{ReadFormat, SampleFormat};
 
 /// What is taken of a sample.
@@ -67,6 +70,34 @@ impl<'b> Fields<'b> {
             fields.chain = body.get(..bytes)?;
         }
         Some(fields)
+    }
+
+    /// Its addresses, innermost first, and how many are the kernel's.
+    pub fn frames(&self, in_kernel: bool) -> (Vec<u64>, u16) {
+        let mut kernel = in_kernel;
+        let (mut of_kernel, mut of_user) = (Vec::new(), Vec::new());
+        let (chain, _) = self.chain.as_chunks();
+        for &address in chain {
+            match u64::from_le_bytes(address) {
+                PERF_CONTEXT_KERNEL => kernel = true,
+                PERF_CONTEXT_USER => kernel = false,
+                // A guest's frames lie in address spaces that no record describes.
+                marker if marker >= PERF_CONTEXT_MAX => break,
+                address if kernel => of_kernel.push(address),
+                address => of_user.push(address),
+            }
+        }
+        if of_kernel.is_empty() && of_user.is_empty() {
+            let part = if in_kernel {
+                &mut of_kernel
+            } else {
+                &mut of_user
+            };
+            part.extend(self.address);
+        }
+        let kernel_frames = of_kernel.len() as u16;
+        of_kernel.append(&mut of_user);
+        (of_kernel, kernel_frames)
     }
 }
 
