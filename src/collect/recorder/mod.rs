@@ -7,6 +7,7 @@ mod cut;
 
 use super::counting::Whom;
 use super::events::{Group, Machine};
+use super::kernel::Kernel;
 use super::perf::{Batch, Events, Plan, StackSource};
 use super::probes::Probes;
 use super::{CollectError, Outcome, Tally, Target, clock, cpu_time, limits, proc, skew};
@@ -67,6 +68,7 @@ pub struct Recorder<S = Writer> {
     /// Processes of threads that are there.
     alive: HashMap<Tid, Pid>,
     events: Events,
+    kernel: Kernel,
     writer: S,
     symbols: Box<dyn Symbolizer>,
     probes: Option<Probes>,
@@ -137,7 +139,7 @@ impl<S: RecordSink> Recorder<S> {
         let events = Events::open(plan, &cpus, &whom, on_exec)?;
         let mut metas = vec![Meta::Session(session)];
         metas.extend(notices.into_iter().map(Meta::Notice));
-        proc::kernel(&mut metas);
+        let kernel = Kernel::read(&mut metas);
         let now = Instant::now();
         let mut recorder = Recorder {
             target: target.clone(),
@@ -148,6 +150,7 @@ impl<S: RecordSink> Recorder<S> {
             running: on_exec,
             alive: HashMap::new(),
             events,
+            kernel,
             writer: writer()?,
             symbols,
             probes,
@@ -266,6 +269,7 @@ impl<S: RecordSink> Recorder<S> {
             self.paired = Instant::now();
             self.batch.metas.push(Meta::Clock(clock::pair()));
         }
+        self.kernel.look_again(&mut self.batch.metas);
         self.write_batch()?;
         if let Some(probes) = &mut self.probes {
             let full = probes.turn(&mut self.writer)?;
@@ -371,6 +375,7 @@ impl<S: RecordSink> Recorder<S> {
         while self.take() > 0 {
             self.write_batch()?;
         }
+        self.kernel.look(&mut self.batch.metas);
         if let Some(probes) = self.probes.take() {
             (self.tally.probes, self.tally.rings_unreached) = probes.finish(&mut self.writer)?;
         }
