@@ -76,12 +76,12 @@ pub fn write(
         file: name.to_owned(),
         why,
     };
-    check::check(&mut file).map_err(unreadable)?;
+    let read_formats = check::check(&mut file).map_err(unreadable)?;
     let reader = PerfFileReader::parse_file(file).map_err(|e| unreadable(e.to_string()))?;
     let (mut perf, mut records) = (reader.perf_file, reader.record_iter);
     let chosen = about::choose(name, &perf, event)?;
-    let attributes = perf.event_attributes()[chosen].attributes();
-    let formats = (attributes.sample_format, attributes.read_format);
+    let sample_format = perf.event_attributes()[chosen].attributes().sample_format;
+    let read_format = read_formats.get(chosen).copied().unwrap_or_default();
     let session = about::session(&perf, chosen);
     let mut import = Import::new(&perf, chosen, writer, names);
     import.tally.kernel.clone_from(&session.kernel);
@@ -108,7 +108,7 @@ pub fn write(
         if record.record_type == RecordType::SAMPLE {
             if attr_index == chosen {
                 let body = record.data.as_slice();
-                let fields = Fields::of(&body, formats.0, formats.1);
+                let fields = Fields::of(&body, sample_format, read_format);
                 let fields =
                     fields.ok_or_else(|| unreadable("a sample is shorter than it says".into()))?;
                 import.sample(&fields, CpuMode::from_misc(record.misc), time)?;

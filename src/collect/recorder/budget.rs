@@ -49,6 +49,8 @@ impl<S: RecordSink> Recorder<S> {
             Err(e) if e.source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
+        // Opening events anew has its price, once: it is none of the lower rate's.
+        self.spent = (Instant::now(), cpu_time());
         let notice = Notice {
             id: "budget".to_string(),
             text: format!(
