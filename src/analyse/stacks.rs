@@ -337,3 +337,56 @@ impl Stacks {
 fn in_brackets(module: &str) -> String {
     format!("[{}]", module.trim_matches(['[', ']']))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::record::Meta;
+    use crate::units::{Avma, Nanos};
+
+    /// The same addresses are the same stack until something else is mapped there, in another process, with another part of them
+    /// the kernel's, or with the outer part missing.
+    #[test]
+    fn same_addresses() {
+        let mapping = |pid, time, path: &str| {
+            Meta::Mapping(Mapping {
+                pid,
+                time: Nanos::from_ns(time),
+                start: Avma(0x1000),
+                len: 0x1000,
+                path: path.into(),
+                ..Mapping::default()
+            })
+        };
+        let metas = [
+            mapping(1, 0, "/gone/one"),
+            mapping(1, 10, "/gone/two"),
+            mapping(2, 0, "/gone/three"),
+            mapping(Mapping::KERNEL, 0, "[kernel]"),
+        ];
+        let mut names = Names::new(&metas);
+        let mut stacks = Stacks::default();
+        let mut leaf = |pid, time, kernel_frames, stack| {
+            let sample = Sample {
+                pid,
+                time: Nanos::from_ns(time),
+                frames: vec![0x1010, 0x1020],
+                kernel_frames,
+                stack,
+                ..Sample::default()
+            };
+            let node = stacks.add(&sample, &mut names);
+            let module = stacks.get(stacks.parts(node).1).module.clone();
+            (node, module)
+        };
+        let whole = StackEnd::Whole;
+        let first = leaf(1, 5, 0, whole);
+        assert_eq!(first.1, "one");
+        assert_eq!(leaf(1, 6, 0, whole), first);
+        assert_eq!(leaf(1, 11, 0, whole).1, "two");
+        assert_eq!(leaf(2, 5, 0, whole).1, "three");
+        assert_eq!(leaf(1, 5, 1, whole).1, "[kernel]");
+        assert_ne!(leaf(1, 5, 0, StackEnd::Truncated).0, first.0);
+        assert_eq!(leaf(1, 7, 0, whole), first);
+    }
+}
