@@ -270,11 +270,19 @@ pub fn compared(name: &str, load: &Load) -> Side {
     let records = records(load);
     let edges = side::edges(&records.metas, None);
     let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
-    let mut pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0).sliced(&edges);
+    let mut preempted = spans::Preempted::new(&records.metas);
     let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
     for sample in &records.samples {
         join.sample(sample);
     }
+    for switch in &records.switches {
+        preempted.switch(switch);
+        join.switch(switch);
+        tally.switch(switch);
+    }
+    preempted.settle();
+    let pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0);
+    let mut pass = pass.sliced(&edges).kept_by(preempted);
     join.slots(0, 0, &records.slots);
     pass.slots(0, 0, &records.slots);
     tally.slots(0, 0, &records.slots);
@@ -524,6 +532,54 @@ fn busy_machine() {
     let size = number(&found["size_ns_per_request"]);
     assert!((size / 50_000.0 - 1.0).abs() < 0.1, "{found:#}");
     assert!(of_server.next().is_none(), "{explained:#}");
+}
+
+/// What other programs had the CPU for is one row, in its size; the stage that it fell into has none of it, and the whole is
+/// not said to differ.
+#[test]
+fn other_programs() {
+    let kept = Load {
+        seed: 2,
+        kept: 20_000,
+        ..LOAD
+    };
+    let comparison = Comparison::of(&compared("a", &LOAD), &compared("b", &kept));
+    let latency = comparison.latency.unwrap();
+    let row = |cause: &str| {
+        let mut rows = latency.contributions.iter();
+        rows.find(|c| c.cause == cause).unwrap().change
+    };
+    assert!(
+        (row("wait_cpu").by / 20_000.0 - 1.0).abs() < 0.1,
+        "{latency:#?}"
+    );
+    for other in ["app", "unaccounted"] {
+        assert!(
+            row(other).by.abs() < 1_000.0 && !row(other).believed,
+            "{latency:#?}"
+        );
+    }
+    assert!(!latency.change.believed && comparison.wall.is_some_and(|w| !w.believed));
+}
+
+/// What comes after a time on another program's caches is slower: a stage is believed to differ only by more than that
+/// may make.
+#[test]
+fn cold_caches() {
+    for (kept, believed) in [(1_000_000, false), (100_000, true)] {
+        let load = |seed, more| Load {
+            seed,
+            kept,
+            copy: LOAD.copy + more,
+            ..LOAD
+        };
+        let (a, b) = (compared("a", &load(1, 0)), compared("b", &load(2, 3_000)));
+        let latency = Comparison::of(&a, &b).latency.unwrap();
+        let app = latency.contributions.iter().find(|c| c.cause == "app");
+        let change = app.unwrap().change;
+        assert!((change.by / 3_000.0 - 1.0).abs() < 0.1, "{change:?}");
+        assert_eq!(change.believed, believed, "{change:?}");
+    }
 }
 
 /// Two runs of the same thing: no finding, whichever they are.

@@ -4,7 +4,7 @@ use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, compare, load};
 use crate::analyse::estimate::Idle;
-use crate::analyse::explain::{Facts, explain};
+use crate::analyse::explain::{Facts, explain, lacks};
 use crate::analyse::{Filter, Ledger, Packs};
 use crate::present::explain as present;
 use crate::present::style::Style;
@@ -76,16 +76,16 @@ fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
     };
     let (profile, spans) = load::chosen_both(file, packs, &args.filter.filter(), args.slowest)?;
     let ledger = Ledger::of(&profile, idle.as_ref());
-    let findings = explain(&Facts::of(&profile, &ledger, Some(&spans)));
+    let facts = Facts::of(&profile, &ledger, Some(&spans));
+    let (findings, lacks) = (explain(&facts), lacks(&facts));
     if args.json {
-        let text = present::json(&profile, &findings).map_err(Failure::failed)?;
+        let text = present::json(&profile, &findings, &lacks).map_err(Failure::failed)?;
         return Ok(text + "\n");
     }
-    let events = spans.trust.rings > 0;
     Ok(present::text(
         &profile,
         &findings,
-        events,
+        &lacks,
         Style::of_stdout(),
     ))
 }

@@ -22,7 +22,7 @@ use tally::{COUNTED, Counted};
 pub const LEAST: f64 = 0.02;
 
 /// What comes after a time for which a thread was kept from running is not believed up to this share of that time: the
-/// thread finds its caches cold.
+/// thread finds its caches cold. Measured: docs/reference/compare.md.
 pub const COLD: f64 = 0.01;
 
 /// A number on both sides.
@@ -350,6 +350,48 @@ fn split(a: &Side, b: &Side, phase: &str) -> Option<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However sure a difference is, it is believed from its least size on only.
+    #[test]
+    fn sure_but_small() {
+        let sure = |value| Uncertain {
+            value,
+            error: 0.001,
+            freedom: 15.0,
+        };
+        assert!(!Change::of(sure(100.0), sure(101.0), 2.0).believed);
+        assert!(Change::of(sure(100.0), sure(102.5), 2.0).believed);
+    }
+
+    /// What parts leave of the whole goes to what is unaccounted, and its interval goes with it.
+    #[test]
+    fn rest_is_unaccounted() {
+        let change = |by: f64| Change {
+            a: 0.0,
+            b: by,
+            by,
+            low: by - 1.0,
+            high: by + 1.0,
+            believed: false,
+        };
+        let part = |cause, sort, by| Contribution {
+            cause,
+            sort,
+            change: change(by),
+            basis: Basis::Sampled,
+            split: None,
+        };
+        let app = part("app", Sort::Work, 70.0);
+        let left = part(UNACCOUNTED, Sort::Unaccounted, 10.0);
+        for parts in [vec![app.clone(), left], vec![app]] {
+            let gap = Gap::of(change(100.0), Basis::Measured, parts);
+            let sum: f64 = gap.contributions.iter().map(|c| c.change.by).sum();
+            assert_eq!(sum, 100.0);
+            let last = gap.contributions.last().unwrap();
+            assert_eq!((last.cause, last.change.by), (UNACCOUNTED, 30.0));
+            assert!(last.change.low <= 30.0 && 30.0 <= last.change.high);
+        }
+    }
 
     /// Done twice as often and half as dear again: both parts, and nothing else, make up the difference.
     #[test]

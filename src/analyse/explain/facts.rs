@@ -56,6 +56,19 @@ pub struct Uneven {
     pub moves: f64,
 }
 
+/// What is known of events.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Events {
+    /// There are none.
+    None,
+    /// They tell no request from its beginning to its end.
+    NoRequests,
+    /// This share of them was lost.
+    Lost(f64),
+    /// All are there but for a few.
+    Whole,
+}
+
 /// What is known of a recording, in shares of 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -97,6 +110,12 @@ pub struct Facts {
     pub timer_bursts: f64,
     /// Time of all requests in which others were handled before them, as a share of their whole time.
     pub behind: BTreeMap<&'static str, f64>,
+    /// Samples of what is no other program's; `None` where it was not asked.
+    pub samples: Option<u64>,
+    /// Which events there are; likewise.
+    pub events: Option<Events>,
+    /// The kernel was not sampled.
+    pub kernel_unseen: bool,
 }
 
 impl Facts {
@@ -140,6 +159,9 @@ impl Facts {
                 .ns_per_cycle
                 .filter(|_| ledger.work.requests > 0)
                 .map(|ns| program.cycles * ns / ledger.work.requests as f64),
+            samples: Some(samples(profile)),
+            events: spans.map(events),
+            kernel_unseen: profile.user_only,
             ..Facts::default()
         };
         if let Some(spans) = spans {
@@ -224,6 +246,28 @@ impl Facts {
             sum / (total * *all as f64).max(1.0),
             sum / (*all).max(1) as f64,
         ))
+    }
+}
+
+/// So much of all events may be lost without a word.
+const FEW_LOST: f64 = 0.001;
+
+/// Samples of what is no other program's.
+fn samples(profile: &Profile) -> u64 {
+    let threads = profile.threads.iter();
+    let own = threads.filter(|t| t.role != "foreign");
+    own.map(|t| t.samples).sum()
+}
+
+fn events(spans: &Spans) -> Events {
+    let (trust, counts) = (&spans.trust, &spans.counts);
+    let slots = trust.events.saturating_add(trust.dropped);
+    let lost = trust.dropped as f64 / slots.max(1) as f64;
+    match trust.rings {
+        0 => Events::None,
+        _ if lost > FEW_LOST => Events::Lost(lost),
+        _ if counts.complete == 0 => Events::NoRequests,
+        _ => Events::Whole,
     }
 }
 

@@ -7,10 +7,12 @@
 
 pub mod across;
 pub mod facts;
+mod lacks;
 pub mod ranking;
 pub mod rules;
 
 pub use facts::Facts;
+pub use lacks::lacks;
 
 /// How sure a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,10 +80,12 @@ pub struct Finding {
     pub evidence: Evidence,
 }
 
-/// All findings, the largest first; equal ones in the order of the table.
+/// All findings, the largest first; equal ones in the order of the table. Of few samples nothing is claimed that rests on
+/// samples.
 pub fn explain(facts: &Facts) -> Vec<Finding> {
     let about =
         |rule: &&Rule| rule.stacks.is_empty() || rule.stacks.contains(&facts.stack.as_str());
+    let few = facts.samples.is_some_and(|n| n < lacks::FEW);
     let mut findings: Vec<Finding> = (rules::rules().filter(about))
         .filter_map(|rule| {
             Some(Finding {
@@ -92,6 +96,7 @@ pub fn explain(facts: &Facts) -> Vec<Finding> {
             })
         })
         .collect();
+    findings.retain(|f| !few || f.evidence.confidence == Confidence::Measured);
     findings.sort_by(|a, b| b.evidence.share.total_cmp(&a.evidence.share));
     findings
 }

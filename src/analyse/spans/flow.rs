@@ -141,10 +141,12 @@ pub struct FlowState {
 impl FlowState {
     /// Something of each of its parts, so that all of it is near.
     pub fn glance(&self) -> u64 {
-        let last = self.open.front().map_or(0, |r| r.number ^ r.app_start);
-        let arrived = self.arrivals.front().map_or(0, |a| u64::from(a.ring));
-        let before = self.last_arrival.map_or(0, |a| a.behind);
-        last ^ arrived ^ before ^ self.heard ^ self.count
+        let of_request = |r: &Request| r.number ^ r.app_start ^ r.owed ^ r.behind.0;
+        let of_arrival = |a: &Arrival| a.behind ^ u64::from(a.ring);
+        let last = self.open.front().map_or(0, of_request);
+        let arrived = self.arrivals.front().map_or(0, of_arrival);
+        let before = self.last_arrival.as_ref().map_or(0, of_arrival);
+        last ^ arrived ^ before ^ self.heard ^ self.count ^ self.turns.sum()
     }
 
     /// Events were lost until `tsc`: what began before and is not replied to cannot be told. Gives how many requests.

@@ -101,16 +101,6 @@ impl<T> Queue<T> {
             self.pop_front();
         }
     }
-
-    /// How many items from the front on fit; all that do not lie behind them.
-    pub fn partition_point(&self, mut fits: impl FnMut(&T) -> bool) -> usize {
-        match (&self.first, &self.rest) {
-            (Some(first), rest) if fits(first) => {
-                1 + rest.as_ref().map_or(0, |rest| rest.partition_point(fits))
-            }
-            _ => 0,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -141,12 +131,6 @@ mod tests {
                 prop_assert_eq!((queue.front(), queue.back()), (plain.front(), plain.back()));
                 prop_assert_eq!(queue.back_mut(), plain.back_mut());
                 prop_assert_eq!(queue.get(number as usize), plain.get(number as usize));
-                let mut sorted: Vec<_> = plain.iter().copied().collect();
-                sorted.sort_unstable();
-                let mut in_order = Queue::default();
-                sorted.iter().for_each(|&item| in_order.push_back(item));
-                let expected = sorted.partition_point(|item| *item < number);
-                prop_assert_eq!(in_order.partition_point(|item| *item < number), expected);
             }
         }
     }

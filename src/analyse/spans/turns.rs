@@ -8,8 +8,6 @@ use super::stamp::Stamp;
 
 /// Turns that are remembered.
 const MOST: usize = 4096;
-/// Turns that are looked at one by one before all of them are searched.
-const NEAR: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Turn {
@@ -51,6 +49,11 @@ impl Turns {
         self.sum += end - start;
     }
 
+    /// The length of all turns.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
     /// How much of `from` to `now` was spent on requests.
     pub fn within(&self, from: u64, now: u64) -> u64 {
         let started = self.started_by(from);
@@ -63,15 +66,28 @@ impl Turns {
         (self.sum - before + running).min(now.saturating_sub(from))
     }
 
-    /// How many turns began at `from` or before. Most are asked for soon after: the last few are looked at first.
+    /// How many turns began at `from` or before. Most are asked for soon after: looked for from the end on, twice as far
+    /// each time, and then between the last two places.
     fn started_by(&self, from: u64) -> usize {
-        let last = self.over.iter().rev().take(NEAR);
-        let later = last.take_while(|turn| turn.start > from).count();
-        if later < NEAR {
-            self.over.len() - later
-        } else {
-            self.over.partition_point(|turn| turn.start <= from)
+        let all = self.over.len();
+        let is_later = |back: usize| {
+            let turn = all.checked_sub(back).and_then(|at| self.over.get(at));
+            turn.is_some_and(|turn| turn.start > from)
+        };
+        let mut not_later = 1;
+        while is_later(not_later) {
+            not_later *= 2;
         }
+        let mut later = not_later / 2;
+        while not_later - later > 1 {
+            let middle = later.midpoint(not_later);
+            if is_later(middle) {
+                later = middle;
+            } else {
+                not_later = middle;
+            }
+        }
+        all - later
     }
 
     /// Nobody will ask about the time before `tsc` again.

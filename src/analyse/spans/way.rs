@@ -95,11 +95,11 @@ impl Way {
 
     /// The length of each stage.
     pub fn lengths(&self) -> [Option<u64>; PARTS] {
-        let mut lengths = [None; PARTS];
-        for stretch in self.stretches() {
-            lengths[stretch.stage] = Some(stretch.to - stretch.from);
-        }
-        lengths
+        let mut at = self.start;
+        self.ends.map(|end| {
+            let end = end?;
+            Some(end - std::mem::replace(&mut at, end))
+        })
     }
 
     /// The length of the whole way.

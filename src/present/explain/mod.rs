@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 /// Name and version of the schema. Keys may be added within a version, none changes its meaning.
 pub const EXPLAIN_SCHEMA: &str = "bypassprof.explain/1";
 
-/// Findings, the largest first. `events` says whether there are any: without them most causes can only be suspected.
-pub fn text(profile: &Profile, findings: &[Finding], events: bool, style: Style) -> String {
+/// Findings, the largest first, and what the recording lacks for more.
+pub fn text(profile: &Profile, findings: &[Finding], lacks: &[String], style: Style) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", style.bold(&style.fit(&headline(profile))));
     for finding in findings {
@@ -40,11 +40,8 @@ pub fn text(profile: &Profile, findings: &[Finding], events: bool, style: Style)
             "\nno rule speaks about this recording; `ledger` has its parts"
         );
     }
-    if !events {
-        let _ = writeln!(
-            text,
-            "\nno events: record a program with probes to see where requests wait, and to be sure of what is suspected"
-        );
+    for lack in lacks {
+        let _ = writeln!(text, "\n{lack}");
     }
     let _ = writeln!(text, "\n{}", style.dim(&style.fit(&packs(profile))));
     let _ = writeln!(text, "{}", style.dim(&profile.trust.line()));
@@ -66,6 +63,7 @@ struct Document<'a> {
     packs: &'a [String],
     architecture: &'a str,
     findings: Vec<Item<'a>>,
+    lacks: &'a [String],
     trust: &'a Trust,
 }
 
@@ -98,12 +96,17 @@ impl Item<'_> {
 }
 
 /// The same as JSON.
-pub fn json(profile: &Profile, findings: &[Finding]) -> serde_json::Result<String> {
+pub fn json(
+    profile: &Profile,
+    findings: &[Finding],
+    lacks: &[String],
+) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&Document {
         schema: EXPLAIN_SCHEMA,
         packs: &profile.packs,
         architecture: &profile.architecture,
         findings: findings.iter().map(Item::of).collect(),
+        lacks,
         trust: &profile.trust,
     })
 }

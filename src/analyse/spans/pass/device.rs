@@ -88,7 +88,7 @@ impl Flows {
             let (flow, requests) = (sent.flow, sent.requests);
             ring.sent.pop_front();
             if let (false, Some(requests)) = (before, requests)
-                && let Some(state) = self.flows.get_mut(&flow)
+                && let Some(state) = self.flows.get(flow)
             {
                 state.taken(requests, began, tsc);
             }

@@ -3,19 +3,18 @@
 //! In: events of all rings; out: each goes to the flow and the ring that it is of, and requests that are over are told.
 //! Memory is bounded by the flows open at a time. It refuses to know how events got in order.
 
-use super::intake::{PLACE, since_of};
+use super::intake::{PLACE, age_of, since_of, trigger_of};
 use super::ring::{RingState, push};
+use super::table::Table;
 use super::tell::record;
 use crate::analyse::filter::Filter;
 use crate::analyse::spans::answer::Spans;
 use crate::analyse::spans::flow::{FlowState, OnItsWay, Request};
-use crate::analyse::spans::label::LabelHash;
 use crate::analyse::spans::order::Stamped;
 use crate::analyse::spans::preempted::Preempted;
 use crate::analyse::spans::way::Way;
 use crate::units::{ClockMap, Nanos};
 use bypassprof_wire::points;
-use std::collections::HashMap;
 use std::hint::black_box;
 
 /// Flows followed at a time.
@@ -27,7 +26,7 @@ const MOST_LOSSES: usize = 256;
 /// Moves of a thread from CPU to CPU that are remembered, likewise.
 const MOST_MOVES: usize = 256;
 
-/// Events whose flows are looked at together before they are taken.
+/// Events whose flows are looked at together, while those before them are taken.
 const NEAR: usize = 32;
 
 /// All flows, and all rings.
@@ -40,7 +39,7 @@ pub struct Flows {
     pub show: usize,
     /// Events and requests name rings by their place here.
     pub rings: Vec<RingState>,
-    pub flows: HashMap<u32, FlowState, LabelHash>,
+    pub flows: Table<FlowState>,
     /// How long a flow may be silent, and when quiet ones are looked for next.
     pub quiet: (u64, u64),
     /// Requests told just now: kept for its memory.
@@ -61,13 +60,26 @@ pub struct Flows {
 impl Flows {
     /// The next events.
     pub fn events(&mut self, events: &[Stamped]) {
-        for near in events.chunks(NEAR) {
-            // A request's first event finds its flow out of the caches: looked at together, their misses overlap.
-            let first = near.iter().filter(|e| e.point == points::TCP_IN);
-            let flows = first.filter_map(|e| self.flows.get(&e.flow));
-            black_box(flows.map(FlowState::glance).fold(0, u64::wrapping_add));
+        let mut heaps = events.chunks(NEAR).peekable();
+        if let Some(first) = heaps.peek() {
+            self.look_at(first);
+        }
+        while let Some(near) = heaps.next() {
+            if let Some(next) = heaps.peek() {
+                self.look_at(next);
+            }
             near.iter().for_each(|event| self.event(*event));
         }
+    }
+
+    /// A request's first event finds its flow out of the caches: looked at together, and while others are taken, their
+    /// misses overlap.
+    fn look_at(&mut self, events: &[Stamped]) {
+        let mut seen = 0;
+        for event in events.iter().filter(|e| e.point == points::TCP_IN) {
+            seen ^= self.flows.get(event.flow).map_or(0, |flow| flow.glance());
+        }
+        black_box(seen);
     }
 
     fn event(&mut self, e: Stamped) {
@@ -109,7 +121,7 @@ impl Flows {
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
                     record(&mut self.spans.bursts[1], u64::from(accepted));
-                    let trigger = self.spans.counts.triggers.get_mut(e.args[2] as usize);
+                    let trigger = self.spans.counts.triggers.get_mut(trigger_of(&e));
                     trigger.into_iter().for_each(|bursts| *bursts += 1);
                 }
                 if is_new {
@@ -119,7 +131,7 @@ impl Flows {
             }
             points::WAKE => ring.wake = Some(e.tsc),
             points::HANDOFF => {
-                let since = e.tsc.saturating_sub(u64::from(e.args[2]));
+                let since = e.tsc.saturating_sub(age_of(&e));
                 ring.handed = Some((e.flow, since));
             }
             points::TCP_IN => {
@@ -175,7 +187,7 @@ impl Flows {
                 return true;
             }
             let unfinished = state.finish(&mut |r| told.push(r)) + state.overrun;
-            if filter.has_flow(*flow) {
+            if filter.has_flow(flow) {
                 counts.unfinished += unfinished;
             }
             false
@@ -187,13 +199,14 @@ impl Flows {
 
     /// A flow's state, made if it is new.
     pub fn flow(&mut self, flow: u32) -> &mut FlowState {
-        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&flow) {
+        if self.flows.len() >= MOST_FLOWS && self.flows.get(flow).is_none() {
             // Which one is arbitrary; that there is an end to memory is not.
-            if let Some(victim) = self.flows.keys().next().copied() {
+            let victim = self.flows.labels().next();
+            if let Some(victim) = victim {
                 self.close(victim);
             }
         }
-        let state = self.flows.entry(flow).or_default();
+        let state = self.flows.get_or_new(flow);
         state.heard = self.now;
         let torn = state.forget_before(self.last_loss);
         if self.filter.has_flow(flow) {
@@ -203,7 +216,7 @@ impl Flows {
     }
 
     fn close(&mut self, flow: u32) {
-        if let Some(mut state) = self.flows.remove(&flow) {
+        if let Some(mut state) = self.flows.remove(flow) {
             let mut done = Vec::new();
             let unfinished = state.finish(&mut |r| done.push(r)) + state.overrun;
             if self.filter.has_flow(flow) {
@@ -217,7 +230,7 @@ impl Flows {
     pub fn in_flight(&self) -> Vec<OnItsWay> {
         let ways = self.flows.iter();
         let mut requests: Vec<OnItsWay> = ways
-            .flat_map(|(&flow, state)| state.on_their_way(flow))
+            .flat_map(|(flow, state)| state.on_their_way(flow))
             .collect();
         for request in &mut requests {
             request.ring = self.rings[request.ring as usize].number;
@@ -227,7 +240,7 @@ impl Flows {
 
     /// No more events come: requests that are whole are over.
     pub fn close_all(&mut self) {
-        let mut flows: Vec<u32> = self.flows.keys().copied().collect();
+        let mut flows: Vec<u32> = self.flows.labels().collect();
         flows.sort_unstable();
         flows.into_iter().for_each(|flow| self.close(flow));
     }

@@ -7,7 +7,7 @@ use crate::analyse::packs::Rules;
 use crate::analyse::spans::order::{Inlet, Order, Stamped};
 use crate::trace::record::{OwnPoint, Pid, Ring, Tid};
 use crate::units::{ClockMap, Nanos};
-use bypassprof_wire::{Decoder, Event, Flow, Point, Slot, Tsc, event, points};
+use bypassprof_wire::{Decoder, Event, Point, Slot, Tsc, points};
 use std::collections::{BTreeMap, HashMap};
 
 /// A thread was seen on a CPU. No event has this number.
@@ -102,18 +102,10 @@ impl Intake {
         let (Some(clock), Some(rings_of)) = (&self.clock, &self.rings_of) else {
             return;
         };
-        let mut args = [0; event::MAX_ARGS];
         for &ring in rings_of.get(&thread).into_iter().flatten() {
-            args[0] = ring;
-            let event = Event {
-                tsc: clock.tsc(time),
-                point: PLACE,
-                flow: Flow::from_raw(cpu),
-                args,
-                arg_count: 1,
-            };
             // Each CPU's records lie in order; they are waited for like a ring's.
-            self.order.inlet(u32::MAX - cpu).push(&event, PLACE);
+            let mut inlet = self.order.inlet(u32::MAX - cpu);
+            inlet.push(clock.tsc(time).raw(), PLACE, cpu, [ring, 0]);
         }
     }
 
@@ -172,7 +164,7 @@ impl Source {
         } = self;
         decoder.block(slots, &mut |event| {
             if std::mem::take(&mut gap) {
-                inlet.push(&lost_since(event, *told), points::LOST);
+                lost(event, *told, inlet);
             }
             take(own, told, event, inlet);
         });
@@ -189,8 +181,11 @@ impl Source {
 
 fn take(own: &HashMap<u16, Point>, told: &mut u64, event: &Event, inlet: &mut Inlet<'_>) {
     match meaning(own, event.point) {
-        points::LOST => inlet.push(&lost_since(event, *told), points::LOST),
-        point if is_needed(point, event) => inlet.push(event, point),
+        points::LOST => lost(event, *told, inlet),
+        point if is_needed(point, event) => {
+            let (flow, args) = needed(point, event);
+            inlet.push(event.tsc.raw(), point, flow, args);
+        }
         _ => inlet.heard(event.tsc.raw()),
     }
     *told = event.tsc.raw().max(*told);
@@ -215,11 +210,30 @@ fn is_needed(point: Point, event: &Event) -> bool {
     }
 }
 
-/// A loss that ended with an event, and after which stamp it began: the arguments of both halves of that.
-fn lost_since(event: &Event, since: u64) -> Event {
-    let mut lost = *event;
-    lost.args[..2].copy_from_slice(&[since as u32, (since >> 32) as u32]);
-    lost
+/// What of an event tells a request's way: two arguments, and the field of the flow.
+fn needed(point: Point, event: &Event) -> (u32, [u32; 2]) {
+    let (flow, [a, b, c, ..]) = (event.flow.raw(), event.args);
+    match point {
+        points::TX_BURST => (flow & 0xff_ffff | c.min(0xff) << 24, [a, b]),
+        points::HANDOFF => (flow, [c, 0]),
+        _ => (flow, [a, b]),
+    }
+}
+
+/// What made a transmit burst leave: where the event has its queue, see [`needed`].
+pub fn trigger_of(burst: &Stamped) -> usize {
+    (burst.flow >> 24) as usize
+}
+
+/// How many ticks a hand-over took.
+pub fn age_of(handoff: &Stamped) -> u64 {
+    u64::from(handoff.args[0])
+}
+
+/// A loss that ended with an event, and after which stamp it began: both halves of that.
+fn lost(event: &Event, since: u64, inlet: &mut Inlet<'_>) {
+    let args = [since as u32, (since >> 32) as u32];
+    inlet.push(event.tsc.raw(), points::LOST, event.flow.raw(), args);
 }
 
 /// After which stamp a loss began.

@@ -9,6 +9,7 @@ mod device;
 mod flows;
 mod intake;
 mod ring;
+mod table;
 mod tell;
 
 use super::answer::{Counts, EventTrust, Slice, Spans};
@@ -30,6 +31,7 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use table::Table;
 use tell::histogram;
 
 /// A ring that is silent is waited for so long.
@@ -113,7 +115,7 @@ impl Pass {
             span,
             show,
             rings: Vec::new(),
-            flows: HashMap::default(),
+            flows: Table::default(),
             quiet: (ticks(QUIET), 0),
             told: Vec::new(),
             now: 0,

@@ -236,6 +236,70 @@ fn misdirected() {
     assert_eq!(spans.slowest[0].total, 450);
 }
 
+/// What was handed over for one flow says nothing of another flow's segment, and that a thread woke up before there was
+/// anything for it is no wake-up for what came then.
+#[test]
+fn not_its_own() {
+    let mut pass = pass();
+    pass.slots(
+        0,
+        0,
+        &[
+            HEAD(1200, points::HANDOFF, 9, 0),
+            Slot::cont(0, 150, 0),
+            HEAD(1210, points::TCP_IN, 7, 77),
+            Slot::cont(100, 0, 0),
+            HEAD(1250, points::WAKE, 0, 1),
+            HEAD(1300, points::DELIVER, 7, 100),
+            HEAD(1310, points::APP_START, 7, 0),
+            HEAD(1500, points::APP_END, 7, 500),
+            HEAD(1600, points::TCP_OUT, 7, 5),
+            Slot::cont(500, 0, 0),
+        ],
+    );
+    let spans = pass.finish(None);
+    let told = [None, None, Some(90), None, Some(10), Some(190), Some(100)];
+    assert_eq!(spans.slowest[0].stages[..7], told);
+}
+
+/// A request that was answered while another thread on its way lost events is torn: who knows what these were.
+#[test]
+fn torn_on_another_thread() {
+    let ring = |ring| {
+        Meta::Ring(Ring {
+            ring,
+            pid: 1,
+            base_tsc: 1,
+            ..Ring::default()
+        })
+    };
+    for torn in [0, 1] {
+        let mut pass = Pass::new(&[ring(0), ring(1)], &PACKS, Filter::default(), 1);
+        pass.slots(
+            0,
+            0,
+            &[
+                HEAD(1210, points::TCP_IN, 7, 77),
+                Slot::cont(100, 0, 0),
+                HEAD(1300, points::DELIVER, 7, 100),
+                HEAD(1600, points::TCP_OUT, 7, 5),
+                Slot::cont(500, 0, 0),
+                HEAD(2000, points::RX_BURST, 1, 78),
+            ],
+        );
+        let mut app = vec![
+            HEAD(1310, points::APP_START, 7, 0),
+            HEAD(1500, points::APP_END, 7, 500),
+        ];
+        if torn > 0 {
+            app.push(Slot::lost(Tsc::from_raw(1690), 3));
+        }
+        pass.slots(1, 0, &app);
+        let counts = pass.finish(None).counts;
+        assert_eq!((counts.torn, counts.complete), (torn, 1 - torn));
+    }
+}
+
 proptest! {
     /// Whatever rings say, nothing fails, every request is in one count, and stages add up to the whole way.
     #[test]
