@@ -207,6 +207,10 @@ fn which_is_best() {
     assert!(best.starts_with("fast") && worse.starts_with("slow"));
     let title = "lets replies wait for the timer that drains the transmit queue";
     assert!(worse.contains(title), "{worse}");
+    // A sentence for what limits it, another for what makes it worse.
+    assert!(best.contains("What limits it: ") && !best.contains("Beside "));
+    let beside = worse.split_once("What limits it: ").unwrap().1;
+    assert!(beside.contains("Beside fast: "), "{worse}");
     let led = seen["led_to"].as_array().unwrap();
     assert_eq!(led[1], "latency", "{led:?}");
 
