@@ -223,6 +223,14 @@ fn which_is_best() {
     let rate = compared["b"]["requests_per_second"].as_f64().unwrap();
     let shown = worse.replace('\u{202f}', "");
     assert!(shown.contains(&format!("{rate:.0}/s")), "{rate} {worse}");
+    let ratio = compared["rate_ratio"].as_array().unwrap().iter();
+    let [of, low, high] = ratio
+        .map(|r| format!("{:.1}%", 100.0 * r.as_f64().unwrap()))
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let ratio = format!("{of} of the best (95%: {low} to {high})");
+    assert!(shown.contains(&ratio), "{ratio} {worse}");
     let mut explain = commands.filter(|c| c.contains(" explain --json fast.mcap slow"));
     let words: Vec<&str> = explain.next().unwrap().split(' ').skip(1).collect();
     let explained = json(&place, &words);
