@@ -56,7 +56,9 @@ const EAL: &[&str] = &[
 
 /// Devices that make frames and throw them away.
 const NULL: [&str; 2] = ["net_null0", "net_null1"];
-/// For a testpmd that nobody types to.
+/// For a testpmd that somebody types to.
+const INTERACTIVE: [&str; 2] = ["-i", "--nb-cores=1"];
+/// For one that nobody types to.
 const BY_ITSELF: [&str; 2] = ["--auto-start", "--stats-period=1"];
 
 /// What every testpmd here is given: a prefix of its own, these devices, a pool that is small; and `own`.
@@ -89,8 +91,7 @@ fn testpmd_by(
     let shell = format!("{before} exec stdbuf -oL dpdk-testpmd \"$@\"");
     command.args(["unshare", "-n", "sh", "-c"]);
     command.arg(shell).arg("sh");
-    let interactive = ["-i", "--nb-cores=1"];
-    arguments_of_testpmd(&mut command, &queues.to_string(), devices, &interactive);
+    arguments_of_testpmd(&mut command, &queues.to_string(), devices, &INTERACTIVE);
     command.args(counts);
     command
         .stdin(Stdio::piped())
@@ -445,25 +446,8 @@ fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst
             command
         }
     };
-    command
-        .args(["-n", "sh", "-c"])
-        .arg(shell)
-        .arg("sh")
-        .args(EAL);
-    command.arg(format!(
-        "--file-prefix=bypassprof-cost-{}",
-        std::process::id()
-    ));
-    for device in devices {
-        command.args(["--vdev", device]);
-    }
-    command.args([
-        "--",
-        "-i",
-        "--nb-cores=1",
-        "--total-num-mbufs=8192",
-        "--no-flush-rx",
-    ]);
+    command.args(["-n", "sh", "-c"]).arg(shell).arg("sh");
+    arguments_of_testpmd(&mut command, "cost", devices, &INTERACTIVE);
     command
         .arg(format!("--burst={burst}"))
         .arg(format!("--forward-mode={mode}"));
