@@ -54,6 +54,24 @@ const EAL: &[&str] = &[
     "0,1",
 ];
 
+/// Devices that make frames and throw them away.
+const NULL: [&str; 2] = ["net_null0", "net_null1"];
+/// For a testpmd that somebody types to.
+const INTERACTIVE: [&str; 2] = ["-i", "--nb-cores=1"];
+/// For one that nobody types to.
+const BY_ITSELF: [&str; 2] = ["--auto-start", "--stats-period=1"];
+
+/// What every testpmd here is given: a prefix of its own, these devices, a pool that is small; and `own`.
+fn arguments_of_testpmd(command: &mut Command, name: &str, devices: &[&str], own: &[&str]) {
+    let prefix = format!("--file-prefix=bypassprof-{name}-{}", std::process::id());
+    command.args(EAL).arg(prefix);
+    for device in devices {
+        command.args(["--vdev", device]);
+    }
+    command.args(["--", "--total-num-mbufs=8192", "--no-flush-rx"]);
+    command.args(own);
+}
+
 /// Records testpmd with these devices and queues; `before` is done first, in a network of its own.
 fn testpmd(place: &Place, before: &str, devices: &[&str], queues: u32, typed: &[&str]) -> Testpmd {
     let record = place.bypassprof(&["record", "--dpdk", "--"]);
@@ -69,21 +87,11 @@ fn testpmd_by(
     queues: u32,
     typed: &[&str],
 ) -> Testpmd {
-    let prefix = format!("--file-prefix=bypassprof-{}-{queues}", std::process::id());
     let counts = [format!("--rxq={queues}"), format!("--txq={queues}")];
     let shell = format!("{before} exec stdbuf -oL dpdk-testpmd \"$@\"");
     command.args(["unshare", "-n", "sh", "-c"]);
-    command.arg(shell).arg("sh").args(EAL).arg(prefix);
-    for device in devices {
-        command.arg("--vdev").arg(device);
-    }
-    command.args([
-        "--",
-        "-i",
-        "--nb-cores=1",
-        "--total-num-mbufs=8192",
-        "--no-flush-rx",
-    ]);
+    command.arg(shell).arg("sh");
+    arguments_of_testpmd(&mut command, &queues.to_string(), devices, &INTERACTIVE);
     command.args(counts);
     command
         .stdin(Stdio::piped())
@@ -293,20 +301,9 @@ fn bursts_and_devices() {
 fn killed_and_recorded_again() {
     or_leave_out!();
     let place = Place::new();
-    let prefix = format!("--file-prefix=bypassprof-killed-{}", std::process::id());
     let mut command =
         place.bypassprof(&["record", "--dpdk", "-o", "first.mcap", "--", "dpdk-testpmd"]);
-    command
-        .args(EAL)
-        .arg(prefix)
-        .args(["--vdev", "net_null0", "--vdev", "net_null1"]);
-    command.args([
-        "--",
-        "--total-num-mbufs=8192",
-        "--no-flush-rx",
-        "--auto-start",
-        "--stats-period=1",
-    ]);
+    arguments_of_testpmd(&mut command, "killed", &NULL, &BY_ITSELF);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -449,25 +446,8 @@ fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst
             command
         }
     };
-    command
-        .args(["-n", "sh", "-c"])
-        .arg(shell)
-        .arg("sh")
-        .args(EAL);
-    command.arg(format!(
-        "--file-prefix=bypassprof-cost-{}",
-        std::process::id()
-    ));
-    for device in devices {
-        command.args(["--vdev", device]);
-    }
-    command.args([
-        "--",
-        "-i",
-        "--nb-cores=1",
-        "--total-num-mbufs=8192",
-        "--no-flush-rx",
-    ]);
+    command.args(["-n", "sh", "-c"]).arg(shell).arg("sh");
+    arguments_of_testpmd(&mut command, "cost", devices, &INTERACTIVE);
     command
         .arg(format!("--burst={burst}"))
         .arg(format!("--forward-mode={mode}"));

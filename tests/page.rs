@@ -207,6 +207,10 @@ fn which_is_best() {
     assert!(best.starts_with("fast") && worse.starts_with("slow"));
     let title = "lets replies wait for the timer that drains the transmit queue";
     assert!(worse.contains(title), "{worse}");
+    // A sentence for what limits it, another for what makes it worse.
+    assert!(best.contains("What limits it: ") && !best.contains("Beside "));
+    let beside = worse.split_once("What limits it: ").unwrap().1;
+    assert!(beside.contains("Beside fast: "), "{worse}");
     let led = seen["led_to"].as_array().unwrap();
     assert_eq!(led[1], "latency", "{led:?}");
 
@@ -219,6 +223,14 @@ fn which_is_best() {
     let rate = compared["b"]["requests_per_second"].as_f64().unwrap();
     let shown = worse.replace('\u{202f}', "");
     assert!(shown.contains(&format!("{rate:.0}/s")), "{rate} {worse}");
+    let ratio = compared["rate_ratio"].as_array().unwrap().iter();
+    let [of, low, high] = ratio
+        .map(|r| format!("{:.1}%", 100.0 * r.as_f64().unwrap()))
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let ratio = format!("{of} of the best (95%: {low} to {high})");
+    assert!(shown.contains(&ratio), "{ratio} {worse}");
     let mut explain = commands.filter(|c| c.contains(" explain --json fast.mcap slow"));
     let words: Vec<&str> = explain.next().unwrap().split(' ').skip(1).collect();
     let explained = json(&place, &words);

@@ -231,7 +231,6 @@ fn lines(thread: usize, times: &Times, each: u64, last: u64, wall_ns: u64) -> Ve
 mod tests {
     use super::*;
     use crate::analyse::ThreadRow;
-    use crate::analyse::timeline::Shares;
     use crate::trace::record::Session;
     use crate::units::ClockPair;
     use bypassprof_wire::Flow;
@@ -270,11 +269,7 @@ mod tests {
             tid: 8,
             name: "t".into(),
             probes: true,
-            role: String::new(),
-            foreign: false,
-            estimate: None,
-            shares: Shares::default(),
-            samples: 0,
+            ..ThreadRow::default()
         };
         Profile {
             threads: vec![thread],

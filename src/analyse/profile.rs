@@ -131,7 +131,7 @@ impl Work {
 }
 
 /// One thread's time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ThreadRow {
     /// Its process.
     pub pid: Pid,

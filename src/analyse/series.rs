@@ -153,7 +153,6 @@ fn scaled(value: CounterValue) -> f64 {
 mod tests {
     use super::*;
     use crate::analyse::ThreadRow;
-    use crate::analyse::timeline::Shares;
     use crate::trace::record::{EventSource, Ring};
 
     /// Rates are per second between two readings, a counter that ran half of the time counts double, means divide.
@@ -194,11 +193,7 @@ mod tests {
             tid: 7,
             name: "t".into(),
             probes: true,
-            role: String::new(),
-            foreign: false,
-            estimate: None,
-            shares: Shares::default(),
-            samples: 0,
+            ..ThreadRow::default()
         };
         let mut profile = Profile {
             threads: vec![thread],

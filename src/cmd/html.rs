@@ -1,6 +1,7 @@
 //! `bypassprof report --html`: everything there is to say of recordings, as one page.
 
 use super::{Failure, load};
+use crate::analyse::compare::Side;
 use crate::analyse::explain::{Facts, explain};
 use crate::analyse::{Filter, Ledger, Packs};
 use crate::present::html::{self, Part, WINDOW};
@@ -17,23 +18,19 @@ pub fn write(
     packs: &Packs,
     filter: &Filter,
 ) -> Result<(), Failure> {
-    let parts: Vec<Part> = files
-        .iter()
-        .map(|file| part(file, packs, filter))
-        .collect::<Result<_, _>>()?;
+    let mut parts = Vec::new();
+    let mut sides = Vec::new();
+    for file in files {
+        let (part, side) = part(file, packs, filter, files.len() > 1)?;
+        parts.push(part);
+        sides.extend(side);
+    }
     if files.iter().any(|file| is_same(file, output)) {
         return Err(Failure::wrong_use(format!(
             "{} is a recording; the page needs a file of its own",
             output.display()
         )));
     }
-    let sides = match files {
-        [_] => Vec::new(),
-        several => several
-            .iter()
-            .map(|file| load::side(file, packs, filter))
-            .collect::<Result<_, _>>()?,
-    };
     let page = html::page(&parts, &sides).map_err(Failure::failed)?;
     let cannot = |e| Failure::failed(format!("cannot write {}: {e}", output.display()));
     fs::write(output, &page).map_err(cannot)?;
@@ -51,15 +48,21 @@ fn is_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-fn part(file: &Path, packs: &Packs, filter: &Filter) -> Result<Part, Failure> {
-    let all = load::everything(file, packs.clone(), filter, (WINDOW, SLOWEST))?;
+/// A recording, and as a side of a comparison if it is one.
+fn part(
+    file: &Path,
+    packs: &Packs,
+    filter: &Filter,
+    is_side: bool,
+) -> Result<(Part, Option<Side>), Failure> {
+    let all = load::everything(file, packs.clone(), filter, (WINDOW, SLOWEST), is_side)?;
     let ledger = Ledger::of(&all.profile, None);
     let findings = explain(&Facts::of(&all.profile, &ledger, Some(&all.spans)));
     let moments = match all.spans.slowest.is_empty() {
         true => Vec::new(),
         false => load::moments(file, packs.clone(), &all.spans.slowest)?,
     };
-    Ok(Part {
+    let part = Part {
         file: file.display().to_string(),
         findings,
         ledger,
@@ -67,5 +70,6 @@ fn part(file: &Path, packs: &Packs, filter: &Filter) -> Result<Part, Failure> {
         series: all.series,
         spans: all.spans,
         profile: all.profile,
-    })
+    };
+    Ok((part, all.side))
 }

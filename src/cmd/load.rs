@@ -4,7 +4,8 @@
 
 use super::Failure;
 use super::filter::There;
-use crate::analyse::compare::{Side, side, tally};
+use crate::analyse::compare::tally::{self, Tally};
+use crate::analyse::compare::{Side, side};
 use crate::analyse::depths::Depths;
 use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::moment::{self, Moment};
@@ -87,35 +88,55 @@ pub struct Everything {
     pub spans: Spans,
     /// What was counted, and how deep queues were, over time.
     pub series: Vec<Series>,
+    /// As one side of a comparison, where there are others.
+    pub side: Option<Side>,
 }
 
-/// As [`both`], with all that is shown over time, reading once.
+/// As [`both`], with all that is shown over time, and as a side of a comparison if that is asked for, reading once.
 pub fn everything(
     path: &Path,
     packs: Packs,
     filter: &Filter,
     (window, show): (Nanos, usize),
+    is_side: bool,
 ) -> Result<Everything, Failure> {
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
     there.check(filter)?;
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), show).on_two_threads();
+    let mut pass = Pass::new(&metas, &packs, filter.clone(), show);
     let mut depths = Depths::new(&metas, &packs, filter);
-    let mut join = Join::only(&metas, packs, filter.clone()).in_windows(window);
+    let mut join = Join::only(&metas, packs.clone(), filter.clone()).in_windows(window);
+    let mut cut = None;
+    if is_side {
+        let edges = side::edges(&metas, filter.window);
+        pass = pass.sliced(&edges).kept_by(preempted(&reader, &metas)?);
+        join = join.sliced(&edges);
+        cut = Some((tally::Pass::new(&metas, &packs, &edges), edges));
+    }
+    let mut pass = pass.on_two_threads();
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
         to_join(&mut join, record);
         if let Record::Slots(ring, block) = record {
             depths.slots(*ring, block.first, &block.slots);
         }
+        if let Some((tally, _)) = &mut cut {
+            to_tally(tally, record);
+        }
     })?;
     let profile = join.finish(damage(&reader));
     there.check_left(filter, !profile.threads.is_empty())?;
     let mut series = series::of(&metas, &profile);
     series.extend(depths.finish(&profile));
+    let spans = pass.finish(damage(&reader));
+    let side = cut.map(|(tally, edges)| {
+        let tally = tally.finish();
+        as_side(path, filter, profile.clone(), &spans, tally, &edges)
+    });
     Ok(Everything {
         series,
-        spans: pass.finish(damage(&reader)),
+        side: side.transpose()?,
+        spans,
         profile,
     })
 }
@@ -393,34 +414,55 @@ pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure
     there.check(filter)?;
     let edges = side::edges(&metas, filter.window);
     let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
-    let mut preempted = Preempted::new(&metas);
+    let mut pass = Pass::new(&metas, packs, filter.clone(), 0)
+        .sliced(&edges)
+        .kept_by(preempted(&reader, &metas)?)
+        .on_two_threads();
+    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    each(path, &reader, |record| {
+        to_tally(&mut tally, record);
+        to_pass(&mut pass, record);
+        to_join(&mut join, record);
+    })?;
+    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
+    there.check_left(filter, !profile.threads.is_empty())?;
+    as_side(path, filter, profile, &spans, tally.finish(), &edges)
+}
+
+/// When threads were kept from running: switches are read before all else.
+fn preempted(reader: &Reader, metas: &[Meta]) -> Result<Preempted, Failure> {
+    let mut preempted = Preempted::new(metas);
     for switch in reader.switches() {
         preempted.switch(&switch.map_err(|e| unreadable(&e))?);
     }
     preempted.settle();
-    let mut pass = Pass::new(&metas, packs, filter.clone(), 0)
-        .sliced(&edges)
-        .kept_by(preempted)
-        .on_two_threads();
-    let mut tally = tally::Pass::new(&metas, packs, &edges);
-    each(path, &reader, |record| {
-        match record {
-            Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
-            Record::Switch(switch) => tally.switch(switch),
-            Record::Sample(_) => {}
-        }
-        to_pass(&mut pass, record);
-        to_join(&mut join, record);
-    })?;
+    Ok(preempted)
+}
+
+/// What was cut at the same edges as one side.
+fn as_side(
+    path: &Path,
+    filter: &Filter,
+    profile: Profile,
+    spans: &Spans,
+    tally: Tally,
+    edges: &[Nanos],
+) -> Result<Side, Failure> {
     let name = path.display().to_string();
-    let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
-    there.check_left(filter, !profile.threads.is_empty())?;
     if filter.window.is_some() && profile.slices.is_empty() {
         return Err(Failure::failed(format!(
             "{name} has no two readings of both clocks, or the window is empty: it cannot be cut by --window"
         )));
     }
-    Ok(Side::of(name, profile, &spans, tally.finish(), &edges))
+    Ok(Side::of(name, profile, spans, tally, edges))
+}
+
+fn to_tally(tally: &mut tally::Pass, record: &Record) {
+    match record {
+        Record::Slots(ring, block) => tally.slots(*ring, block.first, &block.slots),
+        Record::Switch(switch) => tally.switch(switch),
+        Record::Sample(_) => {}
+    }
 }
 
 fn damage(reader: &Reader) -> Option<String> {

@@ -1,7 +1,7 @@
 //! What programs do besides forwarding: they come in pairs that share ports, are killed, have more ports than there is room
 //! for, and tell of their devices over time.
 
-use super::{EAL, Orphan, missing, wrapped};
+use super::{BY_ITSELF, EAL, NULL, Orphan, arguments_of_testpmd, missing, wrapped};
 use crate::support::{Place, Run};
 use bypassprof::trace::Reader;
 use serde_json::Value;
@@ -133,17 +133,7 @@ fn killed_while_recorded() {
     or_leave_out!();
     let place = Place::new();
     let mut command = place.bypassprof(&["record", "--dpdk", "--", "dpdk-testpmd"]);
-    command.args(EAL).arg(format!(
-        "--file-prefix=bypassprof-kill9-{}",
-        std::process::id()
-    ));
-    command.args(["--vdev", "net_null0", "--vdev", "net_null1", "--"]);
-    command.args([
-        "--total-num-mbufs=8192",
-        "--no-flush-rx",
-        "--auto-start",
-        "--stats-period=1",
-    ]);
+    arguments_of_testpmd(&mut command, "kill9", &NULL, &BY_ITSELF);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

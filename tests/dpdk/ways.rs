@@ -1,13 +1,11 @@
 //! Other ways than testpmd's usual one: frames looked at, callbacks in place of the table, queues that change, programs
 //! that cannot be reached, other programs of DPDK's.
 
-use super::{EAL, Testpmd, missing, testpmd, testpmd_by};
+use super::{EAL, NULL, Testpmd, missing, testpmd, testpmd_by};
 use crate::support::Place;
 use bypassprof::trace::{Reader, Record};
 use bypassprof_wire::{Decoder, Event, Flow, Point, points};
 use std::process::Stdio;
-
-const NULL: [&str; 2] = ["net_null0", "net_null1"];
 
 /// Flows and sizes of the frames that were looked at, by the slots of a point.
 fn looked_at(place: &Place, point: Point) -> Vec<(Flow, u32)> {

@@ -43,6 +43,16 @@ pub struct Change {
 }
 
 impl Change {
+    /// The second side's time as a multiple of the first's: with the ends of the 95 % interval.
+    pub fn times(&self) -> [f64; 3] {
+        [self.by, self.low, self.high].map(|by| (self.a + by) / self.a.max(f64::MIN_POSITIVE))
+    }
+
+    /// What the second side does in a time as a share of what the first does, likewise.
+    pub fn rate(&self) -> [f64; 3] {
+        [self.by, self.high, self.low].map(|by| self.a / (self.a + by).max(f64::MIN_POSITIVE))
+    }
+
     /// From both values; what is believed is at least `least`.
     pub fn of(a: Uncertain, b: Uncertain, least: f64) -> Change {
         let by = b.since(&a);

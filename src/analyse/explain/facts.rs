@@ -5,7 +5,7 @@
 use crate::analyse::ledger::{Account, Ledger, Level};
 use crate::analyse::packs::glob::{Glob, plain};
 use crate::analyse::profile::{Grouping, Profile};
-use crate::analyse::spans::{BEHIND, STAGES, Spans};
+use crate::analyse::spans::{BEHIND, STAGES, Spans, TCP_IN};
 use std::collections::BTreeMap;
 
 /// A function's share of all samples.
@@ -39,6 +39,8 @@ pub struct Thread {
     pub nothing: f64,
     /// Share of its time off CPU.
     pub off_cpu: f64,
+    /// Shares of its time by phase.
+    pub phases: BTreeMap<String, f64>,
 }
 
 /// Threads of one role, one of which works far more than half of the others.
@@ -90,6 +92,9 @@ pub struct Facts {
     pub ns_per_request: Option<f64>,
     /// Mean length of each stage of requests in ns, and how many requests had it.
     pub stages: BTreeMap<&'static str, (f64, u64)>,
+    /// Mean ns from a request's end to its connection's next one, and its share of connections' time; `None` where requests
+    /// are not told from the device or the stack on: then a kernel's part of them would be in it.
+    pub outside: Option<(f64, f64)>,
     /// Requests told from beginning to end.
     pub requests: u64,
     /// Segments with nothing but an ACK, for each request.
@@ -122,12 +127,6 @@ impl Facts {
     /// From a profile and what was made of it.
     pub fn of(profile: &Profile, ledger: &Ledger, spans: Option<&Spans>) -> Facts {
         let program = ledger.program();
-        let shares = |account: &Account| {
-            let entries = account.entries.iter();
-            entries
-                .map(|e| (e.phase.to_owned(), account.share(e).value))
-                .collect()
-        };
         // Where there are no times, a thread that is never seen polling is busy in all of its samples, which says
         // nothing.
         let tells = |a: &&Account| a.level == Level::Role && (ledger.timed || a.estimate.is_some());
@@ -177,6 +176,9 @@ impl Facts {
             facts.detours_per_request = spans.counts.detours as f64 / all;
             facts.crossed = spans.counts.crossed as f64 / all;
             let bursts: u64 = spans.counts.triggers.iter().sum();
+            let from_the_stack = spans.stages[TCP_IN].len() as f64 >= TOLD * all;
+            let outside = spans.outside_share().filter(|_| from_the_stack);
+            facts.outside = outside.map(|share| (spans.outside.mean(), share));
             facts.timer_bursts = spans.counts.triggers[2] as f64 / bursts.max(1) as f64;
             let total = spans.stages.last().map_or(0.0, |t| t.mean() * all);
             for (whom, histogram) in BEHIND.iter().zip(&spans.behind) {
@@ -271,11 +273,20 @@ fn events(spans: &Spans) -> Events {
     }
 }
 
+/// Shares of an account's time by phase.
+fn shares(account: &Account) -> BTreeMap<String, f64> {
+    let entries = account.entries.iter();
+    entries
+        .map(|e| (e.phase.to_owned(), account.share(e).value))
+        .collect()
+}
+
 /// Share of an account's phases of these names.
 fn share_of(account: &Account, phases: &[&str]) -> f64 {
     let own = account.entries.iter();
     let own = own.filter(|e| phases.contains(&e.phase));
-    own.map(|e| account.share(e).value).sum::<f64>().max(0.0)
+    own.fold(0.0, |sum, e| sum + account.share(e).value)
+        .max(0.0)
 }
 
 /// Share of an account's time that is work, whoever it is of: what is told of roles and of threads compares. What the
@@ -294,10 +305,14 @@ fn busiest(ledger: &Ledger) -> Option<Thread> {
             busy: work(account)?,
             nothing: share_of(account, &["empty_poll", "poll.side", "idle"]),
             off_cpu: share_of(account, &["off_cpu"]),
+            phases: shares(account),
         })
     });
     threads.max_by(|a, b| a.busy.total_cmp(&b.busy))
 }
+
+/// The part of all requests that has to have a stage for it to be a stage of all.
+const TOLD: f64 = 0.9;
 
 /// The busiest thread of a role is busy at least so much where its work is called uneven, and so many times as much as
 /// the idler half.

@@ -70,6 +70,8 @@ pub struct Spans {
     pub stages: Vec<Histogram<u64>>,
     /// For each of [`BEHIND`], the same of requests that waited so.
     pub behind: Vec<Histogram<u64>>,
+    /// [`super::OUTSIDE`], of requests whose flow had one before; 0 for those that came in before it was over.
+    pub outside: Histogram<u64>,
     /// Frames in non-empty receive bursts, and in transmit bursts.
     pub bursts: [Histogram<u64>; 2],
     /// The slowest requests, slowest first.
@@ -117,6 +119,13 @@ pub struct EventTrust {
 }
 
 impl Spans {
+    /// Which part of the time of flows lies between their requests; `None` where no flow had two.
+    pub fn outside_share(&self) -> Option<f64> {
+        let total = self.stages.last().filter(|_| !self.outside.is_empty())?;
+        let between = self.outside.mean();
+        Some(between / (between + total.mean()).max(f64::MIN_POSITIVE))
+    }
+
     /// From which length on a request is among the slowest `share` of all; `None` without requests.
     pub fn slowest_from(&self, share: f64) -> Option<Nanos> {
         let total = self.stages.last().filter(|total| !total.is_empty())?;

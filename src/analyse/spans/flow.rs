@@ -71,6 +71,8 @@ pub struct Request {
     pub pipelined: bool,
     /// Whether it came in several segments.
     pub split: bool,
+    /// End of the request of its flow before it, if nothing was lost in between.
+    pub before: Stamp,
     /// Frames of it that wait for their burst.
     waiting: u32,
     number: u64,
@@ -89,6 +91,13 @@ impl Request {
             .first()
             .unwrap_or(self.app_start)
             .min(self.app_start)
+    }
+
+    /// When it was over, as far as anything tells.
+    pub fn end(&self) -> u64 {
+        let told = [self.app_end, self.last_out, self.tx];
+        let last = told.into_iter().filter_map(Stamp::get).max();
+        last.unwrap_or_else(|| self.start())
     }
 
     /// Rings of the threads that received, handled and sent it.
@@ -126,6 +135,8 @@ pub struct FlowState {
     /// The arrival that the last request took, for those pipelined behind it.
     last_arrival: Option<Arrival>,
     open: Queue<Request>,
+    /// End of the last request that was told.
+    ended: Stamp,
     /// The flow's stack reports segments: replies end with one.
     has_segments: bool,
     acks: u32,
@@ -155,6 +166,7 @@ impl FlowState {
             return 0;
         }
         self.forgotten = tsc;
+        self.ended = Stamp::NONE;
         let all = self.open.len();
         self.open.retain(|r| r.replied() || r.start() > tsc);
         self.open.iter_mut().for_each(|r| r.waiting = 0);
@@ -374,6 +386,7 @@ impl FlowState {
                     request.split = true;
                 }
             }
+            request.before = std::mem::replace(&mut self.ended, request.end().into());
             out(request);
         }
     }
@@ -464,6 +477,11 @@ mod tests {
         }
         assert_eq!((done.len(), flow.finish(&mut |r| done.push(r))), (1, 0));
         assert_eq!(done.len(), 2);
+        // What lies between them is told with the second.
+        assert_eq!(
+            [0, 1].map(|at| done[at].before),
+            [None, Some(130)].map(Stamp::from)
+        );
         let first = done[0];
         assert_eq!(
             (first.start(), first.app_start, first.last_out, first.tx),

@@ -21,4 +21,4 @@ pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
 pub use flow::OnItsWay;
 pub use pass::{Pass, WINDOW};
 pub use preempted::Preempted;
-pub use stages::{BEHIND, Kind, PARTS, STAGES, Stage};
+pub use stages::{BEHIND, Kind, OUTSIDE, PARTS, STAGES, Stage, TCP_IN};

@@ -77,6 +77,13 @@ pub const STAGES: &[Stage] = &[
     },
 ];
 
+/// What lies between requests, beside their stages.
+pub const OUTSIDE: Stage = Stage {
+    name: "outside",
+    kind: Kind::Wait,
+    what: "the end of a request to the beginning of its flow's next one: the client, the link, whatever no event tells",
+};
+
 /// Places in [`STAGES`].
 pub const TCP_IN: usize = 2;
 /// Likewise.

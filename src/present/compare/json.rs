@@ -5,7 +5,7 @@ use super::document::Row;
 use crate::analyse::Trust;
 use crate::analyse::compare::interval::PRINTED;
 use crate::analyse::compare::workload::Remark;
-use crate::analyse::compare::{Comparison, Contribution, Gap, Key, Side, Sort, Unit};
+use crate::analyse::compare::{Change, Comparison, Contribution, Gap, Key, Side, Sort, Unit};
 use serde::Serialize;
 
 /// Name and version of the schema. Keys may be added within a version, none changes its meaning.
@@ -23,6 +23,7 @@ struct Pair<'a> {
     work: Parts,
     latency: Option<LatencyGap>,
     wall_ns_per_request: Option<Row>,
+    rate_ratio: Option<[f64; 3]>,
     no_work: Vec<Named>,
     per_request: Vec<Named>,
 }
@@ -30,6 +31,7 @@ struct Pair<'a> {
 #[derive(Serialize)]
 struct LatencyGap {
     gap_ns_per_request: f64,
+    ratio: [f64; 3],
     #[serde(flatten)]
     parts: Parts,
 }
@@ -126,9 +128,11 @@ fn pair<'a>(
         work: parts(&comparison.work, unit),
         latency: comparison.latency.as_ref().map(|gap| LatencyGap {
             gap_ns_per_request: gap.change.by,
+            ratio: gap.change.times(),
             parts: parts(gap, Unit::PerRequest),
         }),
         wall_ns_per_request: comparison.wall.as_ref().map(Row::of),
+        rate_ratio: comparison.wall.as_ref().map(Change::rate),
         no_work: comparison
             .no_work
             .iter()

@@ -18,7 +18,7 @@ pub fn text(profile: &Profile, findings: &[Finding], lacks: &[String], style: St
     let _ = writeln!(text, "{}", style.bold(&style.fit(&headline(profile))));
     for finding in findings {
         let evidence = &finding.evidence;
-        let mut size = format!("{} %", percent(Some(evidence.share)));
+        let mut size = format!("{} % {}", percent(Some(evidence.share)), evidence.of.name());
         if let Some(ns) = evidence.ns_per_request {
             let _ = write!(size, ", {ns:.0} ns/request");
         }
@@ -73,6 +73,7 @@ pub struct Item<'a> {
     id: &'static str,
     title: &'static str,
     size_share: f64,
+    size_of: &'static str,
     size_ns_per_request: Option<f64>,
     confidence: &'static str,
     evidence: &'a [String],
@@ -87,6 +88,7 @@ impl Item<'_> {
             id: finding.id,
             title: finding.title,
             size_share: finding.evidence.share,
+            size_of: finding.evidence.of.name(),
             size_ns_per_request: finding.evidence.ns_per_request,
             confidence: finding.evidence.confidence.name(),
             evidence: &finding.evidence.lines,

@@ -199,7 +199,11 @@ async function main() {
   $("keys").addEventListener("click", () => keys(sections));
   // Paper is light, and graphs are drawn for the colours of the page.
   let shown;
-  addEventListener("beforeprint", () => ((shown = document.documentElement.dataset.theme), theme("light")));
+  addEventListener("beforeprint", () => {
+    shown = document.documentElement.dataset.theme;
+    document.querySelectorAll(".rank details").forEach((details) => (details.open = true));
+    theme("light");
+  });
   addEventListener("afterprint", () => theme(shown));
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || $("help").open) return;

@@ -5,7 +5,7 @@ use super::flame::{self, Flame};
 use super::names::names;
 use super::place;
 use super::ranking::{self, Ranking};
-use crate::analyse::compare::Side;
+use crate::analyse::compare::{Side, side::NO_WORK};
 use crate::analyse::explain::Finding;
 use crate::analyse::latency::moment::Moment;
 use crate::analyse::ledger::{Account, Ledger, meaning};
@@ -75,8 +75,8 @@ struct Recording<'a> {
     wall_ns: u64,
     useful_share: Option<f64>,
     useful_estimate: Option<f64>,
-    /// ns of work of all threads for a request.
-    cycles_ns: Option<f64>,
+    /// ns of work of all threads for a request, the recorder's left out.
+    work_ns: Option<f64>,
     totals: Totals,
     trust: &'a Trust,
     trust_line: String,
@@ -85,7 +85,7 @@ struct Recording<'a> {
     findings: Vec<FindingText<'a>>,
     ledger: Vec<AccountBar<'a>>,
     flame: Flame<'a>,
-    latency: Option<Latency<'a>>,
+    latency: Option<Requests<'a>>,
     series: Vec<Line<'a>>,
 }
 
@@ -135,14 +135,6 @@ struct EntryBar {
     high: f64,
     request_ns: Option<f64>,
     basis: &'static str,
-}
-
-/// What `spans --json` says, and how many requests took how long.
-#[derive(Serialize)]
-struct Latency<'a> {
-    #[serde(flatten)]
-    spans: Requests<'a>,
-    histogram: Vec<(u64, u64)>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +204,8 @@ fn recording<'a>((part, name): (&'a Part, &'a str), phases: &[&str]) -> Recordin
             })
             .collect(),
     };
+    let work = program.entries.iter();
+    let work = work.filter(|e| !NO_WORK.contains(&e.phase));
     Recording {
         name,
         file: &part.file,
@@ -227,9 +221,7 @@ fn recording<'a>((part, name): (&'a Part, &'a str), phases: &[&str]) -> Recordin
         wall_ns: profile.wall_ns,
         useful_share: profile.useful_share(),
         useful_estimate: profile.useful_estimate(),
-        cycles_ns: program
-            .busy()
-            .and_then(|busy| per_request(program.cycles * busy)),
+        work_ns: per_request(work.map(|e| e.cycles).sum()),
         totals: Totals {
             requests,
             rx_packets: ledger.work.rx_packets,
@@ -256,7 +248,8 @@ fn recording<'a>((part, name): (&'a Part, &'a str), phases: &[&str]) -> Recordin
         findings: part.findings.iter().map(finding).collect(),
         ledger: ledger.accounts.iter().map(account).collect(),
         flame: flame::of(profile, phase),
-        latency: (part.spans.trust.rings > 0).then(|| latency(part)),
+        latency: (part.spans.trust.rings > 0)
+            .then(|| spans::document(&part.spans, &part.moments, None)),
         series: part.series.iter().map(line).collect(),
     }
 }
@@ -265,20 +258,6 @@ fn finding(finding: &Finding) -> FindingText<'_> {
     FindingText {
         finding: explain::Item::of(finding),
         place: place::of(finding),
-    }
-}
-
-fn latency(part: &Part) -> Latency<'_> {
-    let total = part.spans.stages.last();
-    let bins = total.into_iter().flat_map(|total| {
-        let bins = total
-            .iter_log(100, 1.09)
-            .map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()));
-        bins.filter(|bin| bin.1 > 0).collect::<Vec<_>>()
-    });
-    Latency {
-        histogram: bins.collect(),
-        spans: spans::document(&part.spans, &part.moments, None),
     }
 }
 

@@ -14,7 +14,7 @@ function summary(data) {
     data.useful_share == null && data.useful_estimate != null &&
       tile("~" + (data.useful_estimate * 100).toFixed(0), "%", "of pollers' samples are useful: an estimate from poll symbols", "#ledger"),
     data.totals.requests > 0 && tile(short(data.totals.requests / wall), "/s", number(data.totals.requests) + " requests", "#time"),
-    data.cycles_ns != null && data.totals.requests > 0 && tile(duration(data.cycles_ns).replace("\u202f", " "), "", "of work for a request", "#ledger"),
+    data.work_ns != null && tile(duration(data.work_ns).replace("\u202f", " "), "", "of work for a request", "#ledger"),
     total && total.count > 0 && tile(duration(total.p50), "", "median way of a request through the server", "#latency"),
     total && total.count > 0 && tile(duration(total.p99), "", "99 % are shorter", "#latency"),
     data.totals.rx_packets > 0 && tile(short(data.totals.rx_packets / wall), "/s", "packets received" + (data.totals.rx_bursts > 0 ? ", " + short(data.totals.rx_packets / data.totals.rx_bursts) + " a burst" : ""), "#time"),
@@ -24,7 +24,7 @@ function summary(data) {
   const bad = data.trust.samples_lost > 0 || data.trust.events_dropped > 0 || data.trust.damage || data.trust.rings_unreached > 0;
   return el("section", { id: "summary", class: "plain", "aria-label": "Summary" },
     el("h1", {}, data.headline),
-    data.findings.length > 0 && el("p", { class: "verdict" }, "Largest finding: ", el("a", { href: "#findings" }, data.findings[0].title), ` (${percent(data.findings[0].size_share)}${data.findings[0].size_ns_per_request != null ? ", " + duration(data.findings[0].size_ns_per_request) + " a request" : " of the time"}).`),
+    data.findings.length > 0 && el("p", { class: "verdict" }, "What limits it: ", el("a", { href: "#findings" }, data.findings[0].title), ` (${sized(data.findings[0])}).`),
     el("p", { class: "lead" }, [data.host, data.cpu, data.kernel && "Linux " + data.kernel, data.packs.length && "packs " + data.packs.join(", ")].filter(Boolean).join(" · ")),
     el("div", { class: "trust" + (bad ? " bad" : "") }, data.trust_line),
     data.notices.map((notice) => el("p", { class: "note" }, notice.text)),
@@ -39,7 +39,7 @@ function findings(data, follow) {
     const name = { stage: "the stage " + what, phase: "the phase " + what, function: what, ledger: "the ledger", time: "lines over time" }[kind];
     return el("article", { class: "finding", id: "finding-" + finding.id },
       el("div", { class: "size" }, el("b", {}, percent(finding.size_share)),
-        el("span", {}, finding.size_ns_per_request != null ? duration(finding.size_ns_per_request) + " a request" : "of the time"),
+        el("span", {}, finding.size_of, finding.size_ns_per_request != null && [el("br"), duration(finding.size_ns_per_request) + " a request"]),
         el("div", { class: "meter" }, el("i", { style: `width:${(100 * finding.size_share) / largest}%` }))),
       el("div", {},
         el("h3", {}, el("span", { class: "id" }, finding.id), finding.title, " ", el("span", { class: "chip " + finding.confidence }, finding.confidence)),
@@ -49,8 +49,11 @@ function findings(data, follow) {
           class: "follow", click: (event) => (event.preventDefault(), follow(kind, what)) }, "Show " + name + " →"))));
   });
   if (!rows.length) rows.push(el("p", { class: "lead" }, "No rule speaks about this recording. The ledger has its parts."));
-  return section("findings", "What limits it", "rules that this recording shows, the largest first", `bypassprof explain --json ${quoted(data.file)}`, rows);
+  return section("findings", "What limits it", "rules that this recording shows: what limits the rate, then causes, the largest first, then how much room is left", `bypassprof explain --json ${quoted(data.file)}`, rows);
 }
+
+/** Pixels of a bar on a common screen, and of a letter on it: what has no room has no name. */
+const [NARROWEST, LETTER] = [800, 7];
 
 function ledger(data, pick) {
   const accounts = data.ledger;
@@ -79,7 +82,7 @@ function ledger(data, pick) {
     rows.flat().forEach((row) => row.querySelectorAll?.(".stack button, button[data-all]").forEach((part) => {
       part.style.width = part.dataset[key] * 100 + "%";
       part.hidden = +part.dataset[key] === 0;
-      part.firstChild.hidden = part.dataset[key] < 0.055;
+      part.firstChild.hidden = part.dataset[key] * NARROWEST < part.textContent.length * LETTER + 8;
     }));
   };
   only.addEventListener("click", () => (only.setAttribute("aria-pressed", String(only.getAttribute("aria-pressed") !== "true")), resize()));
@@ -137,11 +140,14 @@ function latency(data) {
     spans.slowest.length > 0 && el("h3", {}, "The slowest; a click opens one"), el("div", { class: "scroll" }, slow));
 }
 
+/** How many times as long as the one before a bin of the distribution is. */
+const BIN = 1.09;
+
 /** How many requests took how long: bins of a logarithmic axis. */
 function distribution(spans, total) {
   const bins = spans.histogram;
   const [W, H, L, B] = [1180, 170, 8, 22];
-  const low = Math.log(Math.max(1, bins[0][0])), high = Math.log(bins.at(-1)[0] * 1.15 + 1);
+  const low = Math.log(Math.max(1, bins[0][0] / BIN)), high = Math.log(bins.at(-1)[0] * 1.05 + 1);
   const x = (ns) => L + ((Math.log(Math.max(1, ns)) - low) / Math.max(high - low, 1e-9)) * (W - 2 * L);
   const most = Math.max(...bins.map((b) => b[1]));
   const svg = el("svg", { class: "chart", viewBox: `0 0 ${W} ${H + B}`, role: "img", "aria-label": "Distribution of request lengths" });
@@ -149,11 +155,11 @@ function distribution(spans, total) {
     const at = x(10 ** power);
     svg.append(el("line", { class: "grid", x1: at, x2: at, y1: 0, y2: H }), el("text", { x: at + 3, y: H + 14 }, duration(10 ** power)));
   }
-  const step = Math.max(2, ((W - 2 * L) / Math.max(high - low, 0.01)) * Math.log(1.09) - 1);
+  const step = Math.max(2, ((W - 2 * L) / Math.max(high - low, 0.01)) * Math.log(BIN) - 1);
   for (const [ns, count] of bins) {
     const height = Math.max(1.5, (Math.sqrt(count) / Math.sqrt(most)) * (H - 24));
-    const bar = el("rect", { class: "bin", x: x(ns), y: H - height, width: step, height, rx: 1.5 });
-    svg.append(tipped(bar, duration(ns) + " and more", number(count) + " requests"));
+    const bar = el("rect", { class: "bin", x: x(ns / BIN), y: H - height, width: step, height, rx: 1.5 });
+    svg.append(tipped(bar, `${duration(ns / BIN)} to ${duration(ns)}`, number(count) + (count === 1 ? " request" : " requests")));
   }
   let last = -60;
   for (const [name, key] of [["p50", "p50"], ["p90", "p90"], ["p99", "p99"], ["p99.9", "p999"]]) {
@@ -236,6 +242,6 @@ function overTime(data, seek) {
     const keys = lines.length > 1 ? lines.slice(0, 8).map((line, at) => el("span", {}, el("i", { style: "background:" + hues[(line.thread ?? at) % hues.length] }), " " + data.threads[line.thread]?.name)) : [];
     return el("div", {}, el("h3", {}, name, el("span", {}, lines[0].unit)), svg, keys.length > 0 && el("div", { class: "legend" }, keys));
   });
-  return section("time", "Over time", "bursts, queue depths, counters and what rings counted, ten readings a second", `bypassprof export --format parquet ${quoted(data.file)}`,
+  return section("time", "Over time", "bursts, queue depths, counters and what rings counted, at each reading", `bypassprof export --format parquet ${quoted(data.file)}`,
     charts.length ? el("div", { class: "small" }, charts) : el("p", { class: "lead" }, "Nothing was counted while this was recorded."));
 }

@@ -1,5 +1,5 @@
-//! Which part of the page shows what a finding or a cause is about: the first stage, phase or thing counted that its
-//! words name.
+//! Which part of the page shows what a finding or a cause is about: the first stage, else the first phase, else
+//! the first thing counted that its words name.
 //!
 //! In: words; out: a kind of place and a name. It refuses to know the rules.
 
@@ -20,19 +20,13 @@ pub fn of(finding: &Finding) -> (&'static str, &'static str) {
 pub fn named<'a>(texts: impl Iterator<Item = &'a str>) -> (&'static str, &'static str) {
     let texts: Vec<&str> = texts.collect();
     // A stage's own name is rarer than a phase's, and a phase's than words such as `burst`.
-    let stages = STAGES
-        .iter()
-        .map(|s| s.name)
-        .filter(|n| n.contains('_') || *n == "total");
-    for stage in stages {
-        if texts.iter().any(|text| has_word(text, stage)) {
-            return ("stage", stage);
-        }
+    let stages = STAGES.iter().map(|s| s.name);
+    let stages = stages.filter(|n| n.contains('_') || *n == "total");
+    if let Some(stage) = first(&texts, stages) {
+        return ("stage", stage);
     }
-    for &(phase, _) in PHASES {
-        if texts.iter().any(|text| has_word(text, phase)) {
-            return ("phase", phase);
-        }
+    if let Some(phase) = first(&texts, PHASES.iter().map(|p| p.0)) {
+        return ("phase", phase);
     }
     for word in COUNTED {
         if texts.iter().any(|text| text.contains(word)) {
@@ -42,9 +36,20 @@ pub fn named<'a>(texts: impl Iterator<Item = &'a str>) -> (&'static str, &'stati
     ("ledger", "")
 }
 
-/// Whether a text has a word by itself.
-fn has_word(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(at, _)| {
+/// Which of the names the texts say first.
+fn first<'n>(texts: &[&str], names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
+    texts.iter().find_map(|text| {
+        let said = names
+            .clone()
+            .filter_map(|name| Some((word(text, name)?, name)));
+        said.min().map(|(_, name)| name)
+    })
+}
+
+/// Where a text has a word by itself.
+fn word(text: &str, word: &str) -> Option<usize> {
+    let mut found = text.match_indices(word).map(|(at, _)| at);
+    found.find(|&at| {
         let part = |c: char| c.is_alphanumeric() || "_.".contains(c);
         let before = text[..at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
@@ -55,7 +60,7 @@ fn has_word(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyse::explain::{Confidence, Evidence};
+    use crate::analyse::explain::{Confidence, Evidence, Whole};
 
     fn place(line: &str) -> (&'static str, &'static str) {
         of(&Finding {
@@ -64,6 +69,7 @@ mod tests {
             advice: "",
             evidence: Evidence {
                 share: 0.1,
+                of: Whole::Threads,
                 ns_per_request: None,
                 confidence: Confidence::Sampled,
                 lines: vec![line.to_owned()],
@@ -71,7 +77,7 @@ mod tests {
         })
     }
 
-    /// Whole words only, stages before phases.
+    /// Whole words only, stages before phases, what is said first.
     #[test]
     fn words() {
         assert_eq!(
@@ -79,6 +85,7 @@ mod tests {
             ("stage", "wait_app")
         );
         assert_eq!(place("copy takes 12 %"), ("phase", "copy"));
+        assert_eq!(place("driver_tx 55 %, copy 9 %"), ("phase", "driver_tx"));
         assert_eq!(
             place("copying takes 12 %; 3 packets a burst"),
             ("time", "burst")

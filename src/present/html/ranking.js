@@ -24,6 +24,9 @@ function ranking(all, show) {
 /** What of the whole width the longest bar has: its interval has to go somewhere. */
 const ROOM = 0.96;
 
+/** Replies from here on are told in bytes a second too. */
+const LARGE = 4096;
+
 const said = (remark) => (remark.refuses ? "Not the same thing: " : "") + remark.text;
 
 /** Whether other programs took so much CPU time that nothing can be decided. */
@@ -68,14 +71,15 @@ function rank(all, group, row, at, width, show) {
   const half = group.by === "rate" ? (row.rate_half / row.rate) * width : 0;
   const bar = el("div", { class: "track" }, el("i", { class: at === 0 ? "best" : "", style: `width:${100 * width}%` }),
     half > 0.002 && el("u", { style: `left:${100 * (width - half)}%;width:${200 * half}%` }));
-  const value = group.by === "rate" ? short(row.rate) + "\u202f/s" : duration(row.latency_ns);
+  const value = group.by === "rate" ? `${short(row.rate)}\u202f/s` : duration(row.latency_ns);
+  const carried = group.by === "rate" && group.reply_bytes >= LARGE && `${short(row.rate * group.reply_bytes)}B/s · `;
   const beside = !against ? "best" : disturbed(row) ? times(group.by, against.ratio) + ", not decided: other programs took its CPU time"
-    : !against.decided ? "no significant difference" : times(group.by, against.ratio);
+    : times(group.by, against.ratio) + (against.decided ? "" : ", no significant difference");
   return el("div", { class: "rank" },
     el("div", { class: "who" }, el("button", { click: () => show(row.recording), title: "shows this recording below" }, data.name), el("small", {}, data.command)),
-    el("div", {}, bar, el("div", { class: "num" }, el("b", {}, value), " ", el("span", {}, beside)),
-      el("div", { class: "small-numbers" }, `${duration(row.work_ns)} of work a request` + (row.p50 != null ? ` · in the server median ${duration(row.p50)}, 99 % within ${duration(row.p99)}` : "")),
-      el("ul", {}, limits(all, group, row, show))));
+    el("div", {}, bar, el("div", { class: "num" }, el("b", {}, value), " ", el("span", {}, carried, beside)),
+      el("div", { class: "small-numbers" }, `${duration(row.work_ns)} of work a request` + (row.p50 != null ? ` · in the server median ${duration(row.p50)}, 99\u202f% within ${duration(row.p99)}` : "")),
+      limits(all, group, row, show)));
 }
 
 /** How a recording stands to the best one, with the 95 % interval. */
@@ -84,32 +88,48 @@ function times(by, [ratio, low, high]) {
   return `${ratio.toFixed(2)} times as long (95\u202f%: ${low.toFixed(2)} to ${high.toFixed(2)})`;
 }
 
-/** Why a recording is worse than the best one, and what was found in it by itself. */
+/** What limits a recording by itself and what makes it worse than the best one: a sentence each, and all causes behind them. */
 function limits(all, group, row, show) {
   const data = all.recordings[row.recording];
   const best = all.recordings[group.rows[0].recording].name;
-  const link = ([kind, what]) => el("a", { href: "#ranking", class: "lead-there", click: (event) => (event.preventDefault(), show(row.recording, kind, what)) }, "Show →");
-  const gaps = (row.against?.gaps ?? []).filter((gap) => gap.decided && gap.by > 0);
-  const lines = gaps.map((gap) => {
-    const what = gap.of === "work" ? "Work for a request" : "Time in the server for a request";
-    const causes = gap.causes.map((cause) => tipped(el("li", {}, "It ", cause.title, meaning(all, cause),
-      el("span", { class: "size" }, ` ${duration(cause.size_ns_per_request)} more, ${part(cause.share)}; ${cause.confidence} `), link(cause.place)),
-    `${cause.id}: ${cause.title}`, ...cause.evidence, "try: " + cause.try));
-    return el("li", {}, `${what}: ${duration(gap.b)} instead of ${duration(gap.a)}.`, causes.length > 0 && el("ul", {}, causes));
-  });
-  if (row.against && !gaps.length) {
-    lines.push(el("li", {}, `For a request it neither works more nor has it in the server longer than ${best}, as far as can be told.`));
-  }
+  const link = ([kind, what]) => el("a", { href: "#ranking", class: "lead-there", click: (event) => (event.preventDefault(), show(row.recording, kind, what)) }, "Show\u00a0→");
   const [finding] = data.findings;
-  if (finding) {
-    lines.push(el("li", {}, row.against ? "By itself: " : "What limits it in turn: ", finding.title,
-      el("span", { class: "size" }, ` ${percent(finding.size_share)}; ${finding.confidence} `), link(finding.place)));
-  }
-  return lines;
+  const own = finding
+    ? tipped(el("p", { class: "limit" }, el("b", {}, "What limits it: "), finding.title, el("span", { class: "size" }, ` (${sized(finding)}; ${finding.confidence})`), reason(all, finding), " ", link(finding.place)),
+      `${finding.id}: ${finding.title}`, ...finding.evidence, "try: " + finding.try)
+    : el("p", { class: "limit" }, el("b", {}, "What limits it: "), "no rule speaks about it; its time by phase tells. ", link(["ledger", ""]));
+  if (!row.against) return own;
+  // Latency holds what the other side cannot tell, if stages are missing there.
+  const partial = row.against.remarks.some((remark) => remark.id === "stages");
+  const growth = (gap) => (gap.of === "latency" && partial ? 1 : gap.b / gap.a);
+  const gaps = row.against.gaps.filter((gap) => gap.decided && gap.by > 0).sort((a, b) => growth(b) - growth(a));
+  const beside = el("b", {}, `Beside ${best}: `);
+  if (!gaps.length) return [own, el("p", { class: "limit" }, beside, "for a request it neither works more nor has it in the server longer, as far as can be told.")];
+  const causes = (gap) => gap.causes.map((cause) => tipped(el("span", {}, cause.title, meaning(all, cause),
+    el("span", { class: "size" }, `: ${duration(cause.size_ns_per_request)} more, ${part(cause.share)}; ${cause.confidence}. `), link(cause.place)),
+  `${cause.id}: ${cause.title}`, ...cause.evidence, "try: " + cause.try));
+  const whole = (gap) => `${duration(gap.by)} ${gap.of === "work" ? "more work for a request" : "longer in the server for a request"} (${duration(gap.b)} instead of ${duration(gap.a)})`;
+  const [largest] = causes(gaps[0]);
+  const told = gaps.length + gaps.reduce((sum, gap) => sum + gap.causes.length, 0);
+  return [own, el("p", { class: "limit" }, beside, whole(gaps[0]), largest && [". It ", largest]),
+    told > 2 && el("details", {}, el("summary", {}, "all that differs from " + best),
+      el("ul", {}, gaps.map((gap) => el("li", {}, whole(gap), el("ul", {}, causes(gap).map((cause) => el("li", {}, "It ", cause)))))))];
 }
 
+/** What a finding rests on besides its size, and what the phase or stage in that is. */
+function reason(all, finding) {
+  if (finding.evidence.length < 2) return null;
+  const title = finding.evidence.at(-1);
+  const [, what] = finding.place;
+  const at = title.includes(what) ? title.indexOf(what) + what.length : title.length;
+  return ["; " + title.slice(0, at), meaning(all, { place: finding.place, title }), title.slice(at)];
+}
+
+/** How large a finding is. */
+const sized = (finding) => `${percent(finding.size_share)} ${finding.size_of}` + (finding.size_ns_per_request != null ? `, ${duration(finding.size_ns_per_request)} a request` : "");
+
 /** Which part of a gap a cause is; what is less elsewhere makes up for what is more than the whole. */
-const part = (share) => (share > 1.005 ? "more than the whole gap, since it saves elsewhere" : `${Math.round(100 * share)}\u202f% of the gap`);
+const part = (share) => (share > 1.005 ? "more than the whole gap: it saves elsewhere" : `${Math.round(100 * share)}\u202f% of the gap`);
 
 /** What the phase or stage is that a cause has in its title. */
 function meaning(all, cause) {

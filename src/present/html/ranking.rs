@@ -8,7 +8,7 @@ use super::place;
 use crate::analyse::compare::interval::PRINTED;
 use crate::analyse::compare::tally::Counted;
 use crate::analyse::compare::workload::Refusal;
-use crate::analyse::compare::{Change, Key, Side, Unit};
+use crate::analyse::compare::{Key, Side, Unit};
 use crate::analyse::explain::across::{Cause, Causes};
 use crate::analyse::explain::ranking::{Against, By, Group, Place, groups, is_ranked};
 use crate::present::explain::across::Item;
@@ -54,7 +54,7 @@ struct Worse {
     /// Whether what decides differs significantly.
     decided: bool,
     /// The rate or the latency as a share of the best one's, and its 95 % interval.
-    ratio: (f64, f64, f64),
+    ratio: [f64; 3],
     remarks: Vec<Said>,
     gaps: Vec<GapText>,
 }
@@ -134,7 +134,10 @@ fn worse(against: &Against, by: By) -> Worse {
     };
     Worse {
         decided: whole.is_some_and(|w| w.believed),
-        ratio: whole.map_or((1.0, 1.0, 1.0), |w| ratio(&w, by)),
+        ratio: whole.map_or([1.0; 3], |whole| match by {
+            By::Rate => whole.rate(),
+            By::Latency => whole.times(),
+        }),
         remarks: (against.remarks.iter())
             .map(|remark| Said {
                 id: remark.id,
@@ -148,19 +151,6 @@ fn worse(against: &Against, by: By) -> Worse {
             .map(gap)
             .collect(),
     }
-}
-
-/// The other side's rate or latency as a share of the best one's.
-fn ratio(whole: &Change, by: By) -> (f64, f64, f64) {
-    let share = |change: f64| {
-        let other = (whole.a + change).max(f64::MIN_POSITIVE);
-        match by {
-            By::Rate => whole.a / other,
-            By::Latency => other / whole.a.max(f64::MIN_POSITIVE),
-        }
-    };
-    let (one, two) = (share(whole.low), share(whole.high));
-    (share(whole.by), one.min(two), one.max(two))
 }
 
 fn gap(causes: &Causes) -> GapText {

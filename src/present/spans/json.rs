@@ -2,12 +2,17 @@
 //! same document, so that what it shows is what the command prints.
 
 use crate::analyse::latency::moment::Moment;
-use crate::analyse::spans::{BEHIND, Kind, PARTS, STAGES, Spans, Timeline};
+use crate::analyse::spans::{BEHIND, Kind, OUTSIDE, PARTS, STAGES, Spans, Timeline};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// Name and version of the schema. Keys may be added within a version, none changes its meaning.
 pub const SPANS_SCHEMA: &str = "bypassprof.spans/1";
+
+/// The first bin of lengths ends here, in ns; each of the others is so many times as long.
+const FIRST_BIN: u64 = 100;
+/// See [`FIRST_BIN`].
+const BIN: f64 = 1.09;
 
 /// The document.
 #[derive(Serialize)]
@@ -30,6 +35,8 @@ pub struct Document<'a> {
     threshold_ns: Option<u64>,
     stages: Vec<Stage>,
     behind: Vec<Stage>,
+    outside: Stage,
+    histogram: Vec<(u64, u64)>,
     bursts: Vec<Burst>,
     slowest: Vec<Request<'a>>,
     trust: Trust<'a>,
@@ -134,6 +141,8 @@ pub fn document<'a>(
             .zip(&spans.behind)
             .map(|(s, h)| stage(s, h))
             .collect(),
+        outside: stage(&OUTSIDE, &spans.outside),
+        histogram: histogram(spans),
         bursts: ["receive", "transmit"]
             .into_iter()
             .zip(&spans.bursts)
@@ -174,6 +183,15 @@ fn stage(stage: &crate::analyse::spans::Stage, histogram: &Histogram<u64>) -> St
         p999: at(0.999),
         max: histogram.max(),
     }
+}
+
+/// How many requests were how long: ends of bins, and counts.
+fn histogram(spans: &Spans) -> Vec<(u64, u64)> {
+    let bins = spans.stages.iter().rev().take(1).flat_map(|total| {
+        let bins = total.iter_log(FIRST_BIN, BIN);
+        bins.map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()))
+    });
+    bins.filter(|bin| bin.1 > 0).collect()
 }
 
 fn burst((direction, histogram): (&'static str, &Histogram<u64>)) -> Burst {

@@ -2,7 +2,9 @@
 
 use crate::analyse::latency::moment::Moment;
 use crate::analyse::latency::stage_behind;
-use crate::analyse::spans::{BEHIND, Counts, EventTrust, Kind, PARTS, STAGES, Spans, Timeline};
+use crate::analyse::spans::{
+    BEHIND, Counts, EventTrust, Kind, OUTSIDE, PARTS, STAGES, Spans, Timeline,
+};
 use crate::present::latency::waiting_for;
 use crate::present::style::{Style, duration, percent, printable};
 use crate::present::table::lines;
@@ -90,6 +92,21 @@ fn stages(spans: &Spans, style: Style, text: &mut String) {
     }
     lines(&rows, style, text);
     behind(spans, style, text);
+    outside(spans, style, text);
+}
+
+/// What lies between requests: what no stage of them can shorten.
+fn outside(spans: &Spans, style: Style, text: &mut String) {
+    let Some(share) = spans.outside_share() else {
+        return;
+    };
+    let line = format!(
+        "outside: {} % of connections' time, {} on average: {}",
+        percent(Some(share)),
+        duration(spans.outside.mean() as u64),
+        OUTSIDE.what
+    );
+    let _ = writeln!(text, "{}", style.fit(&line));
 }
 
 /// Of the stages above, the time in which others were handled first.

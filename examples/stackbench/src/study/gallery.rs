@@ -148,8 +148,12 @@ fn finding(answer: &Value) -> String {
     let per_request = per_request.map_or(String::new(), |ns| {
         format!(", {} ns for a request", thousands(ns, 0))
     });
+    // Answers that were kept from before do not say what their shares are of.
+    let of = first["size_of"]
+        .as_str()
+        .map_or(String::new(), |of| format!(" {of}"));
     format!(
-        "`explain` puts {} first: {title} ({share:.0} %{per_request}; {}).",
+        "`explain` puts {} first: {title} ({share:.0} %{of}{per_request}; {}).",
         first["id"].as_str().unwrap_or("?"),
         first["confidence"].as_str().unwrap_or("?")
     )
@@ -170,12 +174,12 @@ mod tests {
                 {"phase": "app", "cycles_per_request": 1000.0},
             ],
             "findings": [{"id": "C5", "title": "copies", "size_share": 0.25,
-                "size_ns_per_request": 1500.0, "confidence": "sampled"}],
+                "size_of": "of all threads' time", "size_ns_per_request": 1500.0, "confidence": "sampled"}],
         });
         assert_eq!(
             format!("{} {}", work(&answer), finding(&answer)),
             "2,000 ns of work for a request, most of it in `copy` 75 %, `app` 25 %. `explain` puts C5 first: copies \
-             (25 %, 1,500 ns for a request; sampled)."
+             (25 % of all threads' time, 1,500 ns for a request; sampled)."
         );
         assert_eq!(work(&json!({})), "No work was sampled.");
         assert!(finding(&json!({"findings": []})).contains("no rule"));

@@ -3,12 +3,13 @@
 //! In: facts; out: [`Evidence`] and its lines. It refuses to know what follows from them.
 
 use super::super::Confidence::{self, Estimated, Measured, Sampled};
-use super::super::{Evidence, Facts};
+use super::super::{Evidence, Facts, Whole};
 
-/// A share of the time.
+/// A share of all threads' time.
 pub fn evidence(facts: &Facts, share: f64, confidence: Confidence, lines: Vec<String>) -> Evidence {
     Evidence {
         share,
+        of: Whole::Threads,
         ns_per_request: facts.ns_per_request.map(|ns| ns * share),
         confidence,
         lines,
@@ -33,6 +34,7 @@ pub fn stage_is(facts: &Facts, stages: &[&str], least: f64) -> Option<Evidence> 
     };
     (share >= least).then(|| Evidence {
         share,
+        of: Whole::Requests,
         ns_per_request: Some(ns),
         confidence: Measured,
         lines: stages.iter().filter_map(line).collect(),

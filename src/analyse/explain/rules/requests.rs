@@ -3,7 +3,7 @@
 //! In: facts; out: what they show. The table of `S` rules.
 
 use super::super::Confidence::Measured;
-use super::super::{Evidence, Rule};
+use super::super::{Evidence, Rule, Whole};
 use super::evidence::{acks, drain_timer, percent, phase_line, stage_is, waits};
 
 /// Its rules.
@@ -47,6 +47,7 @@ pub const RULES: &[Rule] = &[
                 let total = f.stage("total").map_or(0.0, |total| total.1);
                 Evidence {
                     share,
+                    of: Whole::Requests,
                     ns_per_request: Some(share * total),
                     confidence: Measured,
                     lines: lines.map(line).collect(),
@@ -63,6 +64,7 @@ pub const RULES: &[Rule] = &[
             let again = f.retransmissions_per_request;
             (again >= 0.02).then(|| Evidence {
                 share: again / (1.0 + again),
+                of: Whole::Segments,
                 ns_per_request: None,
                 confidence: Measured,
                 lines: vec![

@@ -5,6 +5,7 @@ use super::super::explain;
 use super::super::facts::Role;
 use super::super::facts::{Function, Thread, Uneven};
 use super::rules;
+use proptest::prelude::*;
 
 mod thresholds;
 
@@ -70,6 +71,14 @@ fn with_room(busy: f64) -> Facts {
         }),
         ..requests(&[("total", 1000.0), ("wait_drain", 100.0)], 0.0)
     }
+}
+
+/// Connections that wait outside for this share of their time, before a thread that finds nothing to do so often.
+fn between(share: f64, nothing: f64) -> Facts {
+    let mut facts = with_room(1.0 - nothing);
+    facts.outside = Some((1000.0 * share / (1.0 - share), share));
+    facts.busiest.as_mut().unwrap().nothing = nothing;
+    facts
 }
 
 fn tas(fast: f64, app: f64, copy: f64) -> Facts {
@@ -350,6 +359,9 @@ fn cases() -> Vec<(&'static str, Facts, Facts)> {
             facts("ix", 0.9, &[], &[]),
         ),
         ("H1", tas(0.95, 0.1, 0.0), tas(0.5, 0.1, 0.0)),
+        ("H1", with_room(0.9), with_room(0.4)),
+        ("H4", between(0.8, 0.6), between(0.8, 0.4)),
+        ("H4", between(0.8, 0.6), between(0.3, 0.6)),
         ("H3", on_two("linux", Some(0.4)), on_two("ix", Some(0.4))),
         ("IX5", on_two("ix", Some(0.4)), on_two("ix", None)),
         (
@@ -390,7 +402,7 @@ fn each_rule() {
         assert!(ids(shows).contains(id), "{id}: {:?}", ids(shows));
         assert!(!ids(lacks).contains(id), "{id}: {:?}", ids(lacks));
     }
-    for rule in rules() {
+    for (_, rule) in rules() {
         assert!(
             cases.iter().any(|c| c.0 == rule.id),
             "{} has no case",
@@ -405,8 +417,51 @@ fn nothing_from_nothing() {
     assert_eq!(explain(&Facts::default()), []);
     for (id, mut shows, _) in cases() {
         shows.stack = "another".into();
-        let rule = rules().find(|r| r.id == id).unwrap();
+        let (_, rule) = rules().find(|(_, rule)| rule.id == id).unwrap();
         let found = explain(&shows).iter().any(|f| f.id == id);
         assert_eq!(found, rule.stacks.is_empty(), "{id}");
+    }
+}
+
+/// What a reader asks first comes first: what limits the rate, what takes a good part of the time, how much room is left,
+/// and what takes little.
+#[test]
+fn what_limits_first() {
+    let told = |facts: &Facts| explain(facts).iter().map(|f| f.id).collect::<Vec<_>>();
+    let waits = |nothing, outside| {
+        let mut facts = between(outside, nothing);
+        facts.stages.insert("wait_send", (450.0, 100));
+        let header = Function {
+            own: 0.0,
+            total: 0.02,
+        };
+        facts.functions.insert("generate_httphdr".into(), header);
+        facts
+    };
+    // Room is told after the cause, and before what is little of all work.
+    assert_eq!(told(&waits(0.6, 0.1)), ["S4", "H2", "X3"]);
+    let mut idle = waits(0.6, 0.1);
+    idle.busy = 0.1;
+    assert_eq!(told(&idle), ["S4", "X3", "H2"]);
+    // Nothing here limits: the cause is of latency alone.
+    assert_eq!(told(&waits(0.6, 0.8)), ["H4", "S4", "H2", "X3"]);
+    // Requests wait behind a thread that works.
+    assert_eq!(told(&waits(0.05, 0.8)), ["H1", "S4", "X3"]);
+}
+
+proptest! {
+    /// Whatever roles and threads there are, no recording is told to be limited by its work and to have room.
+    #[test]
+    fn work_or_room(
+        nothing in 0.0f64..1.0,
+        roles in proptest::collection::btree_map("foreign|stack|loop", 0.0f64..1.0, 0..3),
+        outside in 0.0f64..1.0,
+    ) {
+        let role = |(name, busy)| (name, Role { share: 0.5, busy, ..Role::default() });
+        let roles = roles.into_iter().map(role).collect();
+        let found = explain(&Facts { roles, ..between(outside, nothing) });
+        let is = |id: &str| found.iter().any(|f| f.id == id);
+        prop_assert!(!(is("H1") && (is("H2") || is("H4"))), "{:?}", found);
+        prop_assert!(is("H1") || is("H2") || nothing > 0.99);
     }
 }

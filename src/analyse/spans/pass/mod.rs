@@ -128,6 +128,7 @@ impl Pass {
                 counts: Counts::default(),
                 stages: STAGES.iter().map(|_| histogram()).collect(),
                 behind: BEHIND.iter().map(|_| histogram()).collect(),
+                outside: histogram(),
                 bursts: [histogram(), histogram()],
                 slowest: Vec::new(),
                 slices: Vec::new(),

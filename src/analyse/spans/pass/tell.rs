@@ -102,8 +102,7 @@ impl Flows {
             self.spans.counts.headless += 1;
             return;
         };
-        let end = [Some(app_end), last_out, tx].into_iter().flatten().max();
-        let end = end.unwrap_or(start);
+        let end = request.end();
         let lost_in = |ring: u32| {
             let losses = self.rings.get(ring as usize).map(|r| &r.losses);
             losses.is_some_and(|l| l.iter().any(|&(from, to)| from < end && start < to))
@@ -145,6 +144,10 @@ impl Flows {
             if let Some(length) = length {
                 record(histogram, length);
             }
+        }
+        if let Some(before) = request.before.get() {
+            let outside = self.ns(start.saturating_sub(before));
+            record(&mut self.spans.outside, outside);
         }
         let kept = self.preempted.as_ref().map(|preempted| preempted.of(&way));
         let kept = kept.map(|kept| kept.map(|ticks| self.ns(ticks) as f64));

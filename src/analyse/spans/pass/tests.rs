@@ -69,6 +69,17 @@ fn own_points() {
     assert_eq!(spans.slowest[0].total, 100);
 }
 
+/// What lies between two requests of a flow is told, and its part of flows' time; a flow's first has nothing before it.
+#[test]
+fn between_requests() {
+    let mut pass = pass();
+    let slots = [(1000, 5), (2000, 5), (2050, 6)].map(|(tsc, flow)| request(tsc, flow));
+    pass.slots(0, 0, slots.as_flattened());
+    let spans = pass.finish(None);
+    assert_eq!((spans.outside.len(), spans.outside.max()), (1, 900));
+    assert_eq!(spans.outside_share(), Some(0.9));
+}
+
 /// Two requests pipelined on one flow, and one of another flow in the same burst: each is behind those before it, in
 /// the burst, of its flow, and of its thread. The burst that takes the replies begins when its oldest frame is as old
 /// as the burst says.

@@ -251,8 +251,11 @@ const TURNS: &[Turn] = &[
         Above,
     ),
     Turn("H1", |x| tas(x, 0.1, 0.0), 0.85, Above),
+    Turn("H1", with_room, 0.5, Above),
+    Turn("H4", |x| between(x, 0.6), 0.5, Above),
+    Turn("H4", |x| between(0.8, x), 0.5, Above),
     Turn("H2", with_room, 0.01, Above),
-    Turn("H2", with_room, 0.85, Below),
+    Turn("H2", with_room, 0.5, Below),
 ];
 
 /// Rules without a number of their own: how uneven threads have to be is said where they are looked at.
@@ -266,7 +269,7 @@ fn each_rule_turns_at_its_number() {
             assert_eq!(found, side == speaks, "{id} at {}", at * factor);
         }
     }
-    for rule in rules() {
+    for (_, rule) in rules() {
         let turns = TURNS.iter().any(|turn| turn.0 == rule.id);
         assert_ne!(turns, WITHOUT.contains(&rule.id), "{}", rule.id);
     }
