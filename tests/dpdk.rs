@@ -34,6 +34,7 @@ macro_rules! or_leave_out {
 }
 
 mod built_in;
+mod drops;
 mod programs;
 mod ways;
 
@@ -375,15 +376,30 @@ fn wrapped(pid: u32) -> Option<u64> {
 }
 
 /// What recording costs the forwarding thread: nanoseconds on its CPU for a frame, as often as rounds go, taken in turns
-/// so that a busy machine disturbs all alike. `cargo test -p bypassprof --test main dpdk::cost -- --ignored --nocapture`
+/// so that a busy machine disturbs all alike. With the tool and the library as they are released:
+/// `cargo build --release -p bypassprof -p bypassprof-dpdk && BYPASSPROF_TOOL=$PWD/target/release/bypassprof
+/// BYPASSPROF_DPDK_LIBRARY=$PWD/target/release/libbypassprof_dpdk.so
+/// cargo test -p bypassprof --test main dpdk::cost -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn cost() {
     or_leave_out!();
     let place = Place::new();
     let alone: &[&str] = &[];
-    let ways: [(&str, &[&str]); 3] = [
+    let perf: &[&str] = &[
+        "perf",
+        "record",
+        "-q",
+        "-g",
+        "-F",
+        "997",
+        "-o",
+        "perf.data",
+        "--",
+    ];
+    let ways: [(&str, &[&str]); 4] = [
         ("alone", alone),
+        ("perf record -g", perf),
         ("record", &["record", "--"]),
         ("record --dpdk", &["record", "--dpdk", "--"]),
     ];
@@ -393,7 +409,7 @@ fn cost() {
         (["net_null0", "net_null1"], "io", 1),
         (cable, "txonly", 32),
     ] {
-        let mut figures = [const { Vec::new() }; 3];
+        let mut figures = [const { Vec::new() }; 4];
         for _ in 0..4 {
             for (way, of) in ways.iter().zip(&mut figures) {
                 of.push(ns_per_frame(&place, way.1, &devices, mode, burst));
@@ -403,7 +419,7 @@ fn cost() {
             of.sort_by(f64::total_cmp);
             let median = (of[1] + of[2]) / 2.0;
             println!(
-                "{} {mode}, bursts of {burst:2}, {:14} {median:8.2} ns a frame, {of:.2?}",
+                "{} {mode}, bursts of {burst:2}, {:15} {median:8.2} ns a frame, {of:.2?}",
                 devices[0], way.0
             );
         }
@@ -415,10 +431,21 @@ fn ns_per_frame(place: &Place, how: &[&str], devices: &[&str], mode: &str, burst
         "ip link add one type veth peer name two && ip link set one up && ip link set two up &&";
     let shell = format!("{cable} exec stdbuf -oL dpdk-testpmd \"$@\"");
     let mut command = match how {
-        [] => std::process::Command::new("unshare"),
+        [] => Command::new("unshare"),
+        ["perf", options @ ..] => {
+            let mut command = Command::new("perf");
+            command.args(options).arg("unshare");
+            command.current_dir(place.path(""));
+            command
+        }
         how => {
-            let mut command = place.bypassprof(how);
-            command.arg("unshare");
+            // The tests' own is not optimized, and shares the CPUs.
+            let tool = std::env::var_os("BYPASSPROF_TOOL");
+            let mut command = match tool {
+                Some(tool) => Command::new(tool),
+                None => place.bypassprof(&[]),
+            };
+            command.args(how).arg("unshare").current_dir(place.path(""));
             command
         }
     };

@@ -7,7 +7,9 @@ use super::classify::{By, Verdict};
 use crate::resolve::{AddressKind, Names};
 use crate::trace::folded::FOLDED;
 use crate::trace::record::{Mapping, Sample, StackEnd};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
 /// A function or an address without a name.
@@ -43,6 +45,27 @@ pub type NodeId = u32;
 
 type AddressKey = (u32, usize, u64, AddressKind);
 
+/// Stacks that are remembered whole, at most: thousands are usual. Beyond this it begins anew.
+const MOST_KNOWN: usize = 1 << 15;
+
+/// What tells a stack apart besides its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Where {
+    pid: u32,
+    /// Changes of what was mapped, of the process and of the kernel.
+    changes: (usize, usize),
+    kernel_frames: u16,
+    end: StackEnd,
+}
+
+/// A stack as it was recorded: the same one again is the same node.
+#[derive(Clone, Debug)]
+struct Known {
+    place: Where,
+    addresses: Box<[u64]>,
+    node: NodeId,
+}
+
 /// All distinct stacks of a recording.
 #[derive(Clone, Debug)]
 pub struct Stacks {
@@ -51,6 +74,8 @@ pub struct Stacks {
     nodes: Vec<(NodeId, FrameId)>,
     node_ids: HashMap<(NodeId, FrameId), NodeId>,
     at_address: HashMap<AddressKey, Rc<[FrameId]>>,
+    /// By a hash of all that tells it apart, with a secret of this process.
+    known: HashMap<u64, Known, RandomState>,
     /// By node, once they are known.
     verdicts: Vec<Verdict>,
 }
@@ -63,6 +88,7 @@ impl Default for Stacks {
             nodes: vec![(0, FrameId::MAX)],
             node_ids: HashMap::new(),
             at_address: HashMap::new(),
+            known: HashMap::default(),
             verdicts: Vec::new(),
         }
     }
@@ -71,7 +97,30 @@ impl Default for Stacks {
 impl Stacks {
     /// The node of a sample's stack. A stack whose outer part is missing begins with a frame that says so.
     pub fn add(&mut self, sample: &Sample, names: &mut Names) -> NodeId {
-        self.walk(sample, names, &mut |_, _| ())
+        let changes = |space| names.changes(space, sample.time);
+        let place = Where {
+            pid: sample.pid,
+            changes: (changes(sample.pid), changes(Mapping::KERNEL)),
+            kernel_frames: sample.kernel_frames,
+            end: sample.stack,
+        };
+        let hash = self.known.hasher().hash_one((place, &sample.frames));
+        if let Some(known) = self.known.get(&hash)
+            && (known.place, &*known.addresses) == (place, &*sample.frames)
+        {
+            return known.node;
+        }
+        let node = self.walk(sample, names, &mut |_, _| ());
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
+        let known = Known {
+            place,
+            addresses: sample.frames.as_slice().into(),
+            node,
+        };
+        self.known.insert(hash, known);
+        node
     }
 
     /// The same, with the stack's addresses and what is at each, innermost first.
@@ -287,4 +336,57 @@ impl Stacks {
 
 fn in_brackets(module: &str) -> String {
     format!("[{}]", module.trim_matches(['[', ']']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::record::Meta;
+    use crate::units::{Avma, Nanos};
+
+    /// The same addresses are the same stack until something else is mapped there, in another process, with another part of them
+    /// the kernel's, or with the outer part missing.
+    #[test]
+    fn same_addresses() {
+        let mapping = |pid, time, path: &str| {
+            Meta::Mapping(Mapping {
+                pid,
+                time: Nanos::from_ns(time),
+                start: Avma(0x1000),
+                len: 0x1000,
+                path: path.into(),
+                ..Mapping::default()
+            })
+        };
+        let metas = [
+            mapping(1, 0, "/gone/one"),
+            mapping(1, 10, "/gone/two"),
+            mapping(2, 0, "/gone/three"),
+            mapping(Mapping::KERNEL, 0, "[kernel]"),
+        ];
+        let mut names = Names::new(&metas);
+        let mut stacks = Stacks::default();
+        let mut leaf = |pid, time, kernel_frames, stack| {
+            let sample = Sample {
+                pid,
+                time: Nanos::from_ns(time),
+                frames: vec![0x1010, 0x1020],
+                kernel_frames,
+                stack,
+                ..Sample::default()
+            };
+            let node = stacks.add(&sample, &mut names);
+            let module = stacks.get(stacks.parts(node).1).module.clone();
+            (node, module)
+        };
+        let whole = StackEnd::Whole;
+        let first = leaf(1, 5, 0, whole);
+        assert_eq!(first.1, "one");
+        assert_eq!(leaf(1, 6, 0, whole), first);
+        assert_eq!(leaf(1, 11, 0, whole).1, "two");
+        assert_eq!(leaf(2, 5, 0, whole).1, "three");
+        assert_eq!(leaf(1, 5, 1, whole).1, "[kernel]");
+        assert_ne!(leaf(1, 5, 0, StackEnd::Truncated).0, first.0);
+        assert_eq!(leaf(1, 7, 0, whole), first);
+    }
 }

@@ -19,6 +19,8 @@ struct Process {
     parent: Option<(Pid, Nanos)>,
     execs: Vec<Nanos>,
     mappings: Vec<Mapping>,
+    /// When what is mapped changed, in order.
+    changes: Vec<Nanos>,
 }
 
 /// Longest line of forebears that is searched: a chain of forks without exec is short in any sane program.
@@ -30,12 +32,13 @@ impl AddressSpaces {
         match meta {
             Meta::Mapping(mapping) => {
                 let process = self.processes.entry(mapping.pid).or_default();
+                process.changed(mapping.time);
                 process.mappings.push(mapping.clone());
             }
             Meta::Thread(thread) if thread.tid == thread.pid => {
                 let process = self.processes.entry(thread.pid).or_default();
                 if thread.exec {
-                    process.execs.push(thread.time);
+                    process.executed(thread.time);
                 } else if thread.parent != 0 && thread.parent != thread.pid {
                     process.parent.get_or_insert((thread.parent, thread.time));
                 }
@@ -43,7 +46,7 @@ impl AddressSpaces {
             // Any thread may call exec; the process has its new name then, whichever thread it was.
             Meta::Thread(thread) if thread.exec => {
                 let process = self.processes.entry(thread.pid).or_default();
-                process.execs.push(thread.time);
+                process.executed(thread.time);
             }
             _ => {}
         }
@@ -89,11 +92,8 @@ impl AddressSpaces {
 
     /// How often what is mapped in a process had changed by `time`. While the number stays, an address means the same.
     pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
-        let Some(process) = self.processes.get(&pid) else {
-            return 0;
-        };
-        let mapped = process.mappings.iter().filter(|m| m.time <= time).count();
-        mapped + process.execs.iter().filter(|&&e| e <= time).count()
+        let process = self.processes.get(&pid);
+        process.map_or(0, |p| p.changes.partition_point(|&at| at <= time))
     }
 
     fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
@@ -108,6 +108,16 @@ impl AddressSpaces {
 }
 
 impl Process {
+    fn executed(&mut self, time: Nanos) {
+        self.changed(time);
+        self.execs.push(time);
+    }
+
+    fn changed(&mut self, time: Nanos) {
+        let at = self.changes.partition_point(|&before| before <= time);
+        self.changes.insert(at, time);
+    }
+
     /// The file whose text was moved into this anonymous memory, as programs do that want it on huge pages: memory that
     /// lies wholly where code of a file lay until then.
     fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapping> {

@@ -43,7 +43,7 @@ pub struct Sample {
 }
 
 /// How the walk of a stack ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum StackEnd {
     /// At the outermost frame.

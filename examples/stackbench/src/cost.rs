@@ -195,9 +195,10 @@ fn table(args: &Args, cycles: &[Cycle]) -> String {
         lines.push(line(
             &name,
             format!(
-                "{}; recorder: {:.1} % of a CPU, {:.0} kB/s, {} samples, {} lost",
+                "{}; recorder: {:.1} % of a CPU, {:.2} s for names at the end, {:.0} kB/s, {} samples, {} lost",
                 Interval::of(&more).percent(),
                 100.0 * mean(|l| l.cpus),
+                mean(|l| l.naming),
                 mean(|l| l.bytes) / 1e3,
                 sum(|l| l.samples),
                 sum(|l| l.lost)

@@ -55,6 +55,9 @@ pub struct Probes {
     programs: HashMap<(usize, ProcessKey), Program>,
     /// Programs that are gone.
     left: HashSet<(usize, ProcessKey)>,
+    /// Programs that are not followed, and how many processes were when they were looked at: dead ones may lie in a
+    /// user's directory by the dozen, and each is opened to be told apart.
+    strangers: HashMap<(usize, ProcessKey), usize>,
     next_ring: u32,
     started: Instant,
     /// Both clocks then.
@@ -101,6 +104,16 @@ struct Program {
     /// What it counts on queues of devices.
     queues: Queues,
     unreached: u64,
+}
+
+/// What a control file turned out to be.
+enum Found {
+    /// That of a program to follow, switched on.
+    Program(Box<Program>),
+    /// That of a process that is not followed.
+    Stranger,
+    /// Not whole yet, or never.
+    NotYet,
 }
 
 /// A place in a program's table of rings.
@@ -151,6 +164,7 @@ impl Probes {
             followed: pids.iter().copied().collect(),
             programs: HashMap::new(),
             left: HashSet::new(),
+            strangers: HashMap::new(),
             next_ring: 0,
             started: Instant::now(),
             since: clock::pair(),
@@ -203,7 +217,7 @@ impl Probes {
         let totals = self.totalled.is_none_or(|t| t.elapsed() >= TOTALS_EVERY);
         let due = self.scanned.is_none_or(|s| s.elapsed() >= SCAN_EVERY);
         let expecting = self.is_expecting();
-        if totals || expecting {
+        if totals || (due && expecting) {
             self.find_places();
         }
         if due || expecting {
@@ -247,13 +261,22 @@ impl Probes {
             // A directory that is gone holds nothing new.
             for key in place.dir().processes().unwrap_or_default() {
                 let known = (at, key);
-                if self.programs.contains_key(&known) || self.left.contains(&known) {
+                if self.programs.contains_key(&known)
+                    || self.left.contains(&known)
+                    || self.strangers.get(&known) == Some(&self.followed.len())
+                {
                     continue;
                 }
                 let all = self.session && at == 0;
                 let followed = (!all).then_some(&self.followed);
-                if let Some(program) = Program::found(place, key, followed, self.look_at_frames) {
-                    self.programs.insert(known, program);
+                match Program::found(place, key, followed, self.look_at_frames) {
+                    Found::Program(program) => {
+                        self.programs.insert(known, *program);
+                    }
+                    Found::Stranger => {
+                        self.strangers.insert(known, self.followed.len());
+                    }
+                    Found::NotYet => {}
                 }
             }
         }
@@ -336,14 +359,16 @@ impl Drop for Probes {
 }
 
 impl Program {
-    /// The program of a control file, switched on; `None` if it is not one to follow, or not whole yet.
+    /// The program of a control file, switched on if it is one to follow.
     fn found(
         place: &Place,
         key: ProcessKey,
         followed: Option<&HashSet<Pid>>,
         look_at_frames: u64,
-    ) -> Option<Program> {
-        let mut control = place.dir().control(key).ok()?;
+    ) -> Found {
+        let Ok(mut control) = place.dir().control(key) else {
+            return Found::NotYet;
+        };
         let facts = control.facts();
         let inside = Inside::of(&facts);
         let pid = inside.outside();
@@ -352,7 +377,7 @@ impl Program {
             None => true,
         };
         if !wanted {
-            return None;
+            return Found::Stranger;
         }
         let pid = pid.unwrap_or(inside.pid);
         control.set_host_pid(pid);
@@ -363,7 +388,7 @@ impl Program {
         let listening = clock::now();
         control.look_at_frames(look_at_frames);
         control.switch_on(Mode::Drain);
-        Some(Program {
+        Found::Program(Box::new(Program {
             control,
             inside,
             pid,
@@ -375,7 +400,7 @@ impl Program {
                 None => Queues::default(),
             },
             unreached: 0,
-        })
+        }))
     }
 
     /// We look at its rings until then at least; if not, its own flight recorder takes them back.

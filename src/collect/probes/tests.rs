@@ -1,6 +1,7 @@
 //! Rings of a program that is only files: drained, given back, and not believed when they make no sense.
 
 use super::*;
+use crate::trace::record::Thread;
 use crate::trace::{Reader, Record, Writer};
 use bypassprof_ring::reader::{SessionDir, Writing};
 use bypassprof_wire::layout::{
@@ -194,6 +195,33 @@ fn joined_late() {
     let mut recording = Recording::new();
     other.turn(&mut recording.writer).unwrap();
     assert_eq!(other.finish(&mut recording.writer).unwrap().0.rings, 0);
+}
+
+/// A program that is not followed is not opened again at each look; once its parent is known, it is.
+#[test]
+fn followed_later() {
+    let fake = Fake::new(&[EntryState::Live]);
+    fake.make_ring(0);
+    let mut recording = Recording::new();
+    let mut probes = Probes::new(vec![fake.place()], false, &[1]);
+    let me = std::process::id();
+    for _ in 0..2 {
+        probes.turn(&mut recording.writer).unwrap();
+        probes.scanned = None;
+        assert_eq!((probes.programs.len(), probes.strangers.len()), (0, 1));
+    }
+    probes.meta(&Meta::Thread(Thread {
+        time: Nanos::default(),
+        pid: me,
+        tid: me,
+        parent: 1,
+        parent_tid: 1,
+        name: String::new(),
+        exec: false,
+    }));
+    probes.turn(&mut recording.writer).unwrap();
+    assert_eq!(probes.programs.len(), 1);
+    probes.finish(&mut recording.writer).unwrap();
 }
 
 /// Rings that are none, too short, or move as none can, are counted and cost nothing else.

@@ -66,8 +66,10 @@ pub struct Recorder {
 /// What it took and left.
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
-    /// CPUs used, from its start to its end.
+    /// CPUs used, from its start to its end; by us, until we stop to record.
     pub cpus: f64,
+    /// Seconds of CPU after that: names of what was sampled, which perf leaves to its report.
+    pub naming: f64,
     /// Bytes on disk a second.
     pub bytes: f64,
     /// Samples in the file.
@@ -126,16 +128,22 @@ impl Recorder {
         let bytes = file
             .map_err(|e| wrong("a recorder left no file", &e))?
             .len();
-        let (samples, lost) = match self.mode.is_perf() {
-            true => perf_samples(&self.file)?,
+        let (samples, lost, recording) = match self.mode.is_perf() {
+            true => {
+                let (samples, lost) = perf_samples(&self.file)?;
+                (samples, lost, cpu)
+            }
             false => {
                 let reader = Reader::open(&self.file).map_err(|e| wrong("our recording", &e))?;
                 let meta = reader.meta();
-                (meta.sample_count, meta.samples_lost())
+                let own = meta.end.as_ref().map(|end| end.recorder_cpu_ns);
+                let own = own.ok_or_else(|| Failure::Wrong("our recording has no end".into()))?;
+                (meta.sample_count, meta.samples_lost(), own as f64 / 1e9)
             }
         };
         Ok(Left {
-            cpus: cpu / seconds,
+            cpus: recording / seconds,
+            naming: (cpu - recording).max(0.0),
             bytes: bytes as f64 / seconds,
             samples,
             lost,
