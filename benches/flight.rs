@@ -119,9 +119,10 @@ fn requests(rounds: &mut PollLoop, count: u64) -> u64 {
     count / u64::from(BURST) * u64::from(BURST) * 8
 }
 
-fn median(of: &mut [f64]) -> f64 {
+/// What nine of ten batches do not undercut: what other programs take of the CPU falls out.
+fn quick(of: &mut [f64]) -> f64 {
     of.sort_by(f64::total_cmp);
-    of.get(of.len() / 2).copied().unwrap_or(f64::NAN)
+    of.get(of.len() / 10).copied().unwrap_or(f64::NAN)
 }
 
 fn measure() -> Result<(), Box<dyn std::error::Error>> {
@@ -130,7 +131,9 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let batch = EVENTS / PARTS / BATCHES / 8;
     // Makes the ring, and gets everything into its place.
     requests(&mut rounds, batch);
-    println!("{EVENTS} events in parts of a tenth; median of {BATCHES} batches each");
+    println!(
+        "{EVENTS} events in parts of a tenth; of {BATCHES} batches each, what a tenth undercuts"
+    );
     println!(
         "{:>4} {:>13} {:>13} {:>7} {:>12} {:>12} {:>6} {:>6} {:>8}",
         "part",
@@ -146,7 +149,7 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let mut parts: Vec<(f64, Sizes)> = Vec::new();
     let mut told = 0;
     for part in 1..=PARTS {
-        let (mut events, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut floors) = (Vec::new(), Vec::new());
         for _ in 0..BATCHES {
             let start = counter();
             let count = requests(&mut rounds, batch);
@@ -160,23 +163,17 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
             let least = end.wrapping_sub(middle) as f64 / FLOOR as f64;
             events.push(event);
             floors.push(least);
-            ratios.push(event / least);
             let short = || (0..10).for_each(|n| probe::emit(points::TIMER, Flow::NONE, n));
             std::thread::spawn(short)
                 .join()
                 .map_err(|_| "a thread broke")?;
         }
         let sizes = Sizes::now()?;
-        let ratio = median(&mut ratios);
+        let (event, least) = (quick(&mut events), quick(&mut floors));
+        let ratio = event / least;
         println!(
-            "{part:>4} {:>13.2} {:>13.2} {ratio:>7.3} {:>8} KiB {:>8} KiB {:>6} {:>6} {:>8}",
-            median(&mut events),
-            median(&mut floors),
-            sizes.resident,
-            sizes.session.0,
-            sizes.session.1,
-            sizes.descriptors,
-            sizes.mappings
+            "{part:>4} {event:>13.2} {least:>13.2} {ratio:>7.3} {:>8} KiB {:>8} KiB {:>6} {:>6} {:>8}",
+            sizes.resident, sizes.session.0, sizes.session.1, sizes.descriptors, sizes.mappings
         );
         parts.push((ratio, sizes));
     }
