@@ -11,6 +11,7 @@ mod filters;
 mod flight;
 mod foreign;
 mod golden;
+mod groups;
 mod heldout;
 mod latency;
 mod ledger;

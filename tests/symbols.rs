@@ -450,21 +450,30 @@ fn kernel_module() {
         eprintln!("left out: no module was loaded to be looked at");
         return;
     };
-    let place = Place::new();
-    // As `module:device to write to`.
-    let (module, device) = module.split_once(':').unwrap();
+    // As `module:device to write to:file of the module`.
+    let [module, device, file] = module.split(':').collect::<Vec<_>>()[..] else {
+        panic!("{module}");
+    };
     let write = format!(
         "i=0; while [ $i -lt 100 ]; do dd if=/dev/zero of={device} bs=1M count=8 oflag=direct; i=$((i + 1)); done"
     );
-    place.record(&["sh", "-c", &write]);
-    let functions = place.report()["functions"].clone();
-    let module = format!("[{module}]");
-    let own = functions.as_array().unwrap().iter();
-    let own: Vec<_> = own.filter(|f| f["module"] == module).collect();
-    assert!(!own.is_empty(), "{functions:#}");
-    let named = |f: &&serde_json::Value| !f["name"].as_str().unwrap().contains("unknown");
-    assert!(own.iter().all(named), "{own:#?}");
-    eprintln!("functions of {module}: {}", own.len());
+    // Loaded before the recording, and while it goes on.
+    for first in [String::new(), format!("insmod {file}; sleep 0.2; ")] {
+        let place = Place::new();
+        if !first.is_empty() {
+            let unloaded = std::process::Command::new("rmmod").arg(module).status();
+            assert!(unloaded.unwrap().success());
+        }
+        place.record(&["sh", "-c", &format!("{first}{write}")]);
+        let functions = place.report()["functions"].clone();
+        let module = format!("[{module}]");
+        let own = functions.as_array().unwrap().iter();
+        let own: Vec<_> = own.filter(|f| f["module"] == module).collect();
+        assert!(!own.is_empty(), "{first}{functions:#}");
+        let named = |f: &&serde_json::Value| !f["name"].as_str().unwrap().contains("unknown");
+        assert!(own.iter().all(named), "{first}{own:#?}");
+        eprintln!("{first}functions of {module}: {}", own.len());
+    }
 }
 
 /// Functions of the kernel, where it shows its addresses.

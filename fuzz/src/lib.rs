@@ -347,7 +347,9 @@ pub fn perfmap(data: &[u8]) {
 pub fn kallsyms(data: &[u8]) {
     let symbols = KernelSymbols::parse(&String::from_utf8_lossy(data));
     for at in [0, 0xffff_ffff_8100_0010, u64::MAX] {
-        assert_eq!(symbols.name(at).at, at);
+        for mapped in ["[kernel]", "[nf_tables]"] {
+            assert_eq!(symbols.name(mapped, at).at, at);
+        }
     }
 }
 

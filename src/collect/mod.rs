@@ -10,6 +10,7 @@ pub mod core;
 pub mod counting;
 pub mod doctor;
 pub mod events;
+mod kernel;
 pub mod limits;
 pub mod oom;
 pub mod perf;

@@ -24,6 +24,13 @@ pub fn threads(pid: Pid) -> io::Result<Vec<Tid>> {
     Ok(tids)
 }
 
+/// The process of a thread.
+pub fn process_of(tid: Tid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}
+
 /// Every process that can be seen.
 pub fn all() -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -157,44 +164,6 @@ fn build_id(path: &str) -> String {
         Some(hex(object.build_id().ok()??))
     };
     read().unwrap_or_default()
-}
-
-/// The kernel's text and its modules. Empty if their addresses are hidden from us.
-pub fn kernel(out: &mut Vec<Meta>) {
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let address = |name: &str| {
-        let line = symbols.lines().find(|l| l.ends_with(name))?;
-        u64::from_str_radix(line.split(' ').next()?, 16).ok()
-    };
-    let time = clock::now();
-    let mapping = |start, len, path: String| {
-        Meta::Mapping(Mapping {
-            time,
-            pid: Mapping::KERNEL,
-            start: Avma(start),
-            len,
-            path,
-            ..Mapping::default()
-        })
-    };
-    let text = (address(" _text").or(address(" _stext")), address(" _etext"));
-    if let (Some(start), Some(end)) = text
-        && start != 0
-        && end > start
-    {
-        out.push(mapping(start, end - start, "[kernel.kallsyms]".to_string()));
-    }
-    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
-    for line in modules.lines() {
-        let mut fields = line.split(' ');
-        let (name, size) = (fields.next(), fields.next());
-        let start = fields.nth(3).and_then(|f| f.strip_prefix("0x"));
-        let start = start.and_then(|s| u64::from_str_radix(s, 16).ok());
-        let size = size.and_then(|s| s.parse().ok());
-        if let (Some(name), Some(size), Some(start @ 1..)) = (name, size, start) {
-            out.push(mapping(start, size, format!("[{name}]")));
-        }
-    }
 }
 
 fn one_line(path: &str) -> String {

@@ -142,7 +142,10 @@ impl Names {
         let recorded = self.recorded.get(&key).and_then(|r| r.get(&at));
         let names = match recorded {
             Some(names) => Rc::clone(names),
-            None if kernel => Rc::new(self.kernel_name(address)),
+            None if kernel => {
+                let path = mapping.path.clone();
+                Rc::new(self.kernel_name(&path, address))
+            }
             None => {
                 let mut symbols = self.local.names(mapping, &[at]);
                 let names = Rc::new(symbols.addresses.pop().unwrap_or_default());
@@ -160,7 +163,7 @@ impl Names {
             let names = recorded.and_then(|r| r.get(&address)).cloned();
             return Place {
                 module: Rc::from("[kernel]"),
-                names: names.unwrap_or_else(|| Rc::new(self.kernel_name(address))),
+                names: names.unwrap_or_else(|| Rc::new(self.kernel_name("[kernel]", address))),
             };
         }
         Place {
@@ -173,10 +176,10 @@ impl Names {
         }
     }
 
-    fn kernel_name(&mut self, address: u64) -> AddressNames {
+    fn kernel_name(&mut self, mapped: &str, address: u64) -> AddressNames {
         if self.same_boot {
             let kernel = self.kernel.get_or_insert_with(KernelSymbols::read_live);
-            return kernel.name(address);
+            return kernel.name(mapped, address);
         }
         AddressNames {
             at: address,

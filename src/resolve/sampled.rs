@@ -58,15 +58,13 @@ impl SampledAddresses {
         let elsewhere = Mapping::of_kernel();
         let mapping = match self.spaces.find(pid, time, Avma(address)) {
             Some(mapping) => mapping,
-            // Code that the kernel made, of BPF programs for example, lies outside of its text and modules.
+            // In a module that was not known yet, or in nothing that is told of.
             None if pid == Mapping::KERNEL => &elsewhere,
             None => return false,
         };
-        let (path, build_id) = mapping.key();
-        let key = (path, build_id, pid == Mapping::KERNEL);
         let (_, at) = self
             .needed
-            .entry(key)
+            .entry(key(mapping))
             .or_insert_with(|| (mapping.clone(), BTreeSet::new()));
         at.insert(mapping.position(address));
         true
@@ -78,9 +76,53 @@ impl SampledAddresses {
         for (pid, address, time) in std::mem::take(&mut self.late).into_keys() {
             self.need(pid, Nanos::from_ns(time), address);
         }
+        let (_, elsewhere) = self
+            .needed
+            .remove(&key(&Mapping::of_kernel()))
+            .unwrap_or_default();
+        for address in elsewhere {
+            self.need(Mapping::KERNEL, Nanos::from_ns(u64::MAX), address);
+        }
         let needed = std::mem::take(&mut self.needed).into_values();
         needed
             .map(|(m, at)| (m, at.into_iter().collect()))
             .collect()
+    }
+}
+
+fn key(mapping: &Mapping) -> (String, String, bool) {
+    let (path, build_id) = mapping.key();
+    (path, build_id, mapping.pid == Mapping::KERNEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module that was seen after it was sampled has its addresses; what belongs to nothing stays the kernel's.
+    #[test]
+    fn module_seen_late() {
+        let mut sampled = SampledAddresses::default();
+        sampled.sample(&Sample {
+            time: Nanos::from_ns(5),
+            frames: vec![0xffff_ffff_c000_0010, 0xffff_ffff_d000_0010],
+            kernel_frames: 2,
+            ..Sample::default()
+        });
+        sampled.meta(&Meta::Mapping(Mapping {
+            time: Nanos::from_ns(9),
+            pid: Mapping::KERNEL,
+            start: Avma(0xffff_ffff_c000_0000),
+            len: 0x1000,
+            path: "[brd]".to_owned(),
+            ..Mapping::default()
+        }));
+        let taken = sampled.take().into_iter();
+        let taken: Vec<_> = taken.map(|(m, at)| (m.path, at)).collect();
+        let expected = [
+            ("[brd]".to_owned(), vec![0xffff_ffff_c000_0010]),
+            ("[kernel]".to_owned(), vec![0xffff_ffff_d000_000f]),
+        ];
+        assert_eq!(taken, expected);
     }
 }

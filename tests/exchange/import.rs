@@ -116,6 +116,33 @@ fn as_perf_reports_it() {
     }
 }
 
+/// A group that perf read with every sample, and what it lost, as perf asks from 6.1 on: stacks lie behind it.
+#[test]
+fn groups_of_perf() {
+    let place = Place::new();
+    place.hot();
+    let args = "record -q -g -F 999 -e {cpu-clock,page-faults}:S -o perf.data -- ./hot 0.2";
+    let args: Vec<_> = args.split(' ').collect();
+    match perf(&place, &args) {
+        Some(run) if run.code == Some(0) => {}
+        other => {
+            eprintln!("left out: perf reads no group here: {other:?}");
+            return;
+        }
+    }
+    let run = place.run(&["import", "perf.data"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let folded = place.run(&["export", "--format", "folded", "-o", "-"]);
+    // Its thread, who called it, itself and what is inlined into it.
+    let whole = |l: &str| l.contains(";hot;mix ") && l.split(';').count() >= 4;
+    assert!(
+        folded.out.lines().any(whole),
+        "{}{}",
+        folded.out,
+        folded.err
+    );
+}
+
 struct Nothing;
 
 impl Symbolizer for Nothing {

@@ -47,7 +47,8 @@ fn kernel(root: &Root) -> Check {
         );
     }
     if version < GROUPS {
-        let prevents = "counters in every sample of a program with threads: groups are totals only";
+        let prevents = "counters in every sample without a gap: a group that is asked for is opened for each thread, \
+                        milliseconds after it began; the usual one is totals only";
         return Check::bad(id, State::Limits, release, prevents, "Linux 6.12 or later");
     }
     Check::good(id, release)

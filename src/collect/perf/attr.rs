@@ -6,12 +6,8 @@
 use super::stacks::StackSource;
 use crate::collect::events::{Encoded, EventError, Group, Machine, refusal};
 use crate::trace::record::{EventSource, Notice};
-use perf_event_open::config::{
-    Clock, Cpu, ExtraRecord, Inherit, Mmap, OnExecve, Opts, Proc, RecordIdFormat, SampleFormat,
-    SampleOn, StatFormat, UseBuildId, WakeUp, WakeUpOn, sibling,
-};
+use perf_event_open::config::{Cpu, Proc, SampleOn};
 use perf_event_open::count::Counter;
-use perf_event_open::count::group::CounterGroup;
 use std::io;
 
 /// An event that is sampled, and those that are read with it.
@@ -49,6 +45,8 @@ pub struct Plan {
     pub user_only: bool,
     /// Whether children are followed: events of whole CPUs see them anyway.
     pub inherit: bool,
+    /// Whether what is sampled must be opened for each thread made later, since the kernel does not hand it on.
+    pub per_thread: bool,
     /// Deepest stack.
     pub max_frames: u16,
     /// How user stacks are had.
@@ -119,6 +117,7 @@ impl Plan {
             frequency_hz,
             user_only: false,
             inherit,
+            per_thread: false,
             max_frames: deepest.unwrap_or(most).clamp(1, most) as u16,
             // Branch records come with hardware counters only: without is what is tried first.
             stacks: StackSource::None,
@@ -145,7 +144,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn notice(&mut self, id: &str, text: String) {
+    pub(super) fn notice(&mut self, id: &str, text: String) {
         let id = id.to_string();
         self.notices.push(Notice { id, text });
     }
@@ -225,7 +224,7 @@ impl Plan {
             let missing = missing.join(", ");
             self.notice("no-counter", format!("this machine cannot count {missing}"));
         }
-        self.add(Sampled::new(cycles, members, machine));
+        self.add(Sampled::new(cycles, members, machine), false);
         Ok(())
     }
 
@@ -244,7 +243,7 @@ impl Plan {
             }
             let mut events = events.into_iter();
             if let Some(leader) = events.next() {
-                self.add(Sampled::new(leader, events.collect(), machine));
+                self.add(Sampled::new(leader, events.collect(), machine), true);
             }
         }
         Ok(())
@@ -285,35 +284,6 @@ impl Plan {
         })
     }
 
-    /// A leader with its members; kernels before 6.12 refuse to read a group with samples of inherited events: then the
-    /// members are counted alone.
-    fn add(&mut self, sampled: Sampled) {
-        self.sampled.push(sampled);
-        let last = self.sampled.len() - 1;
-        if self.sampled[last].members.is_empty() {
-            return;
-        }
-        if self.opens_group(&self.sampled[last]).is_ok() {
-            // Inherited events that are read with samples are not handed from thread to thread when they switch.
-            if self.inherit && self.sampled[last].leader.is_a_clock() {
-                self.notice(
-                    "clock-with-group",
-                    "a clock that is sampled with a group stands still whenever threads switch: threads that run for \
-                     less than a tenth of a millisecond at a time are sampled too little; without the braces they are not"
-                        .to_string(),
-                );
-            }
-            return;
-        }
-        let members = std::mem::take(&mut self.sampled[last].members);
-        self.notice(
-            "no-group",
-            "this kernel cannot read a group with every sample of an inherited event: counters are totals only"
-                .to_string(),
-        );
-        self.counted.extend(members);
-    }
-
     fn choose_counted(&mut self, machine: &Machine) -> Result<(), PlanError> {
         let mut names = vec!["task-clock", "page-faults"];
         if self.user_only {
@@ -340,40 +310,10 @@ impl Plan {
         Counter::new(event, target, self.sampling(event, false)).map(drop)
     }
 
-    fn opens_group(&self, sampled: &Sampled) -> io::Result<()> {
-        let opts = self.sampling(&sampled.leader, false);
-        let leader = Counter::new(&sampled.leader, (Proc::CURRENT, Cpu(0)), &opts)?;
-        let mut group = CounterGroup::from(leader);
-        for member in &sampled.members {
-            group.add(member, self.member(member))?;
-        }
-        Ok(())
-    }
-
-    fn inherit(&self, event: &Encoded) -> Option<Inherit> {
-        let inherit = self.inherit && event.is_inherited();
-        inherit.then_some(Inherit::NewChild)
-    }
-
-    /// Whether samples carry what a tracepoint or uprobe recorded.
-    fn has_fields(&self) -> bool {
-        self.sampled.iter().any(|s| !s.format.is_empty())
-    }
-
     /// Whether how often samples come is not ours to say.
     pub fn has_happenings(&self) -> bool {
         let each = |s: &Sampled| s.leader.is_a_happening() && s.leader.set.period.is_none();
         self.sampled.iter().any(each)
-    }
-
-    /// When an event is sampled: so often in a second, or, of what is not a flow but a happening, each time.
-    fn sample_on(&self, event: &Encoded) -> SampleOn {
-        match (event.set.period, event.set.frequency_hz) {
-            (Some(period), _) => SampleOn::Count(period.max(1)),
-            (None, Some(hz)) => SampleOn::Freq(hz.clamp(1, self.frequency_hz.max(hz))),
-            (None, None) if event.is_a_happening() => SampleOn::Count(1),
-            (None, None) => SampleOn::Freq(self.frequency_hz),
-        }
     }
 
     /// What is sampled, in words.
@@ -391,98 +331,6 @@ impl Plan {
             more => format!(", and {more} more"),
         };
         format!("{} {how}{more}", first.leader.name)
-    }
-
-    /// Options of a sampled event. `on_exec`: it starts when the task runs its program. All sampled events write records
-    /// of the same form, since they share rings.
-    pub fn sampling(&self, event: &Encoded, on_exec: bool) -> Opts {
-        let groups = self.sampled.iter().any(|s| !s.members.is_empty());
-        let mut sample_format = SampleFormat {
-            period: true,
-            code_addr: true,
-            stat: groups,
-            raw: self.has_fields(),
-            ..SampleFormat::default()
-        };
-        self.stacks
-            .ask(&mut sample_format, self.max_frames, self.user_only);
-        Opts {
-            exclude: event.privilege(),
-            only_group: event.exclusive,
-            pin_on_pmu: event.pinned,
-            sample_skid: event.skid(),
-            inherit: self.inherit(event),
-            on_execve: on_exec.then_some(OnExecve::Enable),
-            stat_format: StatFormat {
-                time_enabled: true,
-                time_running: true,
-                siblings: groups,
-                ..StatFormat::default()
-            },
-            sample_on: self.sample_on(event),
-            sample_format,
-            extra_record: ExtraRecord {
-                task: true,
-                comm: true,
-                mmap: Mmap {
-                    code: true,
-                    data: false,
-                    ext: Some(UseBuildId(true)),
-                },
-                ctx_switch: true,
-                // Code that the kernel makes, as of BPF programs, which may be gone when names are looked for.
-                ksymbol: true,
-                ..ExtraRecord::default()
-            },
-            record_id_all: true,
-            record_id_format: RecordIdFormat {
-                id: self.sampled.len() > 1,
-                cpu: true,
-                task: true,
-                time: true,
-                ..RecordIdFormat::default()
-            },
-            // Nobody sleeps on a ring: a wake-up would be an interrupt on the CPU for no one.
-            wake_up: WakeUp {
-                on: WakeUpOn::Bytes(u32::MAX),
-                ..WakeUp::default()
-            },
-            timer: Some(Clock::MonotonicRaw),
-            ..Opts::default()
-        }
-    }
-
-    /// The same for all but the first sampled event: what happens to tasks is told once.
-    pub fn sampling_beside(&self, event: &Encoded, on_exec: bool) -> Opts {
-        Opts {
-            extra_record: ExtraRecord::default(),
-            ..self.sampling(event, on_exec)
-        }
-    }
-
-    /// Options of a member of a sampled group; it runs when its leader does.
-    pub fn member(&self, event: &Encoded) -> sibling::Opts {
-        sibling::Opts {
-            exclude: event.privilege(),
-            inherit: self.inherit(event),
-            enable: true,
-            ..sibling::Opts::default()
-        }
-    }
-
-    /// Options of an event that is only counted.
-    pub fn counting(&self, event: &Encoded, on_exec: bool) -> Opts {
-        Opts {
-            exclude: event.privilege(),
-            inherit: self.inherit(event),
-            on_execve: on_exec.then_some(OnExecve::Enable),
-            stat_format: StatFormat {
-                time_enabled: true,
-                time_running: true,
-                ..StatFormat::default()
-            },
-            ..Opts::default()
-        }
     }
 
     /// The place in [`Plan::sources`] of a sampled event.

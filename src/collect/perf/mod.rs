@@ -5,9 +5,14 @@
 
 pub mod attr;
 pub mod group;
+mod grouping;
+mod options;
 pub mod ring;
+mod rings;
 pub mod stacks;
 mod sys;
+mod tellers;
+mod threads;
 pub mod watch;
 
 pub use attr::{Plan, PlanError};

@@ -2,9 +2,9 @@
 //!
 //! In: threads; out: records of them and of all that they and their children make. It refuses to know what for.
 
-use super::ring::{self, Batch, From, Ids};
+use super::ring::{Batch, From, Ids};
+use super::rings::Rings;
 use super::stacks::StackSource;
-use super::sys;
 use crate::trace::record::{Meta, Tid};
 use crate::units::Nanos;
 use perf_event_open::config::{
@@ -12,35 +12,25 @@ use perf_event_open::config::{
 };
 use perf_event_open::count::Counter;
 use perf_event_open::event::sw::Software;
-use perf_event_open::sample::Sampler;
 use std::fs::File;
 use std::io;
 
 /// An event that counts nothing, on every CPU, inherited by what the watched make.
 pub struct Watch {
     events: Vec<Counter>,
-    rings: Vec<Ring>,
+    rings: Rings,
     ids: Ids,
-}
-
-struct Ring {
-    cpu: u32,
-    sampler: Sampler,
-    /// The place in `events` of the event that it belongs to.
-    owner: usize,
 }
 
 /// Size of a ring as a power of two of pages: some 400 threads may come and go on a CPU between two looks.
 const RING: u8 = 4;
-/// Records taken from one CPU before the next has its turn.
-const DRAIN_LIMIT: usize = 1 << 16;
 
 impl Watch {
     /// Watches these threads from here on. Those that are gone by now are passed over.
     pub fn open(tids: &[Tid], cpus: &[u32]) -> io::Result<Watch> {
         let mut watch = Watch {
             events: Vec::new(),
-            rings: Vec::new(),
+            rings: Rings::default(),
             ids: Ids::default(),
         };
         for &tid in tids {
@@ -86,39 +76,26 @@ impl Watch {
             ..Opts::default()
         };
         let event = Counter::new(Software::Dummy, (Proc(tid), Cpu(cpu)), &opts)?;
-        match self.rings.iter().find(|r| r.cpu == cpu) {
-            Some(ring) => sys::set_output(event.file(), self.events[ring.owner].file())?,
-            None => {
-                let sampler = event.sampler(RING)?;
-                let owner = self.events.len();
-                self.rings.push(Ring {
-                    cpu,
-                    sampler,
-                    owner,
-                });
-            }
-        }
+        self.rings.join(cpu, &event, |e| e.sampler(RING))?;
         self.events.push(event);
         Ok(())
     }
 
     /// Files that can be read from when a record has come in.
     pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.rings.iter().map(|r| self.events[r.owner].file())
+        self.rings.files()
     }
 
     /// What has come in, in the order in which it happened.
     pub fn drain(&self) -> Vec<Meta> {
         let mut batch = Batch::default();
-        for ring in &self.rings {
-            let from = From {
-                cpu: ring.cpu,
-                max_frames: 0,
-                stacks: StackSource::None,
-                ids: &self.ids,
-            };
-            ring::drain(&ring.sampler, &from, DRAIN_LIMIT, &mut batch);
-        }
+        let from = |cpu| From {
+            cpu,
+            max_frames: 0,
+            stacks: StackSource::None,
+            ids: &self.ids,
+        };
+        self.rings.drain(from, &mut batch);
         batch.metas.sort_by_key(|meta| match meta {
             Meta::Thread(thread) => thread.time,
             Meta::Exit(exit) => exit.time,

@@ -50,6 +50,7 @@ impl Recorder {
         }
         rest.metas.append(&mut self.batch.metas);
         rest.metas.push(self.counters());
+        rest.metas.extend(self.unsampled().map(Meta::Notice));
         rest.metas.push(Meta::Clock(clock::pair()));
         let end = self.end(stopped, outcome, cpu_time());
         let names = self.symbols.finish().into_iter().map(Meta::Symbols);

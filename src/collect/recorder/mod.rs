@@ -3,10 +3,12 @@
 //! In: a [`Target`], what is wanted, where it goes to; out: a finished recording and its [`Tally`]. It refuses to know what
 //! drives it.
 
+mod budget;
 mod cut;
 
 use super::counting::Whom;
 use super::events::{Group, Machine};
+use super::kernel::Kernel;
 use super::perf::{Batch, Events, Plan, StackSource};
 use super::probes::Probes;
 use super::{CollectError, Outcome, Tally, Target, clock, cpu_time, limits, proc, skew};
@@ -23,6 +25,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Between two looks at rings that fill quickly.
 const SHORTEST_PROBE_WAIT: Duration = Duration::from_micros(100);
+/// Where events are opened for each thread: what a thread runs until it is seen is not sampled.
+const LONGEST_UNSEEN: Duration = SHORTEST_WAIT;
 /// Between two looks for programs with probes: until they are found they write nothing.
 const LONGEST_PROBE_WAIT: Duration = Duration::from_millis(10);
 /// The same while a command is expected to show itself.
@@ -49,15 +53,9 @@ pub struct Wanted {
     pub reads_counters: bool,
 }
 
-/// Between two looks at what the recorder itself uses.
-const BUDGET_EVERY: Duration = Duration::from_secs(1);
-/// The rate is not lowered below this.
-const LOWEST_HZ: u64 = 10;
-
 /// A recording in progress, into `S`.
 pub struct Recorder<S = Writer> {
     target: Target,
-    cpus: Vec<u32>,
     budget: Option<f64>,
     reads_counters: bool,
     /// When the budget was looked at, and the CPU time used until then.
@@ -67,6 +65,7 @@ pub struct Recorder<S = Writer> {
     /// Processes of threads that are there.
     alive: HashMap<Tid, Pid>,
     events: Events,
+    kernel: Kernel,
     writer: S,
     symbols: Box<dyn Symbolizer>,
     probes: Option<Probes>,
@@ -133,21 +132,20 @@ impl<S: RecordSink> Recorder<S> {
         };
         let names = session.events.iter().map(|e| e.name.clone()).collect();
         let on_exec = matches!(target, Target::Starting(..)) && !wanted.waits;
-        let cpus = proc::cpus();
-        let events = Events::open(plan, &cpus, &whom, on_exec)?;
+        let events = Events::open(plan, &proc::cpus(), &whom, on_exec)?;
         let mut metas = vec![Meta::Session(session)];
         metas.extend(notices.into_iter().map(Meta::Notice));
-        proc::kernel(&mut metas);
+        let kernel = Kernel::read(&mut metas);
         let now = Instant::now();
         let mut recorder = Recorder {
             target: target.clone(),
-            cpus,
             budget: wanted.budget,
             reads_counters: wanted.reads_counters,
             spent: (now, cpu_time()),
             running: on_exec,
             alive: HashMap::new(),
             events,
+            kernel,
             writer: writer()?,
             symbols,
             probes,
@@ -177,6 +175,14 @@ impl<S: RecordSink> Recorder<S> {
         let enabled = self.events.enable();
         enabled.map_err(|source| CollectError::Start { source })?;
         self.running = true;
+        if let Target::Running(pids) = &self.target {
+            for &pid in pids {
+                let threads = proc::threads(pid).unwrap_or_default();
+                threads
+                    .into_iter()
+                    .for_each(|tid| self.events.find(pid, tid));
+            }
+        }
         for pid in self.processes() {
             proc::names(pid, &mut self.batch.metas);
             proc::mappings(pid, &mut self.batch.metas);
@@ -204,54 +210,6 @@ impl<S: RecordSink> Recorder<S> {
         proc::families(&roots)
     }
 
-    /// Samples less often if the recorder uses more than it may.
-    fn keep_to_budget(&mut self) -> Result<(), CollectError> {
-        let (Some(budget), true) = (self.budget, self.running) else {
-            return Ok(());
-        };
-        let (since, used_then) = self.spent;
-        if since.elapsed() < BUDGET_EVERY {
-            return Ok(());
-        }
-        let used = cpu_time();
-        let share = used.since(used_then).ns() as f64 / since.elapsed().as_nanos() as f64;
-        self.spent = (Instant::now(), used);
-        let hz = self.events.frequency_hz();
-        let lower = ((hz as f64 * budget / share * 0.8) as u64).clamp(LOWEST_HZ, hz);
-        if share <= budget || lower == hz {
-            return Ok(());
-        }
-        self.take();
-        let whom = match &self.target {
-            Target::Starting(..) | Target::Running(_) => {
-                let mut tids = Vec::new();
-                for pid in self.processes() {
-                    tids.extend(proc::threads(pid).unwrap_or_default());
-                }
-                Whom::Tasks(tids)
-            }
-            other => other.whom()?,
-        };
-        match self.events.resample(lower, &self.cpus, &whom) {
-            Ok(()) => {}
-            // All of it ended meanwhile.
-            Err(e) if e.source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-            Err(e) => return Err(e.into()),
-        }
-        let notice = Notice {
-            id: "budget".to_string(),
-            text: format!(
-                "sampling at {lower} Hz from {:.1} s on, not {hz}: the recorder used {:.1} % of a CPU and may use {:.1} %",
-                self.started.elapsed().as_secs_f64(),
-                share * 100.0,
-                budget * 100.0
-            ),
-        };
-        self.tally.notices.push(notice.clone());
-        self.batch.metas.push(Meta::Notice(notice));
-        Ok(())
-    }
-
     /// Takes what has come in and writes it; returns how long to wait before the next turn.
     pub fn turn(&mut self) -> Result<Duration, CollectError> {
         self.tally.recorder_wakeups += 1;
@@ -266,6 +224,7 @@ impl<S: RecordSink> Recorder<S> {
             self.paired = Instant::now();
             self.batch.metas.push(Meta::Clock(clock::pair()));
         }
+        self.kernel.look_again(&mut self.batch.metas);
         self.write_batch()?;
         if let Some(probes) = &mut self.probes {
             let full = probes.turn(&mut self.writer)?;
@@ -282,6 +241,9 @@ impl<S: RecordSink> Recorder<S> {
         } else {
             (self.wait * 2).min(LONGEST_WAIT)
         };
+        if self.events.is_per_thread() {
+            self.wait = self.wait.min(LONGEST_UNSEEN);
+        }
         Ok(match &self.probes {
             Some(probes) if probes.is_expecting() => EXPECTING_WAIT,
             Some(_) => self.wait.min(self.probe_wait),
@@ -292,7 +254,9 @@ impl<S: RecordSink> Recorder<S> {
     /// Takes records that have come in; returns how many.
     fn take(&mut self) -> usize {
         let before = (self.batch.samples.len(), self.batch.switches.len());
+        let known = self.batch.metas.len();
         let taken = self.events.drain(&mut self.batch);
+        self.events.follow(&self.batch.metas[known..]);
         self.tally.samples += (self.batch.samples.len() - before.0) as u64;
         self.tally.switches += (self.batch.switches.len() - before.1) as u64;
         taken
@@ -371,6 +335,7 @@ impl<S: RecordSink> Recorder<S> {
         while self.take() > 0 {
             self.write_batch()?;
         }
+        self.kernel.look(&mut self.batch.metas);
         if let Some(probes) = self.probes.take() {
             (self.tally.probes, self.tally.rings_unreached) = probes.finish(&mut self.writer)?;
         }
@@ -381,6 +346,10 @@ impl<S: RecordSink> Recorder<S> {
             self.tally.counters = named.collect();
         }
         self.batch.metas.push(counters);
+        if let Some(notice) = self.unsampled() {
+            self.tally.notices.push(notice.clone());
+            self.batch.metas.push(Meta::Notice(notice));
+        }
         self.batch.metas.push(Meta::Clock(clock::pair()));
         self.write_batch()?;
         self.writer.flush()?;
@@ -395,6 +364,31 @@ impl<S: RecordSink> Recorder<S> {
         self.tally.threads = self.threads.len() as u64;
         self.tally.recorder_cpu = Duration::from_nanos(cpu.ns());
         Ok(())
+    }
+
+    /// What threads ran that has no samples, where each is opened by itself.
+    fn unsampled(&self) -> Option<Notice> {
+        let told = self.events.unsampled()?;
+        let (missed, all) = (told.cpu.0.ns() as f64, told.cpu.1.ns() as f64);
+        let refused = match &told.refused {
+            (0, _) => String::new(),
+            (n, why) => format!(
+                ", {n} could not be opened ({})",
+                why.as_deref().unwrap_or("?")
+            ),
+        };
+        Some(Notice {
+            id: "threads-unsampled".to_string(),
+            text: format!(
+                "of threads made later {} were opened after they had begun, {} ended before that{refused}: {:.1} ms of {:.1} ms \
+                 of CPU time ({:.2} %) have no samples",
+                told.began_sooner,
+                told.ended_sooner,
+                missed / 1e6,
+                all / 1e6,
+                100.0 * missed / all.max(1.0)
+            ),
+        })
     }
 
     fn end(&self, stopped: Nanos, outcome: Outcome, cpu: Nanos) -> Meta {

@@ -109,7 +109,8 @@ impl LocalSymbols {
             at.iter().map(|&at| named(at, name)).collect()
         } else if mapping.pid == Mapping::KERNEL {
             let kernel = self.kernel.get_or_insert_with(KernelSymbols::read_live);
-            at.iter().map(|&at| kernel.name(at)).collect()
+            let name = |&at: &u64| kernel.name(&mapping.path, at);
+            at.iter().map(name).collect()
         } else if mapping.is_made() {
             self.made(mapping, at)
         } else {

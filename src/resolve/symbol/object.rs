@@ -168,3 +168,51 @@ fn segments<'a, R: ReadRef<'a>>(object: &object::File<'a, R>) -> Vec<Segment> {
     };
     object.segments().map(segment).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    /// A library with symbols, lines and inlined functions.
+    const LIBRARY: &[u8] = include_bytes!("../../../fuzz/seeds/symbols/library-with-lines");
+
+    /// How many of a file's positions have a name, each of the others a reason; `None` if it is refused.
+    fn named(bytes: &[u8]) -> Option<usize> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let path = Path::new("/no/such/library");
+        let names = ObjectNames::read(&file, path, &Folders::default()).ok()?;
+        let at = (0..bytes.len() as u64).step_by(16).chain([u64::MAX]);
+        let names: Vec<_> = at.map(|at| names.names(at)).collect();
+        assert!(names.iter().all(|n| n.frames.is_empty() == n.why.is_some()));
+        Some(names.iter().filter(|n| n.why.is_none()).count())
+    }
+
+    /// The library itself is read.
+    #[test]
+    fn library() {
+        assert!(named(LIBRARY).is_some_and(|n| n > 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Bytes of a library that are changed and cut anywhere, in its headers, tables and debug information, are read or
+        /// refused.
+        #[test]
+        fn damaged(
+            changes in prop::collection::vec((0..LIBRARY.len(), any::<u8>()), 0..20),
+            cut in 0..=LIBRARY.len(),
+        ) {
+            let mut bytes = LIBRARY.to_vec();
+            for (at, byte) in changes {
+                bytes[at] = byte;
+            }
+            named(&bytes);
+            bytes.truncate(cut);
+            named(&bytes);
+        }
+    }
+}

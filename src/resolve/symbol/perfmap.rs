@@ -73,3 +73,25 @@ impl PerfMap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any text is read; what has a name lies in a line's range, and all else has a reason.
+        #[test]
+        fn any_text(
+            lines in prop::collection::vec("(0x)?[0-9a-f]{1,17} {1,2}[0-9a-f]{1,3} [a-z ]{0,3}|[ -~]{0,12}", 0..20),
+            at in prop_oneof![0..64u64, any::<u64>()],
+        ) {
+            let map = PerfMap::parse(&lines.join("\n"));
+            prop_assert!(map.0.len() <= lines.len());
+            let names = map.names(at);
+            prop_assert_eq!(names.frames.is_empty(), names.why.is_some());
+            let holds = map.0.iter().any(|(start, (size, _))| (u128::from(*start)..u128::from(*start) + u128::from(*size)).contains(&u128::from(at)));
+            prop_assert!(holds || names.frames.is_empty());
+        }
+    }
+}

@@ -12,6 +12,8 @@ pub type Refusal = String;
 const HEADER: u64 = 104;
 /// A `perf_event_attr` is so long: 64 bytes in the first version.
 const ATTRIBUTE: std::ops::RangeInclusive<u64> = 64..=4096;
+/// Where in it its `read_format` lies.
+const READ_FORMAT: u64 = 32;
 /// Features whose lengths are looked at: one text each, the command line, the events.
 const TEXTS: [u32; 5] = [3, 4, 5, 6, 8];
 const COMMAND_LINE: u32 = 11;
@@ -47,8 +49,9 @@ impl Section {
     }
 }
 
-/// Looks at all lengths of a file; leaves it at its beginning.
-pub fn check(file: &mut (impl Read + Seek)) -> Result<(), Refusal> {
+/// Looks at all lengths of a file; leaves it at its beginning. Gives how samples of each event have counters in them
+/// (`read_format`), which the crate knows only in part.
+pub fn check(file: &mut (impl Read + Seek)) -> Result<Vec<u64>, Refusal> {
     let length = file.seek(SeekFrom::End(0)).map_err(text)?;
     let mut at = Cursor { file, length };
     at.seek(0)?;
@@ -92,6 +95,7 @@ pub fn check(file: &mut (impl Read + Seek)) -> Result<(), Refusal> {
         sections.push((bit, at.section()?));
     }
     let mut all = 0;
+    let mut formats = Vec::new();
     for &(bit, section) in &sections {
         all += section.size.min(LONGEST + 1);
         if section.end()? > length || all > length.min(LONGEST) {
@@ -104,11 +108,18 @@ pub fn check(file: &mut (impl Read + Seek)) -> Result<(), Refusal> {
             let words = at.half()?;
             at.texts(words, section.end()?)?;
         } else if bit == EVENTS {
-            at.events(section)?;
+            formats = at.events(section)?;
+        }
+    }
+    if formats.is_empty() {
+        for event in 0..attributes.size / attribute {
+            at.seek(attributes.offset + event * attribute + READ_FORMAT)?;
+            formats.push(at.word()?);
         }
     }
     at.records(data)?;
-    at.seek(0)
+    at.seek(0)?;
+    Ok(formats)
 }
 
 struct Cursor<'f, F> {
@@ -163,14 +174,17 @@ impl<F: Read + Seek> Cursor<'_, F> {
         Ok(())
     }
 
-    fn events(&mut self, section: Section) -> Result<(), Refusal> {
+    fn events(&mut self, section: Section) -> Result<Vec<u64>, Refusal> {
         let (count, attribute) = (self.half()?, self.half()?);
         if !ATTRIBUTE.contains(&attribute) || count * attribute > section.size {
             return Err(DAMAGED.to_owned());
         }
+        let mut formats = Vec::new();
         for _ in 0..count {
-            let to = self.place()? + attribute;
-            self.seek(to)?;
+            let begin = self.place()?;
+            self.seek(begin + READ_FORMAT)?;
+            formats.push(self.word()?);
+            self.seek(begin + attribute)?;
             let numbers = self.half()?;
             self.texts(1, section.end()?)?;
             let to = self.place()? + numbers * 8;
@@ -179,7 +193,7 @@ impl<F: Read + Seek> Cursor<'_, F> {
             }
             self.seek(to)?;
         }
-        Ok(())
+        Ok(formats)
     }
 
     /// Every record is as long as its head, and none has a length inside.

@@ -1,8 +1,11 @@
 //! The fields of one perf sample, taken from its bytes.
 //!
 //! In: a record's body and the formats of its event; out: what is in it up to the call chain. Every number is held
-//! against what the body has. It refuses to know what addresses mean.
+//! against what the body has. It refuses to know which function an address is in.
 
+use linux_perf_data::linux_perf_event_reader::constants::{
+    PERF_CONTEXT_KERNEL, PERF_CONTEXT_MAX, PERF_CONTEXT_USER,
+};
 use linux_perf_data::linux_perf_event_reader::{ReadFormat, SampleFormat};
 
 /// What is taken of a sample.
@@ -22,9 +25,12 @@ pub struct Fields<'b> {
     pub raw_stack: bool,
 }
 
+/// Each counter in a sample says how many samples of it were lost, as perf asks from 6.1 on: newer than the crate.
+const LOST: u64 = 1 << 4;
+
 impl<'b> Fields<'b> {
-    /// Takes a body apart; `None` if it is shorter than it says.
-    pub fn of(mut body: &'b [u8], sample: SampleFormat, read: ReadFormat) -> Option<Fields<'b>> {
+    /// Takes a body apart; `None` if it is shorter than it says. `read`: the event's `read_format`.
+    pub fn of(mut body: &'b [u8], sample: SampleFormat, read: u64) -> Option<Fields<'b>> {
         let mut fields = Fields {
             raw_stack: sample.contains(SampleFormat::STACK_USER),
             ..Fields::default()
@@ -53,12 +59,13 @@ impl<'b> Fields<'b> {
             fields.period = Some(word(body)?);
         }
         if has(SampleFormat::READ) {
-            let group = read.contains(ReadFormat::GROUP);
+            let there = |bit: u64| u64::from(read & bit != 0);
+            let group = there(ReadFormat::GROUP.bits()) > 0;
             let members = if group { word(body)? } else { 1 };
-            let id = u64::from(read.contains(ReadFormat::ID));
-            let times = u64::from(read.contains(ReadFormat::TOTAL_TIME_ENABLED))
-                + u64::from(read.contains(ReadFormat::TOTAL_TIME_RUNNING));
-            let words = members.checked_mul(1 + id)?.checked_add(times)?;
+            let each = 1 + there(ReadFormat::ID.bits()) + there(LOST);
+            let times = there(ReadFormat::TOTAL_TIME_ENABLED.bits())
+                + there(ReadFormat::TOTAL_TIME_RUNNING.bits());
+            let words = members.checked_mul(each)?.checked_add(times)?;
             let bytes = usize::try_from(words.checked_mul(8)?).ok()?;
             *body = body.get(bytes..)?;
         }
@@ -67,6 +74,34 @@ impl<'b> Fields<'b> {
             fields.chain = body.get(..bytes)?;
         }
         Some(fields)
+    }
+
+    /// Its addresses, innermost first, and how many are the kernel's.
+    pub fn frames(&self, in_kernel: bool) -> (Vec<u64>, u16) {
+        let mut kernel = in_kernel;
+        let (mut of_kernel, mut of_user) = (Vec::new(), Vec::new());
+        let (chain, _) = self.chain.as_chunks();
+        for &address in chain {
+            match u64::from_le_bytes(address) {
+                PERF_CONTEXT_KERNEL => kernel = true,
+                PERF_CONTEXT_USER => kernel = false,
+                // A guest's frames lie in address spaces that no record describes.
+                marker if marker >= PERF_CONTEXT_MAX => break,
+                address if kernel => of_kernel.push(address),
+                address => of_user.push(address),
+            }
+        }
+        if of_kernel.is_empty() && of_user.is_empty() {
+            let part = if in_kernel {
+                &mut of_kernel
+            } else {
+                &mut of_user
+            };
+            part.extend(self.address);
+        }
+        let kernel_frames = of_kernel.len() as u16;
+        of_kernel.append(&mut of_user);
+        (of_kernel, kernel_frames)
     }
 }
 
@@ -118,12 +153,14 @@ mod tests {
             | SampleFormat::PERIOD
             | SampleFormat::READ
             | SampleFormat::CALLCHAIN;
-        let read = ReadFormat::GROUP | ReadFormat::ID;
+        let read = (ReadFormat::GROUP | ReadFormat::ID).bits();
         let fields = Fields::of(&bytes, sample, read).unwrap();
         assert_eq!(fields.address, Some(0x40));
         assert_eq!(fields.thread, Some((5, 7)));
         assert_eq!((fields.cpu, fields.period), (Some(2), Some(100)));
         assert_eq!(fields.chain.len(), 24);
         assert_eq!(Fields::of(&bytes[..bytes.len() - 1], sample, read), None);
+        // With a third number for each of the two counters the chain would begin later, and be longer than what is left.
+        assert_eq!(Fields::of(&bytes, sample, read | LOST), None);
     }
 }
