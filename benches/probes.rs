@@ -4,69 +4,23 @@
 //! that the machine's mood falls out; figures are ratios to the floor, with the targets of docs/architecture.md, section
 //! 11. The ring is emptied between the timed parts, so nothing is dropped. A tight loop is a probe's worst case: inside
 //! real work the stores cost less.
-//!
-//! Unsafe code is fenced in here: the floor's own counter reading.
-#![allow(unsafe_code)]
+
+mod floor;
 
 use bypassprof_probe::{self as probe, Burst, Flow, PollLoop, points};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, SessionDir};
 use bypassprof_wire::layout::Mode;
+use floor::{Floor, SESSION, counter};
 use std::hint::black_box;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
-const SESSION: &str = "BYPASSPROF_SESSION";
 const ROUNDS: usize = 300;
 /// Events of one timed part; all of them fit into the ring.
 const EVENTS: u64 = 4096;
 /// Packets in a burst.
 const BURST: u64 = 16;
-
-/// The counter, as cheaply as it can be read.
-#[inline(always)]
-fn counter() -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 CPU has the instruction; it touches no memory.
-    unsafe {
-        core::arch::x86_64::_rdtsc()
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        let ticks;
-        // SAFETY: reads a register that user code may read; it touches no memory.
-        unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
-        ticks
-    }
-}
-
-/// A private ring to store into: what any trace has to do at least. Its position lies in memory, since events come from
-/// functions that know nothing of each other.
-struct Floor {
-    words: Box<[AtomicU64]>,
-    at: AtomicU64,
-    on: AtomicU64,
-}
-
-impl Floor {
-    fn new() -> Floor {
-        Floor {
-            words: (0..1 << 16).map(|_| AtomicU64::new(1)).collect(),
-            at: AtomicU64::new(0),
-            on: AtomicU64::new(0),
-        }
-    }
-
-    #[inline(always)]
-    fn store(&self, first: u64, second: u64) {
-        // Relaxed: nobody else reads them.
-        let at = self.at.load(Ordering::Relaxed);
-        let slot = at as usize & (self.words.len() - 2);
-        self.words[slot].store(first, Ordering::Relaxed);
-        self.words[slot + 1].store(second, Ordering::Relaxed);
-        self.at.store(at + 2, Ordering::Relaxed);
-    }
-}
 
 /// The recorder's end of this very process.
 struct Reader {
@@ -300,7 +254,7 @@ const IN_FLIGHT: &[(&str, &str)] = &[
 fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let mut reader = Reader::new()?;
     let (mut floor, mut stamped, mut unstamped) =
-        (Floor::new(), PollLoop::new(), PollLoop::unstamped());
+        (Floor::new(1 << 15), PollLoop::new(), PollLoop::unstamped());
     let mut cases = cases();
     for round in 0..ROUNDS {
         for case in &mut cases {
@@ -341,24 +295,6 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The probes take their session from the environment, so the bench starts itself again with one.
-fn in_a_session() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let dir = tempfile::tempdir_in("/dev/shm")?;
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700))?;
-    let status = Command::new(std::env::current_exe()?)
-        .env(SESSION, dir.path())
-        .status()?;
-    Ok(ExitCode::from(u8::from(!status.success())))
-}
-
 fn main() -> ExitCode {
-    let outcome = if std::env::var_os(SESSION).is_none() {
-        in_a_session()
-    } else {
-        measure().map(|()| ExitCode::SUCCESS)
-    };
-    outcome.unwrap_or_else(|e| {
-        eprintln!("{e}");
-        ExitCode::FAILURE
-    })
+    floor::in_a_session(&[], measure)
 }

@@ -332,17 +332,54 @@ fn redacted() {
         ]);
         let run = place.run(&args);
         assert_eq!(run.code, Some(0), "{}", run.err);
-        let reader = Reader::open(&place.path("r.mcap")).unwrap();
-        let all: Vec<_> = reader
-            .metas()
-            .map(|meta| format!("{:?}", meta.unwrap()))
-            .collect();
-        let all = all.join("\n");
+        let all = all_of(&place.path("r.mcap"));
         let folder = folder.as_deref().unwrap();
         assert_eq!(all.contains("hunter2"), !redact);
         assert_eq!(all.contains(folder), !redact, "the folder {folder}");
         let report = place.run(&["report", "r.mcap"]);
         assert!(report.out.contains("hot"), "{}{}", report.out, report.err);
+    }
+}
+
+/// Everything of low rate that a recording tells.
+fn all_of(file: &Path) -> String {
+    let reader = Reader::open(file).unwrap();
+    let metas = reader.metas().map(|meta| format!("{:?}", meta.unwrap()));
+    metas.collect::<Vec<_>>().join("\n")
+}
+
+/// Neither does a post mortem, of a recording or beside it, which quotes paths where nobody would look for them.
+#[test]
+fn redacted_crash() {
+    let place = Place::new();
+    let source = "int main(void) { *(volatile int *)0x40 = 1; return 0; }";
+    let dies = place.compile("cc", "dies", source, &["-g", "-Wl,--build-id"]);
+    let folder = place.path("");
+    let folder = folder.file_name().unwrap().to_str().unwrap();
+    let program = dies.to_str().unwrap();
+    for redact in [false, true] {
+        let mut args = vec!["record", "--on-crash", "-o", "r.mcap"];
+        args.extend(redact.then_some("--redact"));
+        args.extend(["--", program, "--password=hunter2"]);
+        let run = place.run(&args);
+        assert_eq!(run.code, Some(128 + 11), "{}", run.err);
+        let all = all_of(&place.path("r.mcap"));
+        assert!(
+            all.contains("PostMortem") && all.contains("SIGSEGV"),
+            "{all}"
+        );
+        for word in [folder, "hunter2"] {
+            assert_eq!(all.contains(word), !redact, "{word} in {all}");
+        }
+        if !redact {
+            let args = ["postmortem", "r.mcap", "--redact", "--out", "out.mcap"];
+            let run = place.run(&args);
+            assert_eq!(run.code, Some(0), "{}", run.err);
+            let all = all_of(&place.path("out.mcap")) + &run.out;
+            for word in [folder, "hunter2"] {
+                assert!(!all.contains(word), "{word} in {all}");
+            }
+        }
     }
 }
 
@@ -471,4 +508,79 @@ fn traps_among_remains() {
     let args = ["postmortem", "copy", "--out", "out.mcap"];
     assert_eq!(within(20, &mut place.bypassprof(&args)).code, Some(1));
     assert_eq!(fs::read(place.path("outside")).unwrap(), ring);
+}
+
+/// Every file that a command line may name, as a FIFO that nobody writes to, a device without an end, and a file of
+/// terabytes of nothing: refused at once, and named.
+#[test]
+fn inputs_without_end() {
+    let place = Place::new();
+    fifo(&place.path("fifo"));
+    symlink("/dev/zero", place.path("zero")).unwrap();
+    sparse(&place.path("huge"), b"");
+    fs::write(place.path("whole"), seed("recording/whole")).unwrap();
+    for words in [
+        "report TRAP",
+        "report --html out.html whole TRAP",
+        "report --pack TRAP whole",
+        "flamegraph -o out.svg TRAP",
+        "flamegraph -o out.svg whole --diff TRAP",
+        "ledger TRAP",
+        "ledger --idle TRAP whole",
+        "spans TRAP",
+        "explain TRAP",
+        "explain --idle TRAP whole",
+        "explain whole TRAP",
+        "compare TRAP whole",
+        "compare whole TRAP",
+        "queues TRAP",
+        "stat TRAP",
+        "packs TRAP",
+        "packs --check TRAP",
+        "export --format folded TRAP",
+        "postmortem TRAP",
+        "postmortem --out out.mcap TRAP",
+        "postmortem --pack TRAP whole",
+        "recover TRAP",
+        "import TRAP",
+        "import --folded TRAP",
+        "import --format perf-script TRAP",
+        "import --format perf-data TRAP",
+    ] {
+        for trap in ["fifo", "zero", "huge"] {
+            let words = words.replace("TRAP", trap);
+            let args: Vec<&str> = words.split(' ').collect();
+            let run = within(20, &mut place.bypassprof(&args));
+            assert_eq!(run.code, Some(1), "{words}: {}", run.err);
+            assert!(run.err.contains(trap), "{words}: {}", run.err);
+            let told = trap == "huge" || run.err.contains("not a regular file");
+            assert!(told, "{words}: {}", run.err);
+        }
+    }
+    let left = ["fifo", "huge", "whole", "zero"];
+    assert_eq!(place.names(), left, "something was made");
+}
+
+/// Folders with programs and debug information that are none, or whose files are FIFOs.
+#[test]
+fn folders_of_traps() {
+    let place = Place::new();
+    fifo(&place.path("fifo"));
+    fs::write(place.path("data"), seed("perfdata/shell")).unwrap();
+    for below in ["traps/usr/bin", "traps/.build-id"] {
+        fs::create_dir_all(place.path(below)).unwrap();
+    }
+    for name in ["dash", "usr/bin/dash", "libc.so.6", "dash.debug"] {
+        fifo(&place.path(&format!("traps/{name}")));
+    }
+    for folder in ["fifo", "/dev/zero", "traps"] {
+        for option in ["--symbol-dir", "--debuginfo-dir"] {
+            let args = ["import", option, folder, "data"];
+            let run = within(20, &mut place.bypassprof(&args));
+            let code = if folder == "traps" { 0 } else { 1 };
+            assert_eq!(run.code, Some(code), "{option} {folder}: {}", run.err);
+            let told = code == 0 || run.err.contains("not a folder");
+            assert!(told, "{option} {folder}: {}", run.err);
+        }
+    }
 }

@@ -196,6 +196,10 @@ fn on_crash() {
     // One that ends well has nothing to tell.
     let run = place.run(&["record", "--on-crash", "-o", "well.mcap", "--", "true"]);
     assert!(!run.err.contains("post mortem"), "{}", run.err);
+    // A script that lives on is the command, and not what it started.
+    let script = ["--", "sh", "-c", "./dies; exit $?"];
+    let run = place.run(&[&["record", "--on-crash", "-o", "script.mcap"], &script[..]].concat());
+    assert!(run.err.contains("`exec`"), "{}", run.err);
 }
 
 /// What is no remains of anything is refused with a sentence; a torn recording is told as far as it goes.

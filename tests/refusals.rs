@@ -67,6 +67,21 @@ fn missing_things() {
     assert_eq!(fs::read(place.path("data")).unwrap(), b"not a program");
 }
 
+/// What cannot be opened is found out before an earlier recording is overwritten.
+#[test]
+fn import_of_nothing() {
+    let place = Place::new();
+    fs::write(place.path("stacks"), "a;b 1\n").unwrap();
+    assert_eq!(place.run(&["import", "stacks"]).code, Some(0));
+    let before = fs::read(place.path("bypassprof.mcap")).unwrap();
+    for format in ["perf-script", "perf-data", "folded"] {
+        let run = place.run(&["import", "--format", format, "nothing"]);
+        refused(&run, 1, "nothing");
+        let after = fs::read(place.path("bypassprof.mcap")).unwrap();
+        assert_eq!(after, before, "{format}");
+    }
+}
+
 /// A file that is no recording, or holds none any more, is refused; cut later, it is read as far as it goes.
 #[test]
 fn hostile_files() {

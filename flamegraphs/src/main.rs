@@ -6,7 +6,8 @@
 use clap::Parser;
 use flamegraphs::{Diff, Picture, Tree, draw, draw_parts, html};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fmt::Display;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,18 +90,27 @@ fn tree(path: Option<&Path>) -> Result<Tree, String> {
     Tree::from_folded(&read(path)?).map_err(|e| format!("{name}: {e}"))
 }
 
+/// Most that is read of a text: one that has no end is none.
+const LONGEST: u64 = 1 << 30;
+
 /// The text of a file or of stdin. Symbols are bytes: those that are no UTF-8 show as the character for that.
 fn read(path: Option<&Path>) -> Result<String, String> {
-    let bytes = match path {
-        Some(path) => fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?,
-        None => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes);
-            read.map_err(|e| format!("cannot read stdin: {e}"))?;
-            bytes
+    let name = path.map_or("stdin".into(), |path| path.display().to_string());
+    let cannot = |why: &dyn Display| format!("cannot read {name}: {why}");
+    let mut bytes = Vec::new();
+    let read = match path {
+        Some(path) => {
+            let file = File::open(path).map_err(|e| cannot(&e))?;
+            file.take(LONGEST).read_to_end(&mut bytes)
         }
+        None => io::stdin().lock().take(LONGEST).read_to_end(&mut bytes),
     };
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    match read.map_err(|e| cannot(&e))? as u64 {
+        LONGEST => Err(cannot(
+            &"it has a gibibyte or more; fold equal stacks into one line",
+        )),
+        _ => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    }
 }
 
 /// Frames with their phases.

@@ -7,25 +7,25 @@
 mod answers;
 mod dpdk;
 mod memfile;
+mod packs;
 pub mod seeds;
+mod symbols;
 mod tcp;
 
 pub use answers::answers;
 pub use dpdk::{headers, telemetry};
+pub use packs::packs;
+pub use symbols::symbols;
 pub use tcp::tcp;
 
-use bypassprof::analyse::packs::{Pack, Packs};
+use bypassprof::analyse::packs::Packs;
 use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu};
-use bypassprof::resolve::{
-    AddressSpaces, KernelSymbols, LocalSymbols, PerfMap, StackCopies, StackWalker,
-};
+use bypassprof::resolve::{KernelSymbols, PerfMap, StackWalker};
 use bypassprof::trace::folded::Folded;
 use bypassprof::trace::perfscript::Script;
-use bypassprof::trace::record::{Mapping, Meta, Sample, Symbols};
-use bypassprof::trace::{
-    Reader, Registers, StackCopy, Symbolizer, Writer, block, perfdata, tracepoint,
-};
+use bypassprof::trace::record::{Meta, Sample, Symbols};
+use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata, tracepoint};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
@@ -238,23 +238,14 @@ pub fn folded(data: &[u8]) {
         }
     }
     let mut stacks = Folded::default();
-    match stacks.read("input", &text) {
-        Err(error) => assert!(error.line <= text.lines().count()),
+    match stacks.read("input", data) {
+        Err(error) => assert!(error.line <= text.lines().count() as u64),
         Ok(()) if !stacks.is_empty() => {
             let (_file, mut sink) = sink();
             let written = stacks.write(&mut sink, "folded", stacks.period());
             assert!(written.is_ok());
         }
         Ok(()) => {}
-    }
-}
-
-/// A pack: its rules are taken beside those that are built in, or the file is named with what is wrong.
-pub fn packs(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    match Pack::parse("input.toml", &text) {
-        Ok(pack) => drop(PACKS.clone().add(pack)),
-        Err(error) => assert!(error.to_string().contains("input.toml"), "{error}"),
     }
 }
 
@@ -340,41 +331,6 @@ fn look(file: &MemFile, writing: Writing) {
         if look.look_again().is_err() {
             return;
         }
-    }
-}
-
-/// An object file: addresses get names, or the reason why there are none.
-pub fn symbols(data: &[u8]) {
-    let file = MemFile::new(data);
-    let mapping = Mapping {
-        path: file.path().display().to_string(),
-        len: 1 << 20,
-        ..Mapping::default()
-    };
-    let at: Vec<u64> = (0..16).map(|i| i * 0x133).chain([u64::MAX]).collect();
-    let mut symbols = LocalSymbols::while_recording();
-    let named = symbols.names(&mapping, &at);
-    assert_eq!(named.addresses.len(), at.len());
-    // The same bytes as the stack of a program that mapped the file: its tables lead through it, or do not.
-    let mut spaces = AddressSpaces::default();
-    spaces.add(&Meta::Mapping(mapping));
-    let mut stacks = StackCopies::default();
-    for ip in [0x1000, 0x1010, 0x233] {
-        let copy = StackCopy {
-            registers: Registers {
-                ip,
-                sp: 0x7000,
-                fp: 0x7010,
-                lr: 0x1004,
-            },
-            bytes: data.to_vec(),
-        };
-        let mut sample = Sample {
-            frames: vec![ip, 0x1004, 0x1008],
-            ..Sample::default()
-        };
-        stacks.walk(&spaces, symbols.files(), &mut sample, &copy);
-        assert!(sample.frames.len() <= 1024);
     }
 }
 

@@ -51,6 +51,7 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ),
         ("packs", "fstack", built_in("fstack")),
         ("packs", "servers", built_in("servers")),
+        ("packs", "every-key", EVERY_KEY.into()),
         ("recording", "whole", recording(scratch)),
         ("ring", "drain", ring()),
         ("ring", "flight", flight()),
@@ -117,6 +118,52 @@ fn fields() -> Vec<u8> {
         b"\x10\0\0\0\0\0\0\0\x1c\0\x05\0abc\0\xfe\xff\xff\xff\xff\xff\xff\xff\x0a\0\0\x01eth0\0";
     [text.as_bytes(), record].concat()
 }
+
+/// A pack with all that a pack may have, some of it not meant.
+const EVERY_KEY: &str = r#"name = "mine"
+about = "all of it"
+sources = "none"
+base = true
+with = ["kernel", "fstack"]
+symbols = ["mine_*", "tcp_input"]
+foreign = ["sshd*"]
+[[architecture]]
+name = "fstack"
+symbols = ["main_loop"]
+[[role]]
+name = "loop"
+threads = ["fstack-*"]
+below = ["ff_run", "main_loop"]
+[[caller]]
+phase = "app"
+chain = ["mine_outer", "mine_*"]
+unless_below = ["epoll_wait"]
+[[caller]]
+phase = "poll"
+chain = ["ff_run"]
+unless_below = ["ff_*"]
+[[rule]]
+phase = "copy"
+order = "first"
+symbols = ["memcpy", "mem*"]
+[[rule]]
+phase = "poll"
+steady = true
+symbols = ["rte_eth_rx_burst", "mlx5_*"]
+[[rule]]
+phase = "tcp_rx"
+space = "user"
+symbols = ["tcp_input", "tcp_*", "tcp_output"]
+[[rule]]
+phase = "kernel_syscall"
+order = "last"
+space = "kernel"
+polls = true
+symbols = ["do_*", "schedule"]
+[[point]]
+name = "my_rx*"
+means = "rx_burst"
+"#;
 
 fn built_in(pack: &str) -> Vec<u8> {
     let text = Packs::built_in_text(pack).expect("it is built in");

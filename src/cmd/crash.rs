@@ -6,6 +6,7 @@
 use super::Failure;
 use super::postmortem::{gather, so_far};
 use crate::analyse::Packs;
+use crate::analyse::postmortem::signal_name;
 use crate::collect::core::Core;
 use crate::collect::oom::OomWatch;
 use crate::collect::{Outcome, remains};
@@ -53,6 +54,20 @@ pub fn say(told: Result<String, Failure>, output: &Path) {
         Err(failure) => {
             eprintln!("bypassprof: there is no post mortem: {}", failure.message);
         }
+    }
+}
+
+/// Says where a command that ended by itself seems to be a shell whose program died: what is told is told of the command.
+pub fn say_of_shells(outcome: Outcome) {
+    const FIRST: i32 = 128;
+    let signal = outcome.code.and_then(|code| code.checked_sub(FIRST));
+    if let Some(signal) = signal.filter(|signal| (1..=31).contains(signal)) {
+        eprintln!(
+            "bypassprof: there is no post mortem: the command ended by itself, but with {}, as a shell does whose program \
+             was killed by {}\n  try: the program itself as the command, or `exec` before it in the script",
+            FIRST + signal,
+            signal_name(signal)
+        );
     }
 }
 

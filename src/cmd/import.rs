@@ -7,6 +7,7 @@ use super::Failure;
 use super::naming::FolderArgs;
 use super::output::{self, Output};
 use crate::resolve::{LocalSymbols, SampledAddresses};
+use crate::trace::file::open_regular;
 use crate::trace::folded::Folded;
 use crate::trace::perfdata::{self, PerfDataError};
 use crate::trace::perfscript::Script;
@@ -66,12 +67,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         )
         .hint("`bypassprof import` for each, with -o"));
     }
-    let folded = match format {
-        Format::Folded => Some(read_folded(&args.files)?),
-        Format::PerfData | Format::PerfScript => None,
-    };
+    args.folders.check()?;
+    let input = Input::open(format, &args.files)?;
     output::check(&args.output)?;
-    let said = write(&args, format, folded).inspect_err(|_| {
+    let (_, file) = Output::create(&args.output).map_err(Failure::failed)?;
+    let said = write(&args, input, file).inspect_err(|_| {
         // Half a recording is none; if it is gone already, so much the better.
         let _ = fs::remove_file(&args.output);
     })?;
@@ -79,24 +79,44 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(args: &Args, format: Format, folded: Option<Folded>) -> Result<String, Failure> {
-    let (_, file) = Output::create(&args.output).map_err(Failure::failed)?;
+/// What is read, opened before an earlier recording is overwritten.
+enum Input {
+    Folded(Folded),
+    Script(Vec<(String, File)>),
+    PerfData(String, File),
+}
+
+impl Input {
+    fn open(format: Format, files: &[PathBuf]) -> Result<Input, Failure> {
+        let named = |path: &PathBuf| Ok((path.display().to_string(), open(path)?));
+        Ok(match format {
+            Format::Folded => Input::Folded(read_folded(files)?),
+            Format::PerfScript => {
+                Input::Script(files.iter().map(named).collect::<Result<_, Failure>>()?)
+            }
+            Format::PerfData => {
+                let (name, file) = named(&files[0])?;
+                Input::PerfData(name, file)
+            }
+        })
+    }
+}
+
+fn write(args: &Args, input: Input, file: File) -> Result<String, Failure> {
     let mut writer = Writer::to_file(&args.output, file).map_err(Failure::failed)?;
     let event = args.event.as_deref();
-    let said = match (format, folded) {
-        (Format::PerfData, _) => perf_data(args, event, &mut writer)?,
-        (Format::Folded, Some(folded)) => {
+    let said = match input {
+        Input::PerfData(name, file) => perf_data(args, (&name, file), event, &mut writer)?,
+        Input::Folded(folded) => {
             let period = args.period.unwrap_or_else(|| folded.period());
             let event = event.unwrap_or("folded");
             let samples = folded.write(&mut writer, event, period);
             let samples = samples.map_err(Failure::failed)?;
             format!("{samples} samples of {period} {event} each")
         }
-        (Format::PerfScript | Format::Folded, _) => {
+        Input::Script(files) => {
             let mut script = Script::new(&mut writer, event);
-            for path in &args.files {
-                let file = open(path)?;
-                let name = path.display().to_string();
+            for (name, file) in files {
                 let read = script.read(&name, BufReader::new(file));
                 read.map_err(Failure::failed)?;
             }
@@ -110,8 +130,15 @@ fn write(args: &Args, format: Format, folded: Option<Folded>) -> Result<String, 
     Ok(said)
 }
 
+/// Opens what has an end: how it begins is looked at first, and a pipe or a device may never end.
 fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|e| unreadable(path, &e))
+    open_regular(path).map_err(|error| {
+        let failure = unreadable(path, &error);
+        match error.kind() {
+            io::ErrorKind::Other => failure.hint("the same in a file: `... > FILE`"),
+            _ => failure,
+        }
+    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -147,10 +174,9 @@ fn guess(path: &Path) -> Result<Format, Failure> {
 fn read_folded(files: &[PathBuf]) -> Result<Folded, Failure> {
     let mut folded = Folded::default();
     for file in files {
-        let text = fs::read(file).map_err(|e| unreadable(file, &e))?;
-        let text = String::from_utf8_lossy(&text);
         let name = file.display().to_string();
-        folded.read(&name, &text).map_err(Failure::failed)?;
+        let text = BufReader::new(open(file)?);
+        folded.read(&name, text).map_err(Failure::failed)?;
     }
     if folded.is_empty() {
         return Err(Failure::failed("there is no stack in the files"));
@@ -174,12 +200,14 @@ impl Symbolizer for Sampled {
     }
 }
 
-fn perf_data(args: &Args, event: Option<&str>, writer: &mut Writer) -> Result<String, Failure> {
-    let path = args.files[0].as_path();
-    let name = path.display().to_string();
-    let file = BufReader::new(open(path)?);
+fn perf_data(
+    args: &Args,
+    (name, file): (&str, File),
+    event: Option<&str>,
+    writer: &mut Writer,
+) -> Result<String, Failure> {
     let mut sampled = Sampled::default();
-    let tally = perfdata::write(&name, file, event, writer, &mut sampled);
+    let tally = perfdata::write(name, BufReader::new(file), event, writer, &mut sampled);
     let tally = tally.map_err(|e| match e {
         PerfDataError::Read { .. } => Failure::failed(e).hint(
             "`perf script -F comm,pid,tid,cpu,time,period,event,ip,sym,dso` and import of its text",

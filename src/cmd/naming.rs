@@ -3,6 +3,7 @@
 //! In: records and samples as they are written; out: whole stacks, and names of what was sampled. Each file is opened with
 //! the rights of its program's user, as soon as the program is known to have mapped it: later it may be gone.
 
+use super::Failure;
 use crate::collect::rights::Rights;
 use crate::resolve::{Folders, LocalSymbols, SampledAddresses, StackCopies};
 use crate::trace::record::{Mapping, Meta, Pid, Sample, Symbols};
@@ -22,6 +23,19 @@ pub struct FolderArgs {
 }
 
 impl FolderArgs {
+    /// Says early that a place is none.
+    pub fn check(&self) -> Result<(), Failure> {
+        let mut all = self.symbol_dir.iter().chain(&self.debuginfo_dir);
+        match all.find(|dir| !dir.is_dir()) {
+            Some(none) => Err(Failure::failed(format!(
+                "{} is not a folder that can be looked into",
+                none.display()
+            ))
+            .hint("the folder that the files lie in or below")),
+            None => Ok(()),
+        }
+    }
+
     /// The places.
     pub fn folders(&self) -> Folders {
         Folders {

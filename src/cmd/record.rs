@@ -88,6 +88,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let groups = args.events.groups(&Machine::here())?;
     let interrupted = child::interrupts()?;
     output::check(&args.output)?;
+    args.folders.check()?;
     let job = Job {
         wanted: Wanted {
             frequency_hz: args.frequency,
@@ -378,6 +379,8 @@ fn finish(
             }
             if let Some(told) = told {
                 crash::say(told, &args.output);
+            } else if watch.is_some() {
+                crash::say_of_shells(outcome);
             }
         }
         Err(cut) => return Err(kept(&cut, output)),

@@ -13,7 +13,9 @@ use crate::units::Nanos;
 use bypassprof_ring::reader::{ReadError, SessionDir, Writing};
 use bypassprof_wire::names::ProcessKey;
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Why nothing was found.
@@ -131,13 +133,26 @@ pub fn of_directory(
             crash.told_by = format!("its control file in {}", path.display());
         }
     }
-    // Where programs leave rings by themselves they may go now; a copy stays as it is.
-    let real = path.canonicalize().unwrap_or_default();
-    if real.to_string_lossy().starts_with("/dev/shm/bypassprof-") {
-        // If it is another user's, that user reads it some day.
+    Ok(Some(OfDirectory { key, crash, began }))
+}
+
+/// Notes that what a process left has been read, so that it may go some day where programs leave rings by themselves; a
+/// copy stays as it is. Where a `core` led there it is believed only about its own user's: it could name anyone's.
+pub fn examined(directory: &Path, key: ProcessKey, core: Option<&Core>) {
+    let real = directory.canonicalize().unwrap_or_default();
+    if !real.to_string_lossy().starts_with("/dev/shm/bypassprof-") {
+        return;
+    }
+    let Ok(owner) = fs::metadata(&real).map(|m| m.uid()) else {
+        return;
+    };
+    if core.is_some_and(|core| core.owner() != Some(owner)) {
+        return;
+    }
+    if let Ok(dir) = SessionDir::open(&real, owner) {
+        // If we may not, its user reads it some day.
         let _ = dir.mark_examined(key);
     }
-    Ok(Some(OfDirectory { key, crash, began }))
 }
 
 /// Copies a process's rings; gives when the oldest event of them was, too.
@@ -304,4 +319,49 @@ fn gaps(core: &Core) -> Vec<Missing> {
         });
     }
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    /// A core of one user's that names the directory of another's has none of that noted as read.
+    #[test]
+    fn examined_by_whom() {
+        if !rustix::process::geteuid().is_root() {
+            println!("left out: only root can play two users");
+            return;
+        }
+        let seed = |name: &str| {
+            let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+            fs::read(format!("{seeds}/{name}")).unwrap()
+        };
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix("bypassprof-test-");
+        let dir = builder.tempdir_in("/dev/shm").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let control = dir.path().join("0-0.control");
+        fs::write(&control, seed("ring/control")).unwrap();
+        let theirs = tempfile::NamedTempFile::new().unwrap();
+        fs::write(theirs.path(), seed("core/threads-alone")).unwrap();
+        let core = Core::open(theirs.path()).unwrap();
+        let key = ProcessKey {
+            pid: 0,
+            start_time: 0,
+        };
+        let is_examined = || fs::read(&control).unwrap()[168] == 1;
+        for path in [dir.path(), &control] {
+            chown(path, Some(60_021), Some(60_021)).unwrap();
+        }
+        chown(theirs.path(), Some(60_022), None).unwrap();
+        examined(dir.path(), key, Some(&core));
+        assert!(!is_examined());
+        chown(theirs.path(), Some(60_021), None).unwrap();
+        examined(dir.path(), key, Some(&core));
+        assert!(is_examined());
+        fs::write(&control, seed("ring/control")).unwrap();
+        examined(dir.path(), key, None);
+        assert!(is_examined(), "who names a directory has read it");
+    }
 }

@@ -3,6 +3,7 @@
 //! In: text; out: records for a [`Writer`]. Names become positions in a file that never was, so that everything right of
 //! the waist goes its usual way. It refuses to know what the names mean.
 
+use super::lines::{LineError, Lines};
 use super::record::{
     AddressNames, End, EventSource, Mapping, Meta, NamedFrame, Notice, Pid, Sample, Session,
     Symbols, Thread, Tid,
@@ -11,6 +12,7 @@ use super::{WriteError, Writer};
 use crate::units::{Avma, FileOffset};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::io::BufRead;
 
 /// Path of the file that names are put into; whether a function is the kernel's is not known there.
 pub const FOLDED: &str = "[folded]";
@@ -32,7 +34,7 @@ pub struct FoldedError {
     /// The file.
     pub file: String,
     /// Its line, from 1.
-    pub line: usize,
+    pub line: u64,
     /// What is wrong.
     pub what: String,
 }
@@ -60,17 +62,27 @@ const FIRST_UNNUMBERED: Tid = 1 << 30;
 
 impl Folded {
     /// Adds the stacks of one file. Empty lines and lines that begin with `#` are skipped.
-    pub fn read(&mut self, file: &str, text: &str) -> Result<(), FoldedError> {
-        for (at, line) in text.lines().enumerate() {
+    pub fn read(&mut self, file: &str, text: impl BufRead) -> Result<(), FoldedError> {
+        let mut lines = Lines::of(text);
+        loop {
+            let at = lines.number() + 1;
+            let wrong = |what: &str| FoldedError {
+                file: file.to_owned(),
+                line: at,
+                what: what.to_owned(),
+            };
+            let line = lines.line().map_err(|e| match e {
+                LineError::Long => wrong(LineError::LONG),
+                LineError::Read(source) => wrong(&format!("it cannot be read: {source}")),
+            })?;
+            let Some(line) = line else {
+                return Ok(());
+            };
+            let line = line.trim_end_matches(['\r', '\n']);
             let trimmed = line.trim();
             if trimmed.is_empty() || trimmed.starts_with('#') {
                 continue;
             }
-            let wrong = |what: &str| FoldedError {
-                file: file.to_owned(),
-                line: at + 1,
-                what: what.to_owned(),
-            };
             let (stack, weight) = line
                 .rsplit_once(' ')
                 .ok_or_else(|| wrong("no folded stack: it should be `comm;frame;frame NUMBER`"))?;
@@ -84,7 +96,6 @@ impl Folded {
                 self.add(stack.trim(), weight);
             }
         }
-        Ok(())
     }
 
     fn add(&mut self, stack: &str, weight: u64) {
@@ -294,7 +305,7 @@ mod tests {
 
     fn folded(text: &str) -> Folded {
         let mut folded = Folded::default();
-        folded.read("a.folded", text).unwrap();
+        folded.read("a.folded", text.as_bytes()).unwrap();
         folded
     }
 
@@ -322,12 +333,12 @@ mod tests {
     #[test]
     fn mistakes() {
         let mut folded = Folded::default();
-        let error = folded.read("x", "a;b 1\nnothing\n").unwrap_err();
+        let error = folded.read("x", &b"a;b 1\nnothing\n"[..]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "x:2: no folded stack: it should be `comm;frame;frame NUMBER`"
         );
-        let error = folded.read("x", "a;b 1.5").unwrap_err();
+        let error = folded.read("x", &b"a;b 1.5"[..]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "x:1: the last word is no weight: it should be a whole number"

@@ -8,6 +8,7 @@ pub mod feed;
 pub mod file;
 pub mod folded;
 pub mod format;
+mod lines;
 pub mod perfdata;
 pub mod perfscript;
 pub mod reader;

@@ -6,6 +6,7 @@
 
 mod line;
 
+use super::lines::{LineError, Lines};
 use super::record::{
     AddressNames, End, EventSource, Mapping, Meta, NamedFrame, Notice, Pid, Sample, Session,
     Symbols, Thread, Tid,
@@ -53,8 +54,6 @@ const MOST_NAMES: u64 = MODULE / STEP - 1;
 const MOST_MODULES: usize = 30_000;
 /// Frames of one sample.
 const MOST_FRAMES: usize = 4096;
-/// Bytes of one line.
-const LONGEST_LINE: u64 = 1 << 20;
 const BATCH: usize = 4096;
 
 /// One module: its names by position.
@@ -115,37 +114,32 @@ impl<'a> Script<'a> {
     }
 
     /// Reads one text.
-    pub fn read(&mut self, file: &str, mut text: impl BufRead) -> Result<(), ScriptError> {
+    pub fn read(&mut self, file: &str, text: impl BufRead) -> Result<(), ScriptError> {
         let mut open: Option<Open> = None;
         // Frames of another event's sample are passed over with it.
         let mut inside = false;
-        let mut line = Vec::new();
-        let mut at = 0;
+        let mut lines = Lines::of(text);
         loop {
-            at += 1;
-            line.clear();
-            let mut limited = io::Read::take(&mut text, LONGEST_LINE);
-            let read = limited.read_until(b'\n', &mut line);
-            let read = read.map_err(|source| ScriptError::Read {
-                file: file.to_owned(),
-                source,
-            })?;
+            let at = lines.number() + 1;
             let wrong = |what| ScriptError::Line {
                 file: file.to_owned(),
                 line: at,
                 what,
             };
-            if read as u64 == LONGEST_LINE {
-                return Err(wrong("a line of a mebibyte: perf prints none so long"));
-            }
-            let words = String::from_utf8_lossy(&line);
+            let words = lines.line().map_err(|e| match e {
+                LineError::Long => wrong(LineError::LONG),
+                LineError::Read(source) => ScriptError::Read {
+                    file: file.to_owned(),
+                    source,
+                },
+            })?;
+            let Some(words) = words else {
+                return Ok(self.close(open)?);
+            };
             let trimmed = words.trim_end();
             if trimmed.trim_start().is_empty() {
                 self.close(open.take())?;
                 inside = false;
-                if read == 0 {
-                    return Ok(());
-                }
             } else if trimmed.starts_with('#') {
                 self.header(trimmed);
             } else if inside && trimmed.starts_with([' ', '\t']) && is_frame(trimmed) {

@@ -200,6 +200,13 @@ impl Writer {
 
     /// Writes a record of low rate that is JSON already, of whatever kind.
     pub fn encoded_meta(&mut self, json: &[u8]) -> Result<(), WriteError> {
+        if self.redactor.is_some() {
+            // What is of a kind that is not known here may tell anything.
+            return match serde_json::from_slice(json) {
+                Ok(meta) => self.meta(&meta),
+                Err(_) => Ok(()),
+            };
+        }
         self.buffer.clear();
         self.buffer.extend_from_slice(json);
         self.message(self.meta, self.now)

@@ -65,11 +65,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> Result<(), Failure> {
-    if !matches!(options.stack, Stack::Linux | Stack::Fstack) && !options.planted.is_empty() {
-        return Err(Failure::Use(
-            "slowdowns are planted into --stack fstack and linux; leave out --plant-* and --acks"
-                .into(),
-        ));
+    if let Some(why) = options.planted.refusal(options.stack) {
+        return Err(Failure::Use(why.into()));
     }
     let signals = signals::hold().map_err(Failure::Signals)?;
     match options.stack {

@@ -6,6 +6,7 @@ mod fault;
 
 pub use fault::{Fault, FaultOptions};
 
+use crate::options::Stack;
 use bypassprof_probe::{self as probe, Flow, points};
 use clap::{Args, ValueEnum};
 use stack_tcp::AckPolicy;
@@ -43,11 +44,27 @@ pub enum Acks {
 }
 
 impl PlantedOptions {
-    /// Whether nothing is planted.
-    pub fn is_empty(&self) -> bool {
+    /// Why a stack cannot have what is asked for, and what can be had.
+    pub fn refusal(&self, stack: Stack) -> Option<&'static str> {
         let nothing = self.plant_copies == 0 && self.plant_lock_us.is_none();
         let no_fault = self.fault.plant_fault.is_none();
-        nothing && no_fault && self.plant_batch.is_none() && self.acks == Acks::Each
+        let is_empty = nothing && no_fault && self.plant_batch.is_none() && self.acks == Acks::Each;
+        match stack {
+            Stack::Fstack => None,
+            Stack::Linux if self.fault.is_in_tcp() => Some(
+                "--plant-fault segfault is inside our TCP, and the linux stack's TCP is the kernel's; take --stack fstack, or \
+                 --plant-fault deadlock or leak",
+            ),
+            Stack::Linux if self.acks != Acks::Each => Some(
+                "when segments are acknowledged is the kernel's choice in the linux stack; leave out --acks, or take \
+                 --stack fstack",
+            ),
+            Stack::Linux => None,
+            _ if is_empty => None,
+            _ => Some(
+                "slowdowns are planted into --stack fstack and linux; leave out --plant-* and --acks",
+            ),
+        }
     }
 
     /// What the TCP engine is to call for every segment with data.

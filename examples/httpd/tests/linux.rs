@@ -147,6 +147,13 @@ fn refusals_say_what_to_do() {
             "use packet:IF, xdp:IF, tap:NAME or dpdk:VDEV",
         ),
         (&["--body", "-1"], 2, "unexpected argument"),
+        (&["--plant-fault", "segfault"], 2, "take --stack fstack"),
+        (&["--acks", "delayed"], 2, "leave out --acks"),
+        (
+            &["--stack", "ix", "--plant-fault", "leak"],
+            2,
+            "planted into --stack fstack and linux",
+        ),
         (
             &["--stack", "mtcp", "--dev", "packet:x,spread=turn"],
             2,

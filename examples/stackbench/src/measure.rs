@@ -8,7 +8,7 @@ use crate::badlink;
 use crate::cpus::Cpus;
 use crate::load::{Figures, Load};
 use crate::programs::Programs;
-use crate::server::{Server, Totals};
+use crate::server::Server;
 use crate::site::{Site, Stack};
 use crate::stop::Stop;
 use netlab::Lab;
@@ -180,7 +180,7 @@ impl Bench<'_> {
         let before = server.totals(self.stop)?;
         let figures = self.figures(site, load)?;
         let after = server.totals(self.stop)?;
-        Ok((figures, work(before, after)))
+        Ok((figures, after.work_since(before)))
     }
 
     fn figures(&self, site: &Site, load: Load) -> Result<Figures, Failure> {
@@ -208,12 +208,6 @@ impl Bench<'_> {
     fn log(&self, stack: Stack, what: &str) -> PathBuf {
         self.out.join(format!("{}-{what}.log", stack.name()))
     }
-}
-
-fn work(before: Totals, after: Totals) -> Option<f64> {
-    let requests = after.requests.checked_sub(before.requests)?;
-    let ns = after.working_ns.checked_sub(before.working_ns)?;
-    (requests > 0).then(|| ns as f64 / requests as f64)
 }
 
 fn refusal(job: &Job, failure: &Failure, log: &Path) -> Outcome {

@@ -55,6 +55,15 @@ pub struct Totals {
     pub cpu_ns: u64,
 }
 
+impl Totals {
+    /// ns of work for each request since earlier totals, if there was one.
+    pub fn work_since(self, before: Totals) -> Option<f64> {
+        let requests = self.requests.checked_sub(before.requests)?;
+        let ns = self.working_ns.checked_sub(before.working_ns)?;
+        (requests > 0).then(|| ns as f64 / requests as f64)
+    }
+}
+
 /// A server that serves.
 pub struct Server {
     what: String,

@@ -58,6 +58,7 @@ impl Gathered {
             let pid = pid.or_else(|| Some(self.cores.first()?.pid).filter(|&pid| pid > 0));
             let found = remains::of_directory(path, pid, &known, &mut next_ring, writer);
             if let Some(found) = found.map_err(|e| failure(&e))? {
+                remains::examined(path, found.key, None);
                 known.insert(found.key);
                 crashes.push(found.crash);
                 began.extend(found.began);
@@ -80,6 +81,7 @@ impl Gathered {
                 match found {
                     Ok(None) => {}
                     Ok(Some(found)) => {
+                        remains::examined(&directory, found.key, Some(core));
                         known.insert(found.key);
                         crashes.push(found.crash);
                         began.extend(found.began);

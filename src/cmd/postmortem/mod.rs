@@ -36,6 +36,9 @@ pub struct Args {
     /// Keep all that was found as a recording, in a file that does not exist
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Leave command line, host name and folders out of that recording, and of what is told
+    #[arg(long, requires = "out")]
+    redact: bool,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -103,6 +106,9 @@ fn assemble(
     // The file in memory goes away with its last descriptor.
     let kept = file.try_clone().map_err(Failure::failed)?;
     let mut writer = Writer::to_file(path, file).map_err(Failure::failed)?;
+    if args.redact {
+        writer.redact();
+    }
     let damage = gathered.write(args.pid, &mut writer)?;
     let answer = so_far(&mut writer, packs, args.last as usize, damage)?;
     writer

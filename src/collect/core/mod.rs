@@ -18,7 +18,7 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes of headers that are read, and of all notes together.
@@ -232,6 +232,11 @@ impl Core {
     /// The file's name.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The user whose file it is.
+    pub fn owner(&self) -> Option<u32> {
+        self.file.metadata().ok().map(|m| m.uid())
     }
 
     /// The segment that holds an address.

@@ -43,10 +43,15 @@ pub struct Fault {
 }
 
 impl FaultOptions {
+    /// Whether the fault is one of the TCP engine's.
+    pub fn is_in_tcp(&self) -> bool {
+        self.plant_fault == Some(Kind::Segfault)
+    }
+
     /// What TCP is to call for every segment with data.
     pub fn in_tcp(&self) -> Option<fn()> {
         SEGMENTS_LEFT.store(self.plant_fault_at, Ordering::Relaxed);
-        (self.plant_fault == Some(Kind::Segfault)).then_some(count_segment as fn())
+        self.is_in_tcp().then_some(count_segment as fn())
     }
 
     /// What is to be called for every request.

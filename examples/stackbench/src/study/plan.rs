@@ -4,8 +4,9 @@
 
 use super::points::{Point, Workload};
 use crate::site::Stack;
+use bypassprof::trace::file::open_regular;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -130,6 +131,21 @@ fn one() -> u32 {
     1
 }
 
+/// Longest plan, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// The text of a file that has an end.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = open_regular(path)?
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)?;
+    match read as u64 > LONGEST {
+        true => Err(io::Error::other("it is longer than a mebibyte")),
+        false => Ok(text),
+    }
+}
+
 impl Plan {
     /// The reduced one.
     pub fn reduced() -> Result<Plan, PlanError> {
@@ -139,7 +155,7 @@ impl Plan {
     /// Of a file.
     pub fn read(path: &Path) -> Result<Plan, PlanError> {
         let name = path.display().to_string();
-        match fs::read_to_string(path) {
+        match text_of(path) {
             Ok(text) => Plan::parse(&name, &text),
             Err(source) => Err(PlanError::Read { path: name, source }),
         }
@@ -288,6 +304,13 @@ mod tests {
             workloads.dedup();
             assert_eq!(workloads.len(), 4);
         }
+    }
+
+    /// What has no end is no plan.
+    #[test]
+    fn no_file() {
+        let wrong = Plan::read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(wrong.contains("not a regular file"), "{wrong}");
     }
 
     /// What is wrong is told by its key, with what would be right.

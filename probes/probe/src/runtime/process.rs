@@ -183,8 +183,11 @@ fn fill(fd: i32) -> bool {
     };
     // SAFETY: the file was just made this long and has no name that others look at.
     let control = unsafe { &*mapping.as_ptr::<Control>() };
-    let process_name = sys::kernel_name();
-    for (word, value) in control.census.name.iter().zip(name_words(&process_name)) {
+    // The first thread's, whichever makes the file.
+    let (mut buffer, of_thread) = ([0; 32], sys::kernel_name());
+    let process_name = sys::read_file(c"/proc/self/comm", &mut buffer).unwrap_or(&of_thread);
+    let process_name = process_name.strip_suffix(b"\n").unwrap_or(process_name);
+    for (word, value) in control.census.name.iter().zip(name_words(process_name)) {
         word.store(value, Ordering::Relaxed);
     }
     control.switch.state.store(SWITCH_OFF, Ordering::Relaxed);

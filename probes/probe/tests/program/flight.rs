@@ -56,6 +56,10 @@ fn newest_events() {
         program.go();
         program.expect("step");
     }
+    let files = SessionDir::look(dir.path()).unwrap();
+    let control = files.look_at_control(key_of(&files, program.pid()));
+    let comm = fs::read_to_string(format!("/proc/{}/comm", program.pid())).unwrap();
+    assert_eq!(control.unwrap().name(), comm.trim_end(), "not a thread's");
     let mut looks = looks(dir.path(), program.pid(), Writing::Goes);
     let main = looks
         .iter_mut()
