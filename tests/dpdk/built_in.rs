@@ -10,7 +10,9 @@ use std::process::Command;
 /// What such a program is linked with: drivers whole, of the rest what it uses.
 const STATIC: &str = "-Wl,--whole-archive -l:librte_bus_vdev.a -l:librte_mempool_ring.a -l:librte_net_null.a \
     -Wl,--no-whole-archive -l:librte_ethdev.a -l:librte_net.a -l:librte_mbuf.a -l:librte_mempool.a -l:librte_ring.a \
-    -l:librte_meter.a -l:librte_eal.a -l:librte_telemetry.a -l:librte_kvargs.a -lnuma -lbsd -lm -ldl -lpthread";
+    -l:librte_meter.a -l:librte_eal.a -l:librte_telemetry.a -l:librte_kvargs.a \
+    $(for newer in log argparse; do test -e $(pkg-config --variable=libdir libdpdk)/librte_$newer.a && echo -l:librte_$newer.a; done) \
+    -lnuma -lbsd -lm -ldl -lpthread";
 const SHARED: &str = "$(pkg-config --libs libdpdk)";
 
 /// A file that a build left beside the tests.
