@@ -97,6 +97,13 @@ fn one_time() {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let recorder = command.spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&recorder);
+    // It takes signals from before it begins to write; an emulated machine needs seconds until then.
+    for _ in 0..600 {
+        if place.path("bypassprof.mcap").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
     for signal in [rustix::process::Signal::USR2, rustix::process::Signal::USR1] {
         std::thread::sleep(Duration::from_millis(1000));
         rustix::process::kill_process(pid, signal).unwrap();
