@@ -166,6 +166,8 @@ pub(crate) fn push_stack(text: &mut String, stack: &[&str]) {
 
 /// A name as it may stand in folded text.
 pub(crate) fn push_name(text: &mut String, name: &str) {
+    // What cannot be shown becomes a space, which may be at an end.
+    let name: String = name.chars().map(shown).collect();
     let name = name.trim();
     if name.is_empty() {
         text.push('-');
@@ -183,7 +185,7 @@ pub(crate) fn push_name(text: &mut String, name: &str) {
             ';' => ':',
             ' ' if at == tied => '\u{a0}',
             '#' if at == 0 && text.is_empty() => '\u{ff03}',
-            c => shown(c),
+            c => c,
         });
     }
 }
@@ -230,6 +232,10 @@ mod tests {
             "{text}"
         );
         assert_eq!(Tree::from_folded("a;b"), Err(FoldError { line: 1 }));
+        // What cannot be shown is trimmed off, whatever it hides.
+        let mut tree = Tree::new();
+        tree.add(["\0\0# a", "b\0 7\0"], 7);
+        assert_eq!(tree.to_folded(), "\u{ff03} a;b \u{a0}7 7\n");
     }
 
     /// A stack of a million frames is cut where it says so, and taken down again.

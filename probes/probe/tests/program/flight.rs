@@ -117,10 +117,19 @@ fn recorder_killed() {
     let recorder = Recorder::attach(dir.path(), program.pid(), Mode::Drain);
     step(&mut program);
     assert_eq!(recorder.control.mode(), Mode::Drain, "it is there");
-    // Its lock goes with it; nothing else is told.
+    // Its lock goes with it; nothing else is told. Children that other tests are starting hold it until they run their
+    // program.
     drop(recorder);
-    step(&mut program);
-    let recorder = Recorder::find(dir.path(), program.pid());
+    let mut steps = 0;
+    let recorder = loop {
+        step(&mut program);
+        let recorder = Recorder::find(dir.path(), program.pid());
+        steps += 1;
+        if recorder.control.mode() == Mode::Flight || steps == 200 {
+            break recorder;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
     assert_eq!(recorder.control.mode(), Mode::Flight);
     assert!(recorder.control.is_on());
     drop(recorder);
