@@ -102,6 +102,7 @@ fn looping() {
     if turns == 0 {
         return;
     }
+    be_opened();
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a loop over one register, which ends: it touches no memory.
     unsafe {

@@ -114,7 +114,7 @@ fn time_at_work_and_without() {
     let lanes = run.queues["lanes"].as_array().unwrap();
     let lane = lanes.iter().find(|l| l["lcore"] == 1).unwrap();
     let number = |key: &str| lane[key].as_f64().unwrap_or(f64::NAN);
-    assert!((0.05..0.95).contains(&number("busy_share")), "{lane:#}");
+    assert!((0.001..0.95).contains(&number("busy_share")), "{lane:#}");
     assert!(
         number("empty_polls") > 1000.0 && number("empty_polls") < number("polls"),
         "{lane:#}"
