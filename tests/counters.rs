@@ -261,17 +261,25 @@ fn sampled_raw_group() {
     let total = summary.counters.as_ref().unwrap().values[0]
         .as_ref()
         .unwrap();
-    let (mut samples, mut weight) = (0, 0);
+    let (mut samples, mut weight, mut member) = (0, 0, 0);
     for record in reader.records() {
         if let Record::Sample(sample) = record.unwrap() {
             samples += 1;
             weight += sample.period;
+            member = sample.group[0];
         }
     }
+    // An emulator tells of an overflow at its timer's next tick; what was counted until then is in the member alone.
+    let least = if cfg!(target_arch = "aarch64") {
+        0.2
+    } else {
+        0.8
+    };
     let share = weight as f64 / total.value as f64;
+    let counted = member as f64 / total.value as f64;
     assert!(
-        samples > 20 && (0.8..1.2).contains(&share),
-        "{samples} samples, {weight} of {total:?}"
+        samples > 20 && (least..1.2).contains(&share) && counted > 0.8,
+        "{samples} samples, {weight} and {member} of {total:?}"
     );
     let events = summary.session.events.iter();
     let members = events.filter(|e| e.leader == Some(0)).count();
