@@ -55,8 +55,8 @@ pub struct Probes {
     programs: HashMap<(usize, ProcessKey), Program>,
     /// Programs that are gone.
     left: HashSet<(usize, ProcessKey)>,
-    /// Programs that are not followed, and how many processes were when they were looked at: dead ones may lie in a
-    /// user's directory by the dozen, and each is opened to be told apart.
+    /// Programs that are not followed, and how many processes were when they were looked at, since totals were written:
+    /// dead ones may lie in a user's directory by the dozen, and each is opened to be told apart.
     strangers: HashMap<(usize, ProcessKey), usize>,
     next_ring: u32,
     started: Instant,
@@ -219,6 +219,9 @@ impl Probes {
         let expecting = self.is_expecting();
         if totals || (due && expecting) {
             self.find_places();
+        }
+        if totals {
+            self.strangers.clear();
         }
         if due || expecting {
             self.scan();
