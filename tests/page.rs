@@ -1,7 +1,7 @@
 //! The page of `report --html`, opened in a real browser: it draws itself from nothing but its own file, its numbers are
 //! those of the commands on it, and mouse and keys do what they say.
 
-use crate::compare::{LOAD, Load, write};
+use crate::compare::run::{LOAD, Load, write};
 use crate::python::python;
 use crate::support::{Place, Run};
 use crate::traffic::{self, Traffic};

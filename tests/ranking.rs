@@ -1,7 +1,7 @@
 //! Several recordings held against the best of their workload: who that is, what is the same, and what makes the others
 //! worse.
 
-use crate::compare::{LOAD, Load, compared};
+use crate::compare::run::{LOAD, Load, compared};
 use bypassprof::analyse::compare::Side;
 use bypassprof::analyse::explain::across::Of;
 use bypassprof::analyse::explain::ranking::{By, Group, groups};

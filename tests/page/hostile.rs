@@ -2,7 +2,7 @@
 //! pictures are whole, run nothing of theirs and show no more than text.
 
 use super::{drive, in_browser};
-use crate::compare::{LOAD, Load, records, write_records};
+use crate::compare::run::{LOAD, Load, records, write_records};
 use crate::support::Place;
 use bypassprof::trace::record::{Meta, Notice};
 use serde_json::json;

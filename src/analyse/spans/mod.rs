@@ -7,7 +7,6 @@
 
 mod answer;
 pub mod flow;
-mod label;
 pub mod order;
 mod pass;
 mod preempted;

@@ -55,9 +55,9 @@ pub struct Probes {
     programs: HashMap<(usize, ProcessKey), Program>,
     /// Programs that are gone.
     left: HashSet<(usize, ProcessKey)>,
-    /// Programs that are not followed, and how many processes were when they were looked at, since totals were written:
-    /// dead ones may lie in a user's directory by the dozen, and each is opened to be told apart.
-    strangers: HashMap<(usize, ProcessKey), usize>,
+    /// Programs that are not followed, as far as is known since totals were written: dead ones may lie in a user's
+    /// directory by the dozen, and each is opened to be told apart.
+    strangers: HashSet<(usize, ProcessKey)>,
     next_ring: u32,
     started: Instant,
     /// Both clocks then.
@@ -164,7 +164,7 @@ impl Probes {
             followed: pids.iter().copied().collect(),
             programs: HashMap::new(),
             left: HashSet::new(),
-            strangers: HashMap::new(),
+            strangers: HashSet::new(),
             next_ring: 0,
             started: Instant::now(),
             since: clock::pair(),
@@ -201,9 +201,11 @@ impl Probes {
         if let Meta::Thread(thread) = meta
             && self.followed.contains(&thread.parent)
             && self.followed.insert(thread.pid)
-            && self.session
         {
-            self.placeless.insert(thread.pid);
+            self.strangers.clear();
+            if self.session {
+                self.placeless.insert(thread.pid);
+            }
         }
     }
 
@@ -266,7 +268,7 @@ impl Probes {
                 let known = (at, key);
                 if self.programs.contains_key(&known)
                     || self.left.contains(&known)
-                    || self.strangers.get(&known) == Some(&self.followed.len())
+                    || self.strangers.contains(&known)
                 {
                     continue;
                 }
@@ -277,7 +279,7 @@ impl Probes {
                         self.programs.insert(known, *program);
                     }
                     Found::Stranger => {
-                        self.strangers.insert(known, self.followed.len());
+                        self.strangers.insert(known);
                     }
                     Found::NotYet => {}
                 }

@@ -4,7 +4,7 @@
 //! label that was asked for a moment ago, as all but the first of a request's events are, is found without a hash. It
 //! refuses to know what states are, and how many there may be.
 
-use crate::analyse::spans::label::LabelHash;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::mem::take;
 
@@ -15,7 +15,7 @@ const NOWHERE: u32 = u32::MAX;
 
 /// States by label.
 pub struct Table<T> {
-    places: HashMap<u32, u32, LabelHash>,
+    places: HashMap<u32, u32, RandomState>,
     states: Vec<T>,
     free: Vec<u32>,
     at_hand: Box<[(u32, u32)]>,
