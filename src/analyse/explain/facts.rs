@@ -359,6 +359,10 @@ mod tests {
     use super::*;
     use crate::analyse::explain::explain;
     use crate::analyse::ledger::{Basis, Entry};
+    use crate::analyse::spans::Pass;
+    use crate::analyse::{Filter, Packs};
+    use crate::trace::record::{Meta, Ring};
+    use bypassprof_wire::{Flow, Point, Slot, Tsc, points};
 
     fn entry(phase: &'static str, cycles: f64) -> Entry {
         Entry {
@@ -414,6 +418,43 @@ mod tests {
             let told = told.iter().filter(|id| ["H1", "H2"].contains(id));
             assert_eq!(told.count(), 1, "{recorder}: {found:?}");
         }
+    }
+
+    /// What lies between requests is the client's and the link's only where requests are told from the stack on.
+    #[test]
+    fn outside_of_what() {
+        let outside = |point: Point| {
+            let ring = Ring {
+                base_tsc: 1,
+                ..Ring::default()
+            };
+            let packs = Packs::built_in();
+            let mut pass = Pass::new(&[Meta::Ring(ring)], &packs, Filter::default(), 0);
+            let mut slots = Vec::new();
+            for tsc in [1000, 2000] {
+                let at =
+                    |tsc, point, arg| Slot::head(Tsc::from_raw(tsc), point, Flow::from_raw(5), arg);
+                let stack_tells = point == points::TCP_IN;
+                slots.push(at(tsc, point, 1));
+                if stack_tells {
+                    slots.push(Slot::cont(100, 0, 0));
+                    slots.push(at(tsc + 10, points::DELIVER, 100));
+                }
+                slots.push(at(tsc + 30, points::APP_START, 1));
+                slots.push(at(tsc + 100, points::APP_END, 500));
+                if stack_tells {
+                    slots.push(at(tsc + 100, points::TCP_OUT, 1));
+                    slots.push(Slot::cont(500, 0, 0));
+                }
+            }
+            pass.slots(0, 0, &slots);
+            let spans = pass.finish(None);
+            assert_eq!((spans.counts.complete, spans.outside.len()), (2, 1));
+            let ledger = Ledger::of(&Profile::default(), None);
+            Facts::of(&Profile::default(), &ledger, Some(&spans)).outside
+        };
+        assert_eq!(outside(points::TCP_IN), Some((900.0, 0.9)));
+        assert_eq!(outside(points::DELIVER), None);
     }
 
     /// Of four threads of a role one has most of the work: told, with the work that would move. Where all have the same, or

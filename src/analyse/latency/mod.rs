@@ -10,8 +10,9 @@ pub mod moment;
 pub mod sampled;
 pub mod stretches;
 
-use super::spans::way::{TCP_IN, WAIT_APP, Way};
+use super::spans::way::Way;
 use super::spans::{BEHIND, Kind, PARTS, STAGES};
+use super::spans::{TCP_IN, WAIT_APP};
 use super::stacks::NodeId;
 pub use sampled::Sampled;
 use std::collections::BTreeMap;

@@ -54,7 +54,7 @@ pub fn moments(way: &Way, sampled: &Sampled, stacks: &Stacks) -> [Moment; PARTS]
 mod tests {
     use super::*;
     use crate::analyse::latency::tests::sampled;
-    use crate::analyse::spans::way::WAIT_APP;
+    use crate::analyse::spans::WAIT_APP;
 
     /// The functions sampled in a stage, the most first, and the thread's absence in it.
     #[test]

@@ -20,4 +20,4 @@ pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
 pub use flow::OnItsWay;
 pub use pass::{Pass, WINDOW};
 pub use preempted::Preempted;
-pub use stages::{BEHIND, Kind, OUTSIDE, PARTS, STAGES, Stage, TCP_IN};
+pub use stages::{BEHIND, Kind, OUTSIDE, PARTS, STAGES, Stage, TCP_IN, WAIT_APP};

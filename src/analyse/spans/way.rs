@@ -3,15 +3,10 @@
 //! In: the ends of its stages as events tell them; out: the same in order, so that the lengths of all stages add up to
 //! the whole way exactly. It refuses to know clocks.
 
-use super::{BEHIND, PARTS};
+use super::stages::{BEHIND, PARTS, TCP_IN, WAIT_APP};
 
 /// For each stage, which of [`Way::rings`] has the thread that is at work on the request, or that it waits for.
 const AT: [usize; PARTS] = [0, 0, 0, 1, 1, 1, 2, 2, 2];
-
-/// The place of `tcp_in` and `wait_app` among the stages: whom a request was behind is a part of these.
-pub const TCP_IN: usize = 2;
-/// See [`TCP_IN`].
-pub const WAIT_APP: usize = 4;
 
 /// A request's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

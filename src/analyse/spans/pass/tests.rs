@@ -80,6 +80,17 @@ fn between_requests() {
     assert_eq!(spans.outside_share(), Some(0.9));
 }
 
+/// Where events were lost between two requests, nobody knows what lay there.
+#[test]
+fn lost_between_requests() {
+    let mut pass = pass();
+    let lost = Slot::lost(Tsc::from_raw(1500), 3);
+    let slots = [&request(1000, 5)[..], &[lost], &request(2000, 5)].concat();
+    pass.slots(0, 0, &slots);
+    let spans = pass.finish(None);
+    assert_eq!((spans.counts.complete, spans.outside.len()), (2, 0));
+}
+
 /// Two requests pipelined on one flow, and one of another flow in the same burst: each is behind those before it, in
 /// the burst, of its flow, and of its thread. The burst that takes the replies begins when its oldest frame is as old
 /// as the burst says.
