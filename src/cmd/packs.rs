@@ -6,9 +6,8 @@ use crate::analyse::packs::{Pack, lint};
 use crate::analyse::{Filter, Packs};
 use crate::present::packs as present;
 use crate::present::style::Style;
-use crate::trace::file::open_regular;
-use std::fmt::Display;
-use std::io::{self, Read, Write};
+use crate::trace::file::text_up_to;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -31,19 +30,12 @@ impl PackArgs {
     }
 }
 
-/// Longest pack that is read: those that are built in are a thousand times shorter.
-const LONGEST: u64 = 4 << 20;
+/// Longest pack that is read, in MiB: those that are built in are a thousand times shorter.
+const LONGEST: u64 = 4;
 
 fn read(file: &Path) -> Result<Pack, Failure> {
-    let unreadable =
-        |why: &dyn Display| Failure::failed(format!("cannot read {}: {why}", file.display()));
-    let mut text = String::new();
-    let opened = open_regular(file).map_err(|e| unreadable(&e))?;
-    let read = opened.take(LONGEST + 1).read_to_string(&mut text);
-    read.map_err(|e| unreadable(&e))?;
-    if text.len() as u64 > LONGEST {
-        return Err(unreadable(&"it is longer than 4 MiB, which no pack is"));
-    }
+    let text = text_up_to(file, LONGEST)
+        .map_err(|e| Failure::failed(format!("cannot read {}: {e}", file.display())))?;
     Pack::parse(&file.display().to_string(), &text).map_err(Failure::failed)
 }
 

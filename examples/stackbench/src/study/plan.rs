@@ -4,9 +4,8 @@
 
 use super::points::{Point, Workload};
 use crate::site::Stack;
-use bypassprof::trace::file::open_regular;
+use bypassprof::trace::file::text_up_to;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -131,20 +130,8 @@ fn one() -> u32 {
     1
 }
 
-/// Longest plan, in bytes.
-const LONGEST: u64 = 1 << 20;
-
-/// The text of a file that has an end.
-fn text_of(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = open_regular(path)?
-        .take(LONGEST + 1)
-        .read_to_string(&mut text)?;
-    match read as u64 > LONGEST {
-        true => Err(io::Error::other("it is longer than a mebibyte")),
-        false => Ok(text),
-    }
-}
+/// Longest plan that is read, in MiB.
+const LONGEST: u64 = 1;
 
 impl Plan {
     /// The reduced one.
@@ -155,7 +142,7 @@ impl Plan {
     /// Of a file.
     pub fn read(path: &Path) -> Result<Plan, PlanError> {
         let name = path.display().to_string();
-        match text_of(path) {
+        match text_up_to(path, LONGEST) {
             Ok(text) => Plan::parse(&name, &text),
             Err(source) => Err(PlanError::Read { path: name, source }),
         }
