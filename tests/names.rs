@@ -2,6 +2,7 @@
 
 use crate::support::{Place, row};
 use std::fs;
+use std::process::Command;
 
 /// A hot function, what is inlined into it, their lines; and the same text when the program is gone.
 #[test]
@@ -84,16 +85,93 @@ fn readable_names() {
     }
 }
 
-/// Where there are no symbols, module and position stand instead, with the reason.
+/// Without symbols and unwind tables, module and position stand instead, with the reason.
 #[test]
 fn stripped_program() {
     let place = Place::new();
-    place.compile("cc", "bare", crate::support::HOT, &["-O1", "-s"]);
+    let flags = ["-O1", "-s", "-fno-asynchronous-unwind-tables"];
+    place.compile("cc", "bare", crate::support::HOT, &flags);
     place.record(&["./bare"]);
     let report = place.report();
     let unknown = row(&report["functions"], "[unknown] bare+0x");
     assert!(!unknown["why"].as_str().unwrap().is_empty());
     assert!(report["trust"]["stacks_unknown_share"].as_f64().unwrap() > 0.5);
+}
+
+/// Without symbols, but with unwind tables, all samples of a function are one row, by where it begins; they are not unknown, and
+/// not taken for named.
+#[test]
+fn stripped_program_with_unwind_tables() {
+    let place = Place::new();
+    let flags = ["-O1", "-fasynchronous-unwind-tables"];
+    place.compile("cc", "bare", crate::support::HOT, &flags);
+    let symbols = Command::new("nm").arg(place.path("bare")).output().unwrap();
+    let symbols = String::from_utf8(symbols.stdout).unwrap();
+    let begin = symbols
+        .lines()
+        .find_map(|l| l.strip_suffix(" T hot"))
+        .unwrap();
+    let name = format!("[no symbol] bare fun_{}", begin.trim_start_matches('0'));
+    let stripped = Command::new("strip").arg(place.path("bare")).status();
+    assert!(stripped.unwrap().success());
+    place.record(&["./bare"]);
+    let report = place.report();
+    let functions = report["functions"].as_array().unwrap();
+    let hot = functions.iter().find(|f| f["name"] == *name);
+    let hot = hot.unwrap_or_else(|| panic!("no {name}: {functions:#?}"));
+    assert!(hot["self_share"].as_f64().unwrap() > 0.5, "{hot:#}");
+    assert!(hot["why"].as_str().unwrap().contains("stripped"), "{hot:#}");
+    let share = |of: &str| report["trust"][of].as_f64().unwrap();
+    assert!(share("stacks_without_symbol_share") >= hot["self_share"].as_f64().unwrap());
+    assert!(share("stacks_unknown_share") < 0.5);
+    // It stays so through the text of `perf script`.
+    place.run(&["export", "--format", "perf-script", "-o", "text"]);
+    place.run(&["import", "-o", "back.mcap", "text"]);
+    let back = place.run(&["report", "--json", "back.mcap"]).out;
+    let back: serde_json::Value = serde_json::from_str(&back).unwrap();
+    assert!(
+        back["functions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|f| f["name"] == *name),
+        "{back:#}"
+    );
+    let of_text = back["trust"]["stacks_without_symbol_share"].as_f64();
+    assert!(
+        (of_text.unwrap() - share("stacks_without_symbol_share")).abs() < 1e-6,
+        "{back:#}"
+    );
+}
+
+const CHOSEN: &str = r#"
+#include <time.h>
+volatile unsigned sum;
+static __attribute__((noipa)) void one(void) { sum++; }
+void (*choose(void))(void) { return one; }
+static void chosen(void) __attribute__((ifunc("choose"), used));
+void *free(void *);
+void *keep = free;
+int main(void) { for (time_t end = time(0) + 2; time(0) < end;) for (int i = 0; i < 100000; i++) { chosen(); free(0); } }
+"#;
+
+/// Stubs have names wherever a linker puts them, also where what they jump to is chosen when the program is loaded, or is
+/// bound with its address.
+#[test]
+fn stubs_of_every_kind() {
+    let place = Place::new();
+    place.compile(
+        "cc",
+        "chosen",
+        CHOSEN,
+        &["-O1", "-fno-builtin", "-fPIE", "-pie"],
+    );
+    place.record(&["./chosen"]);
+    let report = place.report();
+    for name in ["choose@plt", "free@plt"] {
+        let stub = row(&report["functions"], name);
+        assert_eq!(stub["module"], "chosen");
+    }
 }
 
 /// With the privilege for it, kernel functions have names too.

@@ -281,6 +281,7 @@ fn json_keys() {
         "samples_lost",
         "stacks_truncated_share",
         "stacks_unknown_share",
+        "stacks_without_symbol_share",
         "events",
         "events_dropped",
         "clock_error_ns",

@@ -27,7 +27,7 @@ fn words(seed: u64) -> impl Iterator<Item = String> {
 }
 fn main() {
     let mut sum = 0;
-    for round in 0..9 { let m = count(150_000 + round); let v = order(&m); sum += group(&v).values().map(Vec::len).sum::<usize>(); }
+    for round in 0..60 { let m = count(150_000 + round); let v = order(&m); sum += group(&v).values().map(Vec::len).sum::<usize>(); }
     println!("{sum}");
 }
 RS
@@ -57,7 +57,7 @@ template <typename K> __attribute__((noinline)) size_t fill(std::map<K, std::str
 struct Less { bool operator()(const std::string &a, const std::string &b) const { return a < b; } };
 int main() {
     size_t sum = 0;
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 80; round++) {
         std::map<std::string, std::string> names; std::map<long, std::string> numbers;
         sum += fill<std::string>(names, [](int i) { return "k" + std::to_string(i * 7919 % 50021); });
         sum += fill<long>(numbers, [](int i) { return i * 7919L % 50021; });
@@ -71,7 +71,7 @@ CC
 c++ -O2 -g templates.cc -o templates
 
 cat > pipeline.sh <<'SH'
-for i in $(seq 250); do seq $i 2000 | sed s/1/one/ | sort -r | head -n 3 | wc -c; done | sort -n | tail -n 1
+for i in $(seq 1500); do seq $i 4000 | sed s/1/one/ | sort -r | head -n 3 | wc -c; done | sort -n | tail -n 1
 SH
 
 cat > threads.c <<'CC'
@@ -84,7 +84,7 @@ static int less(const void *a, const void *b) { unsigned x = *(unsigned *)a, y =
 __attribute__((noinline)) static void sorted(unsigned *v, int n) { qsort(v, n, sizeof *v, less); }
 static void *work(void *arg) {
     unsigned v[2000], x = (unsigned)(long)arg;
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 30; round++) {
         for (int i = 0; i < 2000; i++) v[i] = x = mixed(x, 40);
         sorted(v, 2000);
         unsigned *copy = malloc(sizeof v); memcpy(copy, v, sizeof v); sink += copy[7]; free(copy);

@@ -1,7 +1,7 @@
 //! The call tree: every distinct stack once, as a path of functions from the outermost in.
 //!
 //! In: samples and the [`Names`] of their addresses; out: a node for each stack. A function is the same wherever it was
-//! inlined; an address without a name is a frame of its own with the reason. It refuses to know weights.
+//! inlined; an address of no known function is a frame of its own with the reason. It refuses to know weights.
 
 use super::classify::{By, Verdict};
 use crate::resolve::{AddressKind, Names};
@@ -15,7 +15,7 @@ use std::rc::Rc;
 /// A function or an address without a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its name; module and position in brackets where there is none.
+    /// Its name; module and function or position where there is none.
     pub name: String,
     /// The module it lies in.
     pub module: String,
@@ -29,9 +29,16 @@ pub struct Frame {
     pub module_in_brackets: String,
     /// Why it has no name.
     pub why: Option<String>,
+    /// Whether it is a function that is known by where it begins, and its name made of that.
+    pub made: bool,
 }
 
 impl Frame {
+    /// Whether nothing tells which function it is.
+    pub fn is_unknown(&self) -> bool {
+        self.is_unnamed() && !self.made
+    }
+
     /// Whether it has no name of its own: `[libc.so.6]`, `[unknown]`.
     pub fn is_unnamed(&self) -> bool {
         self.why.is_some() || (self.name.starts_with('[') && self.name.ends_with(']'))
@@ -185,7 +192,7 @@ impl Stacks {
     /// The frames at one address, outermost first.
     fn frames_of(&mut self, place: &crate::resolve::Place, kernel: bool) -> Rc<[FrameId]> {
         let names = &place.names;
-        if names.frames.is_empty() {
+        if names.frames.is_empty() || place.is_made() {
             let why = names
                 .why
                 .clone()
@@ -198,6 +205,7 @@ impl Stacks {
                 line: 0,
                 kernel: Some(kernel),
                 why: Some(why),
+                made: place.is_made(),
             };
             return Rc::from([self.frame(frame)]);
         }
@@ -211,6 +219,7 @@ impl Stacks {
                 file: named.file.clone(),
                 line: named.line,
                 why: None,
+                made: false,
             })
         });
         frames.collect()
@@ -233,6 +242,7 @@ impl Stacks {
             line: 0,
             kernel: None,
             why: Some(name.trim_matches(['[', ']']).to_owned()),
+            made: false,
         });
         self.node(node, frame)
     }
@@ -328,6 +338,7 @@ impl Stacks {
                 line: 0,
                 kernel: None,
                 why: None,
+                made: false,
             });
             self.node(node, frame)
         })

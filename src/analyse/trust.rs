@@ -11,8 +11,10 @@ pub struct Trust {
     pub samples_lost: u64,
     /// Share of sample weight whose stacks lack their outer part.
     pub stacks_truncated_share: f64,
-    /// Share of sample weight whose innermost frame has no name.
+    /// Share of sample weight whose innermost frame belongs to no known function.
     pub stacks_unknown_share: f64,
+    /// Share of sample weight whose innermost function is known by where it begins, but has no symbol.
+    pub stacks_without_symbol_share: f64,
     /// Probe events read.
     pub events: u64,
     /// Slots that did not fit into rings, or were overwritten before they were read.
@@ -46,6 +48,9 @@ impl Trust {
                 .stacks_truncated_share
                 .max(other.stacks_truncated_share),
             stacks_unknown_share: self.stacks_unknown_share.max(other.stacks_unknown_share),
+            stacks_without_symbol_share: self
+                .stacks_without_symbol_share
+                .max(other.stacks_without_symbol_share),
             events: self.events + other.events,
             events_dropped: self.events_dropped.saturating_add(other.events_dropped),
             rings_unreached: self.rings_unreached.saturating_add(other.rings_unreached),
@@ -66,8 +71,12 @@ impl Trust {
                 format!("{:.1}", share * 100.0)
             }
         };
+        let nameless = match self.stacks_without_symbol_share {
+            share if share > 0.0 => format!(", {} % without a symbol", percent(share)),
+            _ => String::new(),
+        };
         let mut line = format!(
-            "trust: {} samples, {} lost; stacks {} % truncated, {} % unknown; {} events, {} dropped; clock +-{}; recorder {}",
+            "trust: {} samples, {} lost; stacks {} % truncated, {} % unknown{nameless}; {} events, {} dropped; clock +-{}; recorder {}",
             self.samples,
             self.samples_lost,
             percent(self.stacks_truncated_share),
@@ -114,6 +123,7 @@ mod tests {
             samples: 5,
             clock_error_ns: Some(30),
             stacks_unknown_share: 0.1,
+            stacks_without_symbol_share: 0.2,
             ..Trust::default()
         };
         let both = one.with(&other);
@@ -122,6 +132,7 @@ mod tests {
             (both.stacks_unknown_share, both.observer_share),
             (0.1, None)
         );
+        assert_eq!(both.stacks_without_symbol_share, 0.2);
         assert_eq!(both.damage.as_deref(), Some("cut short"));
     }
 
@@ -132,6 +143,7 @@ mod tests {
             samples: 10,
             samples_lost: 2,
             stacks_unknown_share: 0.0001,
+            stacks_without_symbol_share: 0.02,
             rings_unreached: 3,
             damage: Some("cut short".into()),
             filtered: Some("only cpu 1".into()),
@@ -139,7 +151,7 @@ mod tests {
         };
         assert_eq!(
             trust.line(),
-            "trust: 10 samples, 2 lost; stacks 0.0 % truncated, <0.1 % unknown; 0 events, 0 dropped; \
+            "trust: 10 samples, 2 lost; stacks 0.0 % truncated, <0.1 % unknown, 2.0 % without a symbol; 0 events, 0 dropped; \
              clock +-unknown; recorder unknown; 3 rings not reached; file damaged: cut short; only cpu 1"
         );
     }

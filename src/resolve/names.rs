@@ -49,13 +49,22 @@ pub struct Place {
 }
 
 impl Place {
-    /// What to print for the address when it has no name: module and position, which any later tool can resolve.
+    /// Whether no symbol names it, but the function is known that it belongs to.
+    pub fn is_made(&self) -> bool {
+        self.names.why.is_some() && !self.names.frames.is_empty()
+    }
+
+    /// What to print for the address when no symbol names it: module and function, if that is known by where it begins, else
+    /// module and position, which any later tool can resolve.
     pub fn anonymous(&self) -> String {
         let module = match self.module.trim_matches(['[', ']']) {
             "unknown" => "",
             known => known,
         };
-        format!("[unknown] {module}+{:#x}", self.names.at)
+        match self.names.frames.last() {
+            Some(function) => format!("{}{module} {}", AddressNames::NO_SYMBOL, function.name),
+            None => format!("[unknown] {module}+{:#x}", self.names.at),
+        }
     }
 }
 

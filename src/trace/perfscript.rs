@@ -324,14 +324,19 @@ impl<'a> Script<'a> {
             let first = if module.kernel { base(at, true) } else { 0 };
             let of_module = module.path.rsplit('/').next().unwrap_or_default();
             let of_module = format!("[{}]", of_module.trim_matches(['[', ']']));
-            let address = |(id, name): (usize, &Option<String>)| AddressNames {
-                at: first + id as u64 * STEP,
-                frames: vec![NamedFrame {
-                    // What perf had no name for is its module's.
-                    name: name.clone().unwrap_or_else(|| of_module.clone()),
-                    ..NamedFrame::default()
-                }],
-                why: None,
+            let address = |(id, name): (usize, &Option<String>)| {
+                // What perf had no name for is its module's.
+                let name = name.as_ref().unwrap_or(&of_module);
+                let made = name.strip_prefix(AddressNames::NO_SYMBOL);
+                let made = made.and_then(|m| m.rsplit(' ').next());
+                AddressNames {
+                    at: first + id as u64 * STEP,
+                    frames: vec![NamedFrame {
+                        name: made.unwrap_or(name).to_owned(),
+                        ..NamedFrame::default()
+                    }],
+                    why: made.map(|_| "it had no symbol where the text was made".to_owned()),
+                }
             };
             self.writer.meta(&Meta::Symbols(Symbols {
                 path: module.path.clone(),

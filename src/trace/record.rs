@@ -443,8 +443,13 @@ pub struct AddressNames {
     pub at: u64,
     /// Innermost first; the last is the function that holds the address. Empty if unknown, then `why` tells.
     pub frames: Vec<NamedFrame>,
-    /// Why there is no name.
+    /// Why no symbol names it. If there is a frame nevertheless, its name is made of where the function begins.
     pub why: Option<String>,
+}
+
+impl AddressNames {
+    /// What is printed before the names of a module and of a function that no symbol names.
+    pub const NO_SYMBOL: &str = "[no symbol] ";
 }
 
 /// A function, and the line in it.

@@ -130,6 +130,7 @@ impl Join {
         let part = |weight: u64| weight as f64 / self.weight_seen.max(1) as f64;
         self.trust.stacks_truncated_share = part(self.weight_truncated);
         self.trust.stacks_unknown_share = part(self.weight_unknown);
+        self.trust.stacks_without_symbol_share = part(self.weight_without_symbol);
         self.trust.samples_lost = self.facts.samples_lost;
         self.trust.rings_unreached = self.facts.rings_unreached;
         for (id, ring) in &self.rings {

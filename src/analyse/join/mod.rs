@@ -13,7 +13,7 @@ use super::filter::Filter;
 use super::latency::Stretches;
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates};
-use super::stacks::{NodeId, Stacks};
+use super::stacks::{Frame, NodeId, Stacks};
 use super::timeline::{Cpu, Timeline};
 use super::trust::Trust;
 use crate::resolve::Names;
@@ -54,6 +54,7 @@ pub struct Join {
     weight_seen: u64,
     weight_truncated: u64,
     weight_unknown: u64,
+    weight_without_symbol: u64,
     newest: Nanos,
     settled: Nanos,
     /// Changes that wait, and how many may.
@@ -85,6 +86,7 @@ impl Join {
             weight_seen: 0,
             weight_truncated: 0,
             weight_unknown: 0,
+            weight_without_symbol: 0,
             waiting: 0,
             most: MOST_WAITING,
             newest: facts.session.started,
@@ -288,8 +290,12 @@ impl Join {
             self.weight_truncated += period;
         }
         let leaf = self.stacks.innermost_first(node).next();
-        if leaf.is_none_or(|f| self.stacks.get(f).is_unnamed()) {
+        let leaf = leaf.map(|f| self.stacks.get(f));
+        if leaf.is_none_or(Frame::is_unknown) {
             self.weight_unknown += period;
+        }
+        if leaf.is_some_and(|f| f.made) {
+            self.weight_without_symbol += period;
         }
         let tsc = self.ticks(sample.time);
         let pending = Pending {

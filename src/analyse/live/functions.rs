@@ -42,8 +42,10 @@ pub struct Functions {
     pub rows: Vec<FunctionView>,
     /// Share of weight whose stacks lack their outer part.
     pub truncated_share: f64,
-    /// Share of weight whose innermost frame has no name.
+    /// Share of weight whose innermost frame belongs to no known function.
     pub unknown_share: f64,
+    /// Share of weight whose innermost function has no symbol.
+    pub without_symbol_share: f64,
 }
 
 #[derive(Default)]
@@ -58,7 +60,7 @@ struct Sums {
 pub fn of(samples: &[Placed], names: &mut Names) -> Functions {
     let mut stacks = Stacks::default();
     let mut sums: BTreeMap<FrameId, Sums> = BTreeMap::new();
-    let (mut all, mut truncated, mut unknown) = (0, 0, 0);
+    let (mut all, mut truncated, mut unknown, mut without_symbol) = (0, 0, 0, 0);
     for Placed { root, sample } in samples {
         let node = stacks.add(sample, names);
         let weight = sample.period.max(1);
@@ -68,8 +70,11 @@ pub fn of(samples: &[Placed], names: &mut Names) -> Functions {
         }
         let frames: Vec<FrameId> = stacks.innermost_first(node).collect();
         let leaf = frames.first().copied();
-        if leaf.is_none_or(|f| stacks.get(f).is_unnamed()) {
+        if leaf.is_none_or(|f| stacks.get(f).is_unknown()) {
             unknown += weight;
+        }
+        if leaf.is_some_and(|f| stacks.get(f).made) {
+            without_symbol += weight;
         }
         if let Some(leaf) = leaf {
             let sum = sums.entry(leaf).or_default();
@@ -107,5 +112,6 @@ pub fn of(samples: &[Placed], names: &mut Names) -> Functions {
         rows,
         truncated_share: share(truncated),
         unknown_share: share(unknown),
+        without_symbol_share: share(without_symbol),
     }
 }

@@ -389,7 +389,7 @@ pub fn all(
 
 /// The functions at a place, inlined ones first.
 fn frame_names(place: &Place) -> Vec<FrameName> {
-    if place.names.frames.is_empty() {
+    if place.names.frames.is_empty() || place.is_made() {
         return vec![FrameName {
             module: place.anonymous(),
             why: place.names.why.clone(),

@@ -145,6 +145,7 @@ impl Watch {
         let (trust, functions) = (&mut self.shown.view.trust, &self.shown.functions);
         trust.stacks_truncated_share = functions.truncated_share;
         trust.stacks_unknown_share = functions.unknown_share;
+        trust.stacks_without_symbol_share = functions.without_symbol_share;
     }
 
     /// Takes all that programs left that have ended.

@@ -58,7 +58,7 @@ impl<W: Write> PerfScript<W> {
             let inlined = frames
                 .peek()
                 .is_some_and(|next| next.0 == address && address != 0);
-            let name = if frame.why.is_some() {
+            let name = if frame.why.is_some() && !frame.made {
                 "[unknown]"
             } else {
                 frame.name.as_str()

@@ -5,9 +5,11 @@
 
 mod debug;
 mod dwarf;
+mod functions;
 mod object;
 mod perfmap;
 mod section;
+mod stubs;
 mod table;
 pub mod vdso;
 

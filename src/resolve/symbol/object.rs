@@ -5,8 +5,9 @@
 
 use super::debug;
 use super::dwarf::{Beside, Dwarf};
+use super::functions::Functions;
 use super::table::SymbolTable;
-use super::{build_id, unknown};
+use super::{build_id, named, unknown};
 use crate::resolve::files::{FileError, Folders};
 use crate::trace::record::{AddressNames, NamedFrame};
 use addr2line::demangle_auto;
@@ -27,6 +28,8 @@ pub struct ObjectNames {
     segments: Vec<Segment>,
     dwarf: Option<Dwarf>,
     table: SymbolTable,
+    /// Of a file without symbols of its own.
+    functions: Functions,
 }
 
 /// The tree that distributions put debug information in.
@@ -76,12 +79,18 @@ impl ObjectNames {
         {
             table.add_bytes(&packed);
         }
+        let functions = match table.is_empty() {
+            true => Functions::read(file, &object),
+            false => Functions::default(),
+        };
         table.add(file, &object, true);
         table.sort();
+        table.add_stubs(&object);
         Ok(ObjectNames {
             segments: segments(&object),
             dwarf,
             table,
+            functions,
         })
     }
 
@@ -95,6 +104,7 @@ impl ObjectNames {
             segments: segments(&object),
             dwarf: None,
             table,
+            functions: Functions::default(),
         })
     }
 
@@ -111,7 +121,10 @@ impl ObjectNames {
         };
         let frames = self.frames(address);
         if frames.is_empty() {
-            return unknown(at, "no symbol covers it: the file is stripped");
+            return match self.functions.begin(address) {
+                Some(begin) => made(at, begin),
+                None => unknown(at, "no symbol covers it: the file is stripped"),
+            };
         }
         AddressNames {
             at,
@@ -151,6 +164,15 @@ impl ObjectNames {
     }
 }
 
+/// A name for a function of which no more is known than where it begins.
+fn made(at: u64, begin: u64) -> AddressNames {
+    let name = format!("fun_{begin:x}");
+    AddressNames {
+        why: Some("the file is stripped: its unwind table tells where the function begins".into()),
+        ..named(at, &name)
+    }
+}
+
 /// Whether a name lacks the path in front of it, as where there are line tables and no more.
 fn is_bare(name: &str) -> bool {
     let function = name.split('<').next().unwrap_or_default();
@@ -178,7 +200,7 @@ mod tests {
     /// A library with symbols, lines and inlined functions.
     const LIBRARY: &[u8] = include_bytes!("../../../fuzz/seeds/symbols/library-with-lines");
 
-    /// How many of a file's positions have a name, each of the others a reason; `None` if it is refused.
+    /// How many of a file's positions have a name from a symbol, each of the others a reason; `None` if it is refused.
     fn named(bytes: &[u8]) -> Option<usize> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
@@ -186,7 +208,11 @@ mod tests {
         let names = ObjectNames::read(&file, path, &Folders::default()).ok()?;
         let at = (0..bytes.len() as u64).step_by(16).chain([u64::MAX]);
         let names: Vec<_> = at.map(|at| names.names(at)).collect();
-        assert!(names.iter().all(|n| n.frames.is_empty() == n.why.is_some()));
+        assert!(
+            names
+                .iter()
+                .all(|n| n.why.is_some() || !n.frames.is_empty())
+        );
         Some(names.iter().filter(|n| n.why.is_none()).count())
     }
 

@@ -4,7 +4,8 @@
 //! would use is taken. An address that no symbol covers has none, however near the next one is.
 
 use super::section;
-use object::read::elf::{ElfFile64, FileHeader, Rela as _, SectionHeader as _, Sym as _};
+use super::stubs::{self, Callee};
+use object::read::elf::Sym as _;
 use object::{Endianness, Object, ObjectSection, ReadRef, elf};
 use std::cmp::Reverse;
 use std::fs::File;
@@ -35,7 +36,7 @@ pub struct SymbolTable {
 const NESTED: usize = 16;
 
 impl SymbolTable {
-    /// Adds the symbols of a file; `dynamic`: of those that other files may use, `.dynsym`, and of its stubs.
+    /// Adds the symbols of a file; `dynamic`: of those that other files may use, `.dynsym`.
     pub fn add<'a, R: ReadRef<'a>>(
         &mut self,
         file: &File,
@@ -51,9 +52,6 @@ impl SymbolTable {
         };
         let strings = section::read(file, object, names).unwrap_or_else(|| Rc::from([]));
         self.add_table(elf.endian(), table.symbols(), strings);
-        if dynamic {
-            self.add_stubs(elf);
-        }
     }
 
     /// Adds those of a small file in memory.
@@ -107,44 +105,21 @@ impl SymbolTable {
         self.strings.push(strings);
     }
 
-    /// Stubs lie in the order of the relocations that they jump through.
-    fn add_stubs<'a, R: ReadRef<'a>>(&mut self, elf: &ElfFile64<'a, Endianness, R>) {
-        let (slot, head) = match elf.elf_header().e_machine(elf.endian()) {
-            elf::EM_AARCH64 => (elf::R_AARCH64_JUMP_SLOT, 32),
-            _ => (elf::R_X86_64_JUMP_SLOT, 16),
-        };
-        let endian = elf.endian();
-        // The second one, where there is one, has no head.
-        let secure = elf.section_by_name(".plt.sec").map(|s| (s, 0));
-        let Some((plt, head)) = secure.or(elf.section_by_name(".plt").map(|s| (s, head))) else {
+    /// Adds the stubs of a file whose own symbols are here already and in order: what a stub jumps to may be one of them.
+    pub fn add_stubs<'a, R: ReadRef<'a>>(&mut self, object: &object::File<'a, R>) {
+        let object::File::Elf64(elf) = object else {
             return;
         };
-        let Some(relocations) = elf.section_by_name(".rela.plt") else {
-            return;
+        let stub = |(at, len, callee): (u64, u64, Callee)| {
+            let name = match callee {
+                Callee::Named(name) => Some(name),
+                Callee::Chosen(by) => self.name(by),
+            };
+            Some((at, len, format!("{}@plt", name?)))
         };
-        let relocations = relocations.elf_section_header().rela(endian, elf.data());
-        let Ok(Some((relocations, _))) = relocations else {
-            return;
-        };
-        const STUB: u64 = 16;
-        let symbols = elf.elf_dynamic_symbol_table();
-        for (place, relocation) in (0..).zip(relocations) {
-            let at = plt.address().saturating_add(head + STUB * place);
-            if at.saturating_add(STUB) > plt.address().saturating_add(plt.size()) {
-                break;
-            }
-            if relocation.r_type(endian, false) != slot {
-                continue;
-            }
-            let name = relocation.symbol(endian, false).and_then(|index| {
-                let symbol = symbols.symbol(index).ok()?;
-                symbols.symbol_name(endian, symbol).ok()
-            });
-            if let Some(name) = name {
-                let name = format!("{}@plt", String::from_utf8_lossy(name));
-                self.stubs.push((at, STUB, name));
-            }
-        }
+        let mut stubs: Vec<_> = stubs::of(elf).into_iter().filter_map(stub).collect();
+        stubs.sort();
+        self.stubs = stubs;
     }
 
     /// Makes it ready to answer.
@@ -152,7 +127,6 @@ impl SymbolTable {
         let key = |s: &Symbol| (s.address, Reverse(s.merit), Reverse(s.size));
         self.symbols.sort_by_key(key);
         self.symbols.dedup_by_key(|s| s.address);
-        self.stubs.sort();
     }
 
     /// Whether it has no name at all.
