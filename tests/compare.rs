@@ -4,14 +4,17 @@
 pub mod run;
 
 use crate::support::Place;
+use bypassprof::analyse::Filter;
 use bypassprof::analyse::compare::workload::remarks;
 use bypassprof::analyse::compare::{Comparison, Gap, Side};
 use bypassprof::analyse::explain::across::{Pair, across, stack_of};
+use bypassprof::analyse::filter::Flows;
 use bypassprof::present::compare as present;
 use bypassprof::present::explain::across as causes;
 use bypassprof::present::style::Style;
+use bypassprof::units::Nanos;
 use proptest::prelude::*;
-use run::{LOAD, Load, compared, write};
+use run::{LOAD, Load, compared, compared_of, write};
 use serde_json::Value;
 
 /// Contributions and the causes made of them add up to the gap, and every change lies in its interval.
@@ -58,13 +61,26 @@ fn load() -> impl Strategy<Value = Load> {
     )
 }
 
+/// All requests, those of one flow, or the long ones.
+fn filter() -> impl Strategy<Value = Filter> {
+    let flow = (100u32..104).prop_map(|flow| Filter {
+        flows: vec![Flows::one(flow)],
+        ..Filter::default()
+    });
+    let long = (0u64..60_000).prop_map(|least| Filter {
+        at_least: Some(Nanos::from_ns(least)),
+        ..Filter::default()
+    });
+    prop_oneof![Just(Filter::default()), flow, long]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever is compared: both gaps are the sums of their parts and of their causes, and what is printed says so.
+    /// Whatever is compared, of all requests or of some: both gaps are the sums of their parts and of their causes, and what is printed says so.
     #[test]
-    fn contributions_add_up(a in load(), b in load()) {
-        let (first, other) = (compared("a", &a), compared("b", &b));
+    fn contributions_add_up(a in load(), b in load(), filter in filter()) {
+        let (first, other) = (compared_of("a", &a, &filter), compared_of("b", &b, &filter));
         let remarks = remarks(&first, &other);
         let comparison = Comparison::of(&first, &other);
         for gap in [Some(&comparison.work), comparison.latency.as_ref()].into_iter().flatten() {

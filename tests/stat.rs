@@ -131,6 +131,17 @@ fn of_a_recording() {
         sampled["running_share"].as_f64().unwrap() > 0.9,
         "{sampled:#}"
     );
+    // Parts of its time add up.
+    let part = |window| {
+        let part = json(&place.run(&["stat", "--json", "--window", window]));
+        counter(&part, "task-clock")["value"].as_f64().unwrap()
+    };
+    let (first, rest) = (part("..30ms"), part("30ms.."));
+    let all = clock["value"].as_f64().unwrap();
+    assert!(
+        first > 0.0 && rest > 0.0 && (first + rest - all).abs() < 4.0,
+        "{first} and {rest} of {all}"
+    );
 }
 
 /// Threads of a running process, each by itself.

@@ -3,6 +3,7 @@
 //! In: a [`Load`]; out: records whose times add up to what the load says. It refuses to know what is compared.
 
 use bypassprof::analyse::compare::{Side, side, tally};
+use bypassprof::analyse::latency::Stretches;
 use bypassprof::analyse::{Filter, Join, Packs, spans};
 use bypassprof::trace::Writer;
 use bypassprof::trace::record::*;
@@ -258,13 +259,36 @@ fn metas(end: u64) -> Vec<Meta> {
     ]
 }
 
+static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
+
 pub fn compared(name: &str, load: &Load) -> Side {
-    static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
+    compared_of(name, load, &Filter::default())
+}
+
+/// When threads were busy with requests that pass a filter.
+fn stretches(records: &Records, filter: &Filter) -> Stretches {
+    let mut stretches = Stretches::new(&records.metas);
+    let pass = spans::Pass::new(&records.metas, &PACKS, filter.clone(), 0);
+    let mut pass = pass.telling_ways();
+    pass.slots(0, 0, &records.slots);
+    pass.close_all();
+    pass.take_ways().iter().for_each(|way| stretches.add(way));
+    stretches.settle();
+    stretches
+}
+
+/// As a side of which only these requests count.
+pub fn compared_of(name: &str, load: &Load, filter: &Filter) -> Side {
     let records = records(load);
     let edges = side::edges(&records.metas, None);
-    let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
+    let mut join = Join::new(&records.metas, PACKS.clone()).sliced(&edges);
     let mut preempted = spans::Preempted::new(&records.metas);
     let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
+    if filter.is_about_requests() {
+        let stretches = stretches(&records, filter);
+        tally = tally.within(&stretches);
+        join = join.within(stretches);
+    }
     for sample in &records.samples {
         join.sample(sample);
     }
@@ -274,7 +298,7 @@ pub fn compared(name: &str, load: &Load) -> Side {
         tally.switch(switch);
     }
     preempted.settle();
-    let pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0);
+    let pass = spans::Pass::new(&records.metas, &PACKS, filter.clone(), 0);
     let mut pass = pass.sliced(&edges).kept_by(preempted);
     join.slots(0, 0, &records.slots);
     pass.slots(0, 0, &records.slots);
