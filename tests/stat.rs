@@ -132,11 +132,12 @@ fn of_a_recording() {
         "{sampled:#}"
     );
     // Parts of its time add up.
-    let part = |window| {
+    let part = |window: &str| {
         let part = json(&place.run(&["stat", "--json", "--window", window]));
         counter(&part, "task-clock")["value"].as_f64().unwrap()
     };
-    let (first, rest) = (part("..30ms"), part("30ms.."));
+    let half = stat["elapsed_ns"].as_u64().unwrap() / 2;
+    let (first, rest) = (part(&format!("..{half}ns")), part(&format!("{half}ns..")));
     let all = clock["value"].as_f64().unwrap();
     assert!(
         first > 0.0 && rest > 0.0 && (first + rest - all).abs() < 4.0,
