@@ -1,8 +1,10 @@
 //! Parts of a recording: what `--window`, `--thread`, `--cpu` and `--flow` leave, and what they say when that is nothing.
 
-use crate::compare::run::{LOAD, Load, write};
+use crate::compare::run::{LOAD, Load, records, write, write_records};
 use crate::support::{Place, Run};
 use crate::traffic::{self, PID, THREADS, Traffic};
+use bypassprof::trace::record::{CounterValue, Counters, Meta};
+use bypassprof::units::Nanos;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use std::sync::OnceLock;
@@ -154,12 +156,16 @@ fn time_of_flows() {
 /// Two recordings of which all is known: the second's application takes longer.
 fn two() -> Place {
     let place = Place::new();
-    write(&place.path("a.mcap"), &LOAD);
+    let load = Load {
+        requests: 2_000,
+        ..LOAD
+    };
+    write(&place.path("a.mcap"), &load);
     let slower = Load {
         seed: 2,
         app: LOAD.app + 4_000,
         acks: 1,
-        ..LOAD
+        ..load
     };
     write(&place.path("b.mcap"), &slower);
     place
@@ -346,7 +352,6 @@ fn export_of_some() {
             &[&["spans", "a.mcap", "--json"], &filter[..]].concat(),
         );
         let stages = requests["stages"].as_array().unwrap().iter();
-        let stages = stages.filter(|s| s["name"] != "total");
         let stages: u64 = stages.map(|s| s["count"].as_u64().unwrap()).sum();
         let requests = requests["requests"].as_u64().unwrap();
         assert_eq!(rows("samples"), samples);
@@ -366,6 +371,31 @@ fn parquet_files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) 
             false => found.push(path),
         }
     }
+}
+
+/// What counters counted in parts of the time adds up, between two readings too.
+#[test]
+fn counters_of_windows() {
+    let place = Place::new();
+    let mut counted = records(&LOAD);
+    let read = |(ms, value): (u64, u64)| {
+        Meta::Counters(Counters {
+            time: Nanos::from_ns(1_000_000_000 + ms * 1_000_000),
+            values: vec![Some(CounterValue {
+                value,
+                enabled: ms,
+                running: ms,
+            })],
+        })
+    };
+    counted.metas.extend([(50, 1_000), (150, 5_000)].map(read));
+    write_records(&place.path("bypassprof.mcap"), &counted);
+    let value = |window: &str| {
+        let stat = asked(&place, &["stat", "--json", "--window", window]);
+        stat["counters"][0]["value"].as_f64().unwrap()
+    };
+    assert_eq!(value("0s.."), 5_000.0);
+    assert_eq!((value("..100ms"), value("100ms..")), (3_000.0, 2_000.0));
 }
 
 /// A filter that an answer cannot have is refused with the reason and what to try.
