@@ -4,11 +4,12 @@
 pub mod run;
 
 use crate::support::Place;
-use bypassprof::analyse::Filter;
 use bypassprof::analyse::compare::workload::remarks;
 use bypassprof::analyse::compare::{Comparison, Gap, Side};
+use bypassprof::analyse::explain::Facts;
 use bypassprof::analyse::explain::across::{Pair, across, stack_of};
 use bypassprof::analyse::filter::Flows;
+use bypassprof::analyse::{Filter, Ledger};
 use bypassprof::present::compare as present;
 use bypassprof::present::explain::across as causes;
 use bypassprof::present::style::Style;
@@ -258,6 +259,30 @@ fn busy_machine() {
     assert!(of_server.next().is_none(), "{explained:#}");
 }
 
+/// What the recorder takes is no work of the program, neither of a gap nor of the busiest thread.
+#[test]
+fn recorder_is_no_work() {
+    let watched = Load {
+        seed: 2,
+        recorder: 20_000,
+        ..LOAD
+    };
+    let (bare, watched) = (compared("a", &LOAD), compared("b", &watched));
+    let comparison = Comparison::of(&bare, &watched);
+    let mut no_work = comparison.no_work.iter();
+    let taken = no_work.find(|row| row.0 == "recorder").unwrap().1;
+    assert!((18_000.0..22_000.0).contains(&taken.by), "{taken:?}");
+    let whole = comparison.work.change;
+    assert!(whole.by.abs() < 1_500.0, "{whole:?}");
+    let ledger = Ledger::of(&watched.profile, None);
+    let facts = Facts::of(&watched.profile, &ledger, None);
+    let thread = facts.busiest.unwrap();
+    let both = thread.busy + thread.phases["recorder"];
+    assert!(
+        thread.phases["recorder"] > 0.3 && (both - ledger.program().busy().unwrap()).abs() < 1e-9
+    );
+}
+
 /// What other programs had the CPU for is one row, in its size; the stage that it fell into has none of it, and the whole is
 /// not said to differ.
 #[test]
@@ -267,7 +292,9 @@ fn other_programs() {
         kept: 20_000,
         ..LOAD
     };
-    let comparison = Comparison::of(&compared("a", &LOAD), &compared("b", &kept));
+    let (quiet, busy) = (compared("a", &LOAD), compared("b", &kept));
+    assert!(remarks(&quiet, &busy).iter().any(|r| r.id == "disturbed"));
+    let comparison = Comparison::of(&quiet, &busy);
     let latency = comparison.latency.unwrap();
     let row = |cause: &str| {
         let mut rows = latency.contributions.iter();
@@ -335,7 +362,7 @@ fn what_is_not_the_same_workload() {
     };
     write(&place.path("a.mcap"), &short);
     let mut others = [short.clone(), short.clone(), short.clone()];
-    others[0].body = 1_000;
+    others[0].body = 165;
     others[1].connections = 8;
     others[2].requests = 0;
     let words = [

@@ -356,8 +356,8 @@ fn export_of_some() {
         let requests = requests["requests"].as_u64().unwrap();
         assert_eq!(rows("samples"), samples);
         assert_eq!(rows("spans"), stages);
-        // Of each: burst, segment in, delivery, application's ends, segment out, idle's ends, burst out.
-        assert_eq!(rows("events"), 9 * requests);
+        // Of each: burst, segment in, delivery, both ends of the application and of idling, segment out, burst out.
+        assert_eq!(rows("events"), 10 * requests);
         std::fs::remove_dir_all(place.path("tables")).unwrap();
         export("perfetto", "some.perfetto-trace");
     }

@@ -22,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "memcpy",
     "stack_tcp::output::Output::acknowledge",
     "ff_dpdk_if_send",
+    "bypassprof_ring::writer::push",
 ];
 const TICKS: u64 = 2;
 const ORIGIN: u64 = 1_000_000_000;
@@ -45,6 +46,8 @@ pub struct Load {
     pub sample_every: u64,
     /// For how long another program has the CPU in the application's part.
     pub kept: u64,
+    /// Time in probes, there as well.
+    pub recorder: u64,
 }
 
 pub const LOAD: Load = Load {
@@ -62,6 +65,7 @@ pub const LOAD: Load = Load {
     connections: 4,
     sample_every: 7_000,
     kept: 0,
+    recorder: 0,
 };
 
 /// A run's records, in the order of a file.
@@ -166,6 +170,9 @@ pub fn records(load: &Load) -> Records {
         slots.push(head(&clock, points::APP_START, flow, n as u32));
         clock.spend(load.app, &[3, 0]);
         clock.wait(load.kept);
+        if load.recorder > 0 {
+            clock.spend(load.recorder, &[7, 3, 0]);
+        }
         clock.spend(load.copy, &[4, 3, 0]);
         slots.push(head(&clock, points::TCP_OUT, flow, sent));
         slots.push(Slot::cont(load.body, 0, 0));
