@@ -259,6 +259,21 @@ fn busy_machine() {
     assert!(of_server.next().is_none(), "{explained:#}");
 }
 
+/// Of one recording too: what lets bursts go is told by its own number.
+#[test]
+fn drained_by_timer() {
+    let place = Place::new();
+    let load = Load {
+        requests: 500,
+        drain: 100_000,
+        ..LOAD
+    };
+    write(&place.path("a.mcap"), &load);
+    let found = json(&place, &["explain", "--json", "a.mcap"]);
+    let mut found = found["findings"].as_array().unwrap().iter();
+    assert!(found.any(|f| f["id"] == "F1"));
+}
+
 /// What the recorder takes is no work of the program, neither of a gap nor of the busiest thread.
 #[test]
 fn recorder_is_no_work() {
