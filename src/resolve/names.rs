@@ -4,10 +4,11 @@
 //! and a file that is not the recorded one is as good as none.
 
 use super::kernel::KernelSymbols;
-use super::space::AddressSpaces;
+use super::space::{AddressSpaces, Epoch};
 use super::symbol::LocalSymbols;
 use crate::trace::record::{AddressNames, Mapping, Meta, Pid, Symbols};
 use crate::units::{Avma, Nanos};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -59,12 +60,13 @@ impl Place {
     }
 }
 
-type Recorded = HashMap<u64, Rc<AddressNames>>;
+type Recorded = HashMap<u64, Rc<AddressNames>, RandomState>;
 
 /// Names the addresses of one recording.
 pub struct Names {
     spaces: AddressSpaces,
-    recorded: HashMap<(String, String), Recorded>,
+    /// By path and build id.
+    recorded: HashMap<String, HashMap<String, Recorded>>,
     local: LocalSymbols,
     /// Whether this machine is the one recorded and has not been started again: the kernel lies where it lay.
     same_boot: bool,
@@ -102,16 +104,16 @@ impl Names {
     }
 
     fn add_recorded(&mut self, symbols: &Symbols) {
-        let key = (symbols.path.clone(), symbols.build_id.clone());
-        let addresses = self.recorded.entry(key).or_default();
+        let of_path = self.recorded.entry(symbols.path.clone()).or_default();
+        let addresses = of_path.entry(symbols.build_id.clone()).or_default();
         for names in &symbols.addresses {
             addresses.insert(names.at, Rc::new(names.clone()));
         }
     }
 
-    /// See [`AddressSpaces::changes`].
-    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
-        self.spaces.changes(pid, time)
+    /// See [`AddressSpaces::epoch`].
+    pub fn epoch(&self, pid: Pid, time: Nanos) -> Epoch {
+        self.spaces.epoch(pid, time)
     }
 
     /// What lies at an address of process `pid` at `time`; `kernel` for addresses of the kernel's part of a stack.
@@ -129,7 +131,7 @@ impl Names {
             return self.unmapped(address, kernel);
         };
         let at = mapping.position(address);
-        let key = mapping.key();
+        let key = mapping.recorded_under();
         let module = mapping.path.as_str();
         let module = match self.modules.get(module) {
             Some(known) => Rc::clone(known),
@@ -139,7 +141,8 @@ impl Names {
                     .or_insert_with(|| short(module)),
             ),
         };
-        let recorded = self.recorded.get(&key).and_then(|r| r.get(&at));
+        let of_path = self.recorded.get(&*key.0);
+        let recorded = of_path.and_then(|p| p.get(key.1)?.get(&at));
         let names = match recorded {
             Some(names) => Rc::clone(names),
             None if kernel => {
@@ -149,7 +152,8 @@ impl Names {
             None => {
                 let mut symbols = self.local.names(mapping, &[at]);
                 let names = Rc::new(symbols.addresses.pop().unwrap_or_default());
-                let names_of_file = self.recorded.entry(key.clone()).or_default();
+                let of_path = self.recorded.entry(key.0.into_owned()).or_default();
+                let names_of_file = of_path.entry(key.1.to_owned()).or_default();
                 names_of_file.insert(at, Rc::clone(&names));
                 names
             }
@@ -159,7 +163,9 @@ impl Names {
 
     fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
         if kernel {
-            let recorded = self.recorded.get(&Mapping::of_kernel().key());
+            let kernel = Mapping::of_kernel();
+            let (path, build_id) = kernel.recorded_under();
+            let recorded = self.recorded.get(&*path).and_then(|p| p.get(build_id));
             let names = recorded.and_then(|r| r.get(&address)).cloned();
             return Place {
                 module: Rc::from("[kernel]"),

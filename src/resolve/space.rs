@@ -23,6 +23,23 @@ struct Process {
     changes: Vec<Nanos>,
 }
 
+/// A time in which what is mapped in a process does not change: an address means the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    pid: Pid,
+    /// How often it had changed before.
+    pub number: usize,
+    begin: Nanos,
+    end: Option<Nanos>,
+}
+
+impl Epoch {
+    /// Whether this is the process's epoch at `time`.
+    pub fn holds(&self, pid: Pid, time: Nanos) -> bool {
+        self.pid == pid && self.begin <= time && self.end.is_none_or(|end| time < end)
+    }
+}
+
 /// Longest line of forebears that is searched: a chain of forks without exec is short in any sane program.
 const MAX_FORKS: usize = 64;
 
@@ -90,10 +107,18 @@ impl AddressSpaces {
         None
     }
 
-    /// How often what is mapped in a process had changed by `time`. While the number stays, an address means the same.
-    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
+    /// The epoch of a process that `time` lies in.
+    pub fn epoch(&self, pid: Pid, time: Nanos) -> Epoch {
         let process = self.processes.get(&pid);
-        process.map_or(0, |p| p.changes.partition_point(|&at| at <= time))
+        let changes = process.map_or(&[][..], |p| &p.changes);
+        let number = changes.partition_point(|&at| at <= time);
+        let begin = number.checked_sub(1).map(|last| changes[last]);
+        Epoch {
+            pid,
+            number,
+            begin: begin.unwrap_or_default(),
+            end: changes.get(number).copied(),
+        }
     }
 
     fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
@@ -222,6 +247,21 @@ mod tests {
     fn described_late() {
         let s = spaces(&[map(7, 100, 0x1000, 0x1000, "a")]);
         assert_eq!(path(&s, 7, 90, 0x1010), "a");
+    }
+
+    /// Within an epoch nothing changes; one ends where the next begins.
+    #[test]
+    fn epochs() {
+        let s = spaces(&[map(1, 10, 0x1000, 0x1000, "a"), thread(1, 0, 20, true)]);
+        let epoch = |time| s.epoch(1, Nanos::from_ns(time));
+        let numbers = [0, 9, 10, 19, 20, 99].map(|time| epoch(time).number);
+        assert_eq!(numbers, [0, 0, 1, 1, 2, 2]);
+        for time in 0..30 {
+            let held = (0..30).filter(|&other| epoch(time).holds(1, Nanos::from_ns(other)));
+            let same = (0..30).filter(|&other| epoch(other).number == epoch(time).number);
+            assert!(held.eq(same), "{time}");
+        }
+        assert!(!epoch(5).holds(2, Nanos::from_ns(5)));
     }
 
     /// Processes that name each other as parents do not trap the search.
