@@ -195,7 +195,7 @@ pub fn core(data: &[u8]) {
         let (frames, _) = walker.walk(thread.registers, &core);
         assert!(frames.len() <= 512);
     }
-    let aside = tempfile::tempdir().expect("a directory can be made");
+    let aside = memfile::folder();
     let found = rings::extract(&core, aside.path()).expect("it can be written to");
     let there = std::fs::read_dir(aside.path())
         .expect("it is there")

@@ -3,12 +3,12 @@
 //! In: an object file; or a letter and a file that a program of ours (`programs/`) is to find beside itself, with its debug
 //! information or a part of it; out: nothing, and no panic.
 
-use crate::memfile::MemFile;
+use crate::memfile::{self, MemFile};
 use bypassprof::resolve::{AddressSpaces, Folders, LocalSymbols, StackCopies, StackWalker};
 use bypassprof::trace::record::{Mapping, Meta, Sample};
 use bypassprof::trace::{Registers, StackCopy};
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 use tempfile::TempDir;
 
 /// A program, and the name of the file that it looks for.
@@ -48,16 +48,17 @@ const PROGRAMS: [Program; 4] = [
 ];
 
 thread_local! {
-    /// Where the programs lie: in memory, if the system has a place for that.
-    static FOLDER: TempDir = folder().expect("a folder can be made");
+    /// Where the programs lie.
+    static FOLDER: TempDir = with_programs();
 }
 
-fn folder() -> io::Result<TempDir> {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+fn with_programs() -> TempDir {
+    let folder = memfile::folder();
     for program in &PROGRAMS {
-        fs::write(folder.path().join(program.name), program.bytes)?;
+        let written = fs::write(folder.path().join(program.name), program.bytes);
+        written.expect("it can be written to");
     }
-    Ok(folder)
+    folder
 }
 
 /// An object file: addresses get names, or the reason why there are none, and its tables lead through a stack, or do not.

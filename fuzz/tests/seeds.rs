@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// Mutations of each seed.
 const MUTATIONS: u64 = 2000;
 
-/// Most memory that an input may make a target take.
-const MOST_MEMORY: usize = 64 << 20;
+/// Most memory that an input may make a target take: a recording's chunk may say that it is unpacked to 64 MiB.
+const MOST_MEMORY: usize = 128 << 20;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
