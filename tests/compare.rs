@@ -6,12 +6,16 @@ pub mod run;
 use crate::support::Place;
 use bypassprof::analyse::compare::workload::remarks;
 use bypassprof::analyse::compare::{Comparison, Gap, Side};
+use bypassprof::analyse::explain::Facts;
 use bypassprof::analyse::explain::across::{Pair, across, stack_of};
+use bypassprof::analyse::filter::Flows;
+use bypassprof::analyse::{Filter, Ledger};
 use bypassprof::present::compare as present;
 use bypassprof::present::explain::across as causes;
 use bypassprof::present::style::Style;
+use bypassprof::units::Nanos;
 use proptest::prelude::*;
-use run::{LOAD, Load, compared, write};
+use run::{LOAD, Load, compared, compared_of, write};
 use serde_json::Value;
 
 /// Contributions and the causes made of them add up to the gap, and every change lies in its interval.
@@ -58,13 +62,26 @@ fn load() -> impl Strategy<Value = Load> {
     )
 }
 
+/// All requests, those of one flow, or the long ones.
+fn filter() -> impl Strategy<Value = Filter> {
+    let flow = (100u32..104).prop_map(|flow| Filter {
+        flows: vec![Flows::one(flow)],
+        ..Filter::default()
+    });
+    let long = (0u64..60_000).prop_map(|least| Filter {
+        at_least: Some(Nanos::from_ns(least)),
+        ..Filter::default()
+    });
+    prop_oneof![Just(Filter::default()), flow, long]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever is compared: both gaps are the sums of their parts and of their causes, and what is printed says so.
+    /// Whatever is compared, of all requests or of some: both gaps are the sums of their parts and of their causes, and what is printed says so.
     #[test]
-    fn contributions_add_up(a in load(), b in load()) {
-        let (first, other) = (compared("a", &a), compared("b", &b));
+    fn contributions_add_up(a in load(), b in load(), filter in filter()) {
+        let (first, other) = (compared_of("a", &a, &filter), compared_of("b", &b, &filter));
         let remarks = remarks(&first, &other);
         let comparison = Comparison::of(&first, &other);
         for gap in [Some(&comparison.work), comparison.latency.as_ref()].into_iter().flatten() {
@@ -242,6 +259,45 @@ fn busy_machine() {
     assert!(of_server.next().is_none(), "{explained:#}");
 }
 
+/// Of one recording too: what lets bursts go is told by its own number.
+#[test]
+fn drained_by_timer() {
+    let place = Place::new();
+    let load = Load {
+        requests: 500,
+        drain: 100_000,
+        ..LOAD
+    };
+    write(&place.path("a.mcap"), &load);
+    let found = json(&place, &["explain", "--json", "a.mcap"]);
+    let mut found = found["findings"].as_array().unwrap().iter();
+    assert!(found.any(|f| f["id"] == "F1"));
+}
+
+/// What the recorder takes is no work of the program, neither of a gap nor of the busiest thread.
+#[test]
+fn recorder_is_no_work() {
+    let watched = Load {
+        seed: 2,
+        recorder: 20_000,
+        ..LOAD
+    };
+    let (bare, watched) = (compared("a", &LOAD), compared("b", &watched));
+    let comparison = Comparison::of(&bare, &watched);
+    let mut no_work = comparison.no_work.iter();
+    let taken = no_work.find(|row| row.0 == "recorder").unwrap().1;
+    assert!((18_000.0..22_000.0).contains(&taken.by), "{taken:?}");
+    let whole = comparison.work.change;
+    assert!(whole.by.abs() < 1_500.0, "{whole:?}");
+    let ledger = Ledger::of(&watched.profile, None);
+    let facts = Facts::of(&watched.profile, &ledger, None);
+    let thread = facts.busiest.unwrap();
+    let both = thread.busy + thread.phases["recorder"];
+    assert!(
+        thread.phases["recorder"] > 0.3 && (both - ledger.program().busy().unwrap()).abs() < 1e-9
+    );
+}
+
 /// What other programs had the CPU for is one row, in its size; the stage that it fell into has none of it, and the whole is
 /// not said to differ.
 #[test]
@@ -251,7 +307,9 @@ fn other_programs() {
         kept: 20_000,
         ..LOAD
     };
-    let comparison = Comparison::of(&compared("a", &LOAD), &compared("b", &kept));
+    let (quiet, busy) = (compared("a", &LOAD), compared("b", &kept));
+    assert!(remarks(&quiet, &busy).iter().any(|r| r.id == "disturbed"));
+    let comparison = Comparison::of(&quiet, &busy);
     let latency = comparison.latency.unwrap();
     let row = |cause: &str| {
         let mut rows = latency.contributions.iter();
@@ -319,7 +377,7 @@ fn what_is_not_the_same_workload() {
     };
     write(&place.path("a.mcap"), &short);
     let mut others = [short.clone(), short.clone(), short.clone()];
-    others[0].body = 1_000;
+    others[0].body = 165;
     others[1].connections = 8;
     others[2].requests = 0;
     let words = [

@@ -110,7 +110,7 @@ fn slowest_beside_the_rest() {
     for args in [
         &["--diff"][..],
         &["--latency", "--diff"],
-        &["--slowest", "1%", "--diff", "x"],
+        &["--latency", "--slowest", "1%", "--diff", "x"],
     ] {
         let run = recording().run(&[&["flamegraph"], args].concat());
         assert_eq!(run.code, Some(2), "{args:?}: {}", run.err);

@@ -6,6 +6,7 @@
 use super::packs::glob::Glob;
 use crate::trace::record::Tid;
 use crate::units::Nanos;
+use std::sync::Arc;
 
 /// Which part of a recording counts; the default is all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Filter {
     /// Only what ran on these CPUs.
     pub cpus: Vec<u32>,
     /// Only requests of these flows.
-    pub flows: Vec<u32>,
+    pub flows: Vec<Flows>,
     /// Only requests that took at least so long.
     pub at_least: Option<Nanos>,
 }
@@ -44,6 +45,36 @@ impl Who {
     }
 }
 
+/// Flows as the user names them: one, or all between two ends of which one has any port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flows {
+    /// In order.
+    labels: Arc<[u32]>,
+    said: String,
+}
+
+impl Flows {
+    /// The flow that events call so.
+    pub fn one(label: u32) -> Flows {
+        Flows::all([label], format!("{label:08x}"))
+    }
+
+    /// All that events call one of these, and outputs as it was `said`.
+    pub fn all(labels: impl IntoIterator<Item = u32>, said: String) -> Flows {
+        let mut labels: Vec<u32> = labels.into_iter().collect();
+        labels.sort_unstable();
+        Flows {
+            labels: labels.into(),
+            said,
+        }
+    }
+
+    /// Whether a flow is meant.
+    pub fn has(&self, label: u32) -> bool {
+        self.labels.binary_search(&label).is_ok()
+    }
+}
+
 impl Filter {
     /// Whether everything passes.
     pub fn is_open(&self) -> bool {
@@ -67,7 +98,7 @@ impl Filter {
 
     /// Whether a flow counts.
     pub fn has_flow(&self, flow: u32) -> bool {
-        self.flows.is_empty() || self.flows.contains(&flow)
+        self.flows.is_empty() || self.flows.iter().any(|flows| flows.has(flow))
     }
 
     /// Whether a time counts, given from the recording's start.
@@ -115,7 +146,7 @@ impl Filter {
 
     /// The flows that pass, as outputs name them; `None` if all do.
     pub fn flow_line(&self) -> Option<String> {
-        let flows: Vec<_> = self.flows.iter().map(|f| format!("{f:08x}")).collect();
+        let flows: Vec<_> = self.flows.iter().map(|f| f.said.as_str()).collect();
         (!flows.is_empty()).then(|| format!("flow {}", flows.join(" ")))
     }
 }
@@ -138,15 +169,20 @@ mod tests {
             window: Some((Nanos::from_ns(500_000_000), Nanos::from_ns(u64::MAX))),
             threads: vec![Who::new("worker-*"), Who::new("12")],
             cpus: vec![1, 2],
-            flows: vec![0xbeef],
+            flows: vec![Flows::one(0xbeef), Flows::all([9, 7, 8], "a:*-b:1".into())],
             at_least: None,
         };
         assert!(some.has_thread(7, "worker-3") && some.has_thread(12, "other"));
         assert!(!some.has_thread(7, "other") && !some.has_cpu(0) && !some.has_flow(1));
+        assert!(
+            [0xbeef, 7, 8, 9]
+                .into_iter()
+                .all(|flow| some.has_flow(flow))
+        );
         assert!(!some.has_time(Nanos::from_ns(499_999_999)));
         assert_eq!(
             some.line().unwrap(),
-            "only window 0.5s.., thread worker-* 12, cpu 1 2, flow 0000beef"
+            "only window 0.5s.., thread worker-* 12, cpu 1 2, flow 0000beef a:*-b:1"
         );
         let started = Nanos::from_ns(7);
         assert_eq!(some.span(started).0, Nanos::from_ns(500_000_007));

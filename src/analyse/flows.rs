@@ -8,6 +8,7 @@ use crate::trace::record::{Pid, Queue, Ring};
 use bypassprof_wire::{Decoder, Event, Slot, Tsc, points};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 /// Most flows with a row of their own.
 const MOST: usize = 1 << 16;
@@ -64,11 +65,13 @@ pub struct Looking {
     names: HashMap<(Pid, u32), String>,
     sums: BTreeMap<u32, Sum>,
     further: u64,
+    /// Counter values of the time that counts.
+    time: Range<u64>,
 }
 
 impl Looking {
-    /// Bursts name these queues.
-    pub fn new(counted: &[Queue]) -> Looking {
+    /// Bursts name these queues; frames count whose stamps lie in this time.
+    pub fn new(counted: &[Queue], time: Range<u64>) -> Looking {
         let name = |q: &Queue| {
             let direction = if q.receives { "rx" } else { "tx" };
             let queue = q.queue.map_or_else(|| "?".to_owned(), |n| n.to_string());
@@ -78,6 +81,7 @@ impl Looking {
             names: counted.iter().map(name).collect(),
             sums: BTreeMap::new(),
             further: 0,
+            time,
         }
     }
 
@@ -87,7 +91,9 @@ impl Looking {
         let (mut decoder, mut queue) = (Decoder::new(base), LATER_QUEUE);
         let mut take = |event: Event| match event.point {
             points::RX_BURST | points::TX_BURST => queue = event.flow.raw() >> 24,
-            points::FRAME_IN | points::FRAME_OUT => self.frame(ring.pid, queue, &event),
+            points::FRAME_IN | points::FRAME_OUT if self.time.contains(&event.tsc.raw()) => {
+                self.frame(ring.pid, queue, &event);
+            }
             points::LOST => queue = LATER_QUEUE,
             _ => {}
         };
@@ -175,7 +181,7 @@ mod tests {
             receives,
             ..Queue::default()
         };
-        let mut looking = Looking::new(&[queue(0, true), queue(1, false)]);
+        let mut looking = Looking::new(&[queue(0, true), queue(1, false)], 10..31);
         let mut slots = vec![
             Slot::epoch(Tsc::from_raw(5)),
             burst(10, points::RX_BURST, 0),
@@ -187,6 +193,7 @@ mod tests {
         slots.extend(frame(20, points::FRAME_OUT, 0, 0, 42, NO_AGE));
         slots.push(Slot::lost(Tsc::from_raw(25), 7));
         slots.extend(frame(30, points::FRAME_IN, 4, RST, 60, NO_AGE));
+        slots.extend(frame(31, points::FRAME_IN, 4, RST, 60, NO_AGE));
         let ring = Ring {
             pid: 1,
             ..Ring::default()

@@ -28,6 +28,7 @@ pub mod pollstate;
 pub mod postmortem;
 pub mod profile;
 pub mod queues;
+pub mod readings;
 pub mod recovery;
 pub mod series;
 pub mod spans;

@@ -4,14 +4,18 @@
 //! In: the profile, the records of low rate, then records in the order of the file; out: [`Moment`]s, with stacks and
 //! threads by their numbers in the profile. Samples come in the order of time; what else there is comes as it lies in
 //! the file. Nothing but samples waits, and not longer than [`super::join::WINDOW`]. Threads that the profile leaves out are
-//! left out. It refuses to know formats.
+//! left out; where only some requests count, so is what lies outside of the stretches in which threads were busy with them.
+//! It refuses to know formats.
 
 mod moment;
+mod track;
 
 pub use moment::{Moment, Request, Running, Sampled};
 
 use super::filter::Filter;
 use super::join::WINDOW;
+use super::latency::Stretches;
+use super::latency::stretches::{Of, contains, holds};
 use super::packs::Packs;
 use super::pollstate::{PollState, PollStates, Transition};
 use super::profile::Profile;
@@ -24,6 +28,7 @@ use crate::units::{ClockMap, Cycles, Nanos, Tsc};
 use bypassprof_wire::{Decoder, Event, Slot};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use track::Track;
 
 /// Samples that wait to be put in order, at most.
 const MOST_WAITING: usize = 1 << 20;
@@ -34,6 +39,7 @@ struct Ring {
     states: PollStates,
     next_slot: u64,
     points: HashMap<u16, Rc<str>>,
+    track: Track<PollState>,
 }
 
 /// The second pass over a recording.
@@ -51,6 +57,10 @@ pub struct Tape {
     formats: Vec<Option<Format>>,
     threads: HashMap<(Pid, Tid), usize>,
     rings: HashMap<u32, Ring>,
+    /// What threads' places on CPUs are, by time.
+    running: HashMap<usize, Track<(u32, Running)>>,
+    /// If only some requests count: when each thread was busy with them.
+    busy: Option<Vec<Of>>,
     requests: Pass,
     waiting: BTreeMap<(Nanos, u64), Sampled>,
     /// Samples seen so far.
@@ -80,6 +90,8 @@ impl Tape {
             formats: events.iter().map(|e| Format::parse(&e.format)).collect(),
             threads: places.map(|(at, t)| ((t.pid, t.tid), at)).collect(),
             rings: HashMap::new(),
+            running: HashMap::new(),
+            busy: None,
             requests: Pass::new(metas, packs, filter.clone(), 0).telling_ways(),
             filter,
             waiting: BTreeMap::new(),
@@ -101,10 +113,34 @@ impl Tape {
                 states: PollStates::new(PollState::Unknown, false),
                 next_slot: ring.first_slot,
                 points: own.collect(),
+                track: Track::default(),
             };
             tape.rings.insert(ring.ring, state);
         }
         tape
+    }
+
+    /// Only what lies in these stretches is told; of requests those that pass the filter.
+    #[must_use]
+    pub fn within(mut self, stretches: &Stretches) -> Tape {
+        let of_threads = |tape: &Tape| -> Vec<Of> {
+            let threads = tape.profile.threads.iter();
+            threads.map(|t| stretches.of((t.pid, t.tid))).collect()
+        };
+        let busy = of_threads(&self);
+        for ring in self.rings.values_mut() {
+            let of = ring.thread.map(|thread| busy[thread].clone());
+            ring.track = Track::within(of.unwrap_or_default());
+        }
+        for (thread, of) in busy.iter().enumerate() {
+            let times = of
+                .iter()
+                .map(|&(from, to)| (self.time(from), self.time(to)));
+            let track = Track::within(times.collect::<Vec<_>>());
+            self.running.insert(thread, track);
+        }
+        self.busy = Some(busy);
+        self
     }
 
     /// Samples of all events that were sampled are told, not of the profile's alone.
@@ -118,11 +154,24 @@ impl Tape {
         &self.profile
     }
 
+    /// The time of the recording's clock, in ns.
+    fn time(&self, tsc: u64) -> u64 {
+        let clock = self.clock.as_ref();
+        clock.map_or(tsc, |clock| clock.time(Tsc::from_raw(tsc)).ns())
+    }
+
     fn since_start(&self, tsc: u64) -> Nanos {
-        match &self.clock {
-            Some(clock) => clock.time(Tsc::from_raw(tsc)).since(self.started),
-            None => Nanos::from_ns(tsc).since(self.started),
-        }
+        Nanos::from_ns(self.time(tsc)).since(self.started)
+    }
+
+    fn ticks(&self, time: Nanos) -> u64 {
+        let clock = self.clock.as_ref();
+        clock.map_or(time.ns(), |clock| clock.tsc(time).raw())
+    }
+
+    /// Whether a thread was busy with a request that counts, as `is_in` its stretches tells.
+    fn is_busy(&self, thread: usize, tsc: u64, is_in: fn(&[(u64, u64)], u64) -> bool) -> bool {
+        (self.busy.as_ref()).is_none_or(|busy| is_in(&busy[thread], tsc))
     }
 
     fn counts(&self, time: Nanos) -> bool {
@@ -140,7 +189,9 @@ impl Tape {
         let wanted = self.sampled_event.is_none_or(|e| e == sample.event)
             && self.filter.has_cpu(sample.cpu)
             && self.counts(sample.time);
-        if let (Some(thread), true) = (thread, wanted) {
+        let wanted = thread
+            .filter(|&thread| wanted && self.is_busy(thread, self.ticks(sample.time), contains));
+        if let Some(thread) = wanted {
             let (node, addresses) = self.profile.stacks.add_with(sample, &mut self.names);
             let sampled = Sampled {
                 thread,
@@ -183,23 +234,40 @@ impl Tape {
         out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
     ) -> Result<(), E> {
         self.requests.switch(switch);
-        let thread = self.threads.get(&(switch.pid, switch.tid)).copied();
-        match thread {
-            Some(thread) if self.counts(switch.time) && self.filter.has_cpu(switch.cpu) => out(
-                Moment::Running {
-                    thread,
-                    time: switch.time.since(self.started),
-                    cpu: switch.cpu,
-                    running: match switch.kind {
-                        SwitchKind::In => Running::On,
-                        SwitchKind::OutWaiting => Running::Waiting,
-                        SwitchKind::OutPreempted => Running::Preempted,
-                    },
-                },
-                &self.profile,
-            ),
-            _ => Ok(()),
+        let Some(&thread) = self.threads.get(&(switch.pid, switch.tid)) else {
+            return Ok(());
+        };
+        if !self.counts(switch.time) || !self.filter.has_cpu(switch.cpu) {
+            return Ok(());
         }
+        let running = match switch.kind {
+            SwitchKind::In => Running::On,
+            SwitchKind::OutWaiting => Running::Waiting,
+            SwitchKind::OutPreempted => Running::Preempted,
+        };
+        let mut changes = Vec::new();
+        let track = self.running.entry(thread).or_default();
+        track.change(switch.time.ns(), (switch.cpu, running), &mut |at, value| {
+            changes.push((at, value));
+        });
+        self.tell_running(thread, changes, out)
+    }
+
+    fn tell_running<E>(
+        &self,
+        thread: usize,
+        changes: Vec<(u64, Option<(u32, Running)>)>,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (at, value) in changes {
+            let moment = Moment::Running {
+                thread,
+                time: Nanos::from_ns(at).since(self.started),
+                running: value,
+            };
+            out(moment, &self.profile)?;
+        }
+        Ok(())
     }
 
     /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
@@ -223,12 +291,13 @@ impl Tape {
                 ring.states.gap(&mut |t| states.push(t));
             }
             ring.next_slot = first.saturating_add(slots.len() as u64);
-            let (poll, points) = (&mut ring.states, &ring.points);
+            let (poll, points, track) = (&mut ring.states, &ring.points, &mut ring.track);
             for &slot in slots {
                 ring.decoder.push(slot, &mut |event| {
                     poll.event(&event, &mut |t| states.push(t));
                     if said.is_ok() {
-                        said = self.event(thread, &event, points, &mut states, out);
+                        let told = self.tell_states(thread, track, &mut states, out);
+                        said = told.and_then(|()| self.event(thread, &event, points, out));
                     }
                 });
             }
@@ -249,15 +318,54 @@ impl Tape {
         let mut said = Ok(());
         if let (Some(thread), Some(_)) = (ring.thread, &self.clock) {
             let (poll, points, mut states) = (&mut ring.states, &ring.points, Vec::new());
+            let track = &mut ring.track;
             ring.decoder.flush(&mut |event| {
                 poll.event(&event, &mut |t| states.push(t));
                 if said.is_ok() {
-                    said = self.event(thread, &event, points, &mut states, out);
+                    let told = self.tell_states(thread, track, &mut states, out);
+                    said = told.and_then(|()| self.event(thread, &event, points, out));
                 }
             });
+            let mut changes = Vec::new();
+            track.end(&mut |at, state| changes.push((at, state)));
+            said = said.and_then(|()| self.tell_changes(thread, changes, out));
         }
         self.rings.insert(number, ring);
         said
+    }
+
+    fn tell_states<E>(
+        &self,
+        thread: usize,
+        track: &mut Track<PollState>,
+        states: &mut Vec<Transition>,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut changes = Vec::new();
+        for Transition { tsc, state } in states.drain(..) {
+            track.change(tsc, state, &mut |at, state| changes.push((at, state)));
+        }
+        self.tell_changes(thread, changes, out)
+    }
+
+    fn tell_changes<E>(
+        &self,
+        thread: usize,
+        changes: Vec<(u64, Option<PollState>)>,
+        out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (tsc, state) in changes {
+            let time = self.since_start(tsc);
+            if self.counts(Nanos::from_ns(self.started.ns() + time.ns())) {
+                let moment = Moment::State {
+                    thread,
+                    time,
+                    state,
+                };
+                out(moment, &self.profile)?;
+            }
+        }
+        Ok(())
     }
 
     fn event<E>(
@@ -265,21 +373,10 @@ impl Tape {
         thread: usize,
         event: &Event,
         points: &HashMap<u16, Rc<str>>,
-        states: &mut Vec<Transition>,
         out: &mut impl FnMut(Moment, &Profile) -> Result<(), E>,
     ) -> Result<(), E> {
-        for Transition { tsc, state } in states.drain(..) {
-            let time = self.since_start(tsc);
-            if self.counts(Nanos::from_ns(self.started.ns() + time.ns())) {
-                out(
-                    Moment::State {
-                        thread,
-                        time,
-                        state,
-                    },
-                    &self.profile,
-                )?;
-            }
+        if !self.is_busy(thread, event.tsc.raw(), holds) {
+            return Ok(());
         }
         let time = self.since_start(event.tsc.raw());
         if !self.counts(Nanos::from_ns(self.started.ns().saturating_add(time.ns()))) {
@@ -337,6 +434,11 @@ impl Tape {
         let numbers: Vec<u32> = self.rings.keys().copied().collect();
         for number in numbers {
             self.last_event(number, out)?;
+        }
+        for (thread, mut track) in std::mem::take(&mut self.running) {
+            let mut changes = Vec::new();
+            track.end(&mut |at, value| changes.push((at, value)));
+            self.tell_running(thread, changes, out)?;
         }
         self.requests.close_all();
         self.tell_requests(out)?;

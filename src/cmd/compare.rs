@@ -1,11 +1,11 @@
 //! `bypassprof compare`: the gap between recordings of one workload, taken apart.
 
-use super::filter::FilterArgs;
+use super::filter::{Asked, FilterArgs};
 use super::packs::PackArgs;
 use super::{Failure, load};
+use crate::analyse::Packs;
 use crate::analyse::compare::workload::{Refusal, Remark, remarks};
 use crate::analyse::compare::{Comparison, Side};
-use crate::analyse::{Filter, Packs};
 use crate::present::compare as present;
 use crate::present::style::Style;
 use std::io::{self, Write};
@@ -33,12 +33,8 @@ pub struct Args {
 /// Compares.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let pairs = pairs(
-        &args.recordings,
-        &packs,
-        &args.filter.of_several()?,
-        args.anyway,
-    )?;
+    let asked = args.filter.asked();
+    let pairs = pairs(&args.recordings, &packs, &asked, args.anyway)?;
     let text = if args.json {
         present::json::compare(&pairs).map_err(Failure::failed)? + "\n"
     } else {
@@ -54,10 +50,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 pub(super) fn pairs(
     files: &[PathBuf],
     packs: &Packs,
-    filter: &Filter,
+    asked: &Asked,
     anyway: bool,
 ) -> Result<present::Pairs, Failure> {
-    let mut sides = files.iter().map(|file| load::side(file, packs, filter));
+    let mut sides = files.iter().map(|file| load::side(file, packs, asked));
     let first = sides
         .next()
         .ok_or_else(|| Failure::wrong_use("a recording is missing"))??;

@@ -5,7 +5,7 @@ use super::packs::PackArgs;
 use super::{Failure, compare, load};
 use crate::analyse::estimate::Idle;
 use crate::analyse::explain::{Facts, explain, lacks};
-use crate::analyse::{Filter, Ledger, Packs};
+use crate::analyse::{Ledger, Packs};
 use crate::present::explain as present;
 use crate::present::style::Style;
 use std::io::{self, Write};
@@ -27,9 +27,6 @@ pub struct Args {
     /// Print as JSON
     #[arg(long)]
     json: bool,
-    /// Only what threads did for the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
-    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -41,9 +38,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
     let text = match args.recordings.as_slice() {
         [file] => one(&args, file, packs)?,
-        _ if args.idle.is_some() || args.slowest.is_some() => {
-            let why = "--idle and --slowest are for one recording";
-            return Err(Failure::wrong_use(why).hint("`explain FILE` for each"));
+        _ if args.idle.is_some() => {
+            let why = "--idle is for one recording";
+            return Err(Failure::wrong_use(why).hint("`explain FILE --idle IDLE` for each"));
         }
         files => several(files, &packs, &args)?,
     };
@@ -55,7 +52,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 /// Why each of the others is slower than the first.
 fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Failure> {
-    let pairs = compare::pairs(files, packs, &args.filter.of_several()?, args.anyway)?;
+    let pairs = compare::pairs(files, packs, &args.filter.asked(), args.anyway)?;
     if args.json {
         let text = present::across::json(&pairs).map_err(Failure::failed)?;
         Ok(text + "\n")
@@ -67,14 +64,10 @@ fn several(files: &[PathBuf], packs: &Packs, args: &Args) -> Result<String, Fail
 /// What limits one recording.
 fn one(args: &Args, file: &Path, packs: Packs) -> Result<String, Failure> {
     let idle = match &args.idle {
-        Some(file) => Some(Idle::of(&load::profile(
-            file,
-            packs.clone(),
-            &Filter::default(),
-        )?)),
+        Some(file) => Some(Idle::of(&load::profile(file, packs.clone())?)),
         None => None,
     };
-    let (profile, spans) = load::chosen_both(file, packs, &args.filter.filter(), args.slowest)?;
+    let (profile, spans) = load::chosen_both(file, packs, &args.filter.asked())?;
     let ledger = Ledger::of(&profile, idle.as_ref());
     let facts = Facts::of(&profile, &ledger, Some(&spans));
     let (findings, lacks) = (explain(&facts), lacks(&facts));

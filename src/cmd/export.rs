@@ -4,6 +4,7 @@
 
 use super::filter::FilterArgs;
 use super::packs::PackArgs;
+use super::part::Part;
 use super::{Failure, load, moments};
 use crate::analyse::Profile;
 use crate::present::export::firefox::Firefox;
@@ -97,8 +98,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let output = output.unwrap_or_else(|| args.file.with_extension(ending));
     let to_stdout = output.as_os_str() == "-";
     let packs = args.packs.load()?;
-    let filter = args.filter.of_samples()?;
-    let mut profile = load::profile(&args.file, packs.clone(), &filter)?;
+    let part = Part::of(&args.file, &packs, &args.filter.asked())?;
+    let mut profile = load::of_part(&args.file, packs.clone(), &part)?;
     if args.busy {
         profile.only_busy();
     }
@@ -113,24 +114,24 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         let tables = |profile: &Profile, series: &[_]| -> io::Result<Box<dyn Moments>> {
             Ok(Box::new(Parquet::new(&output, &name, profile, series)?))
         };
-        moments::hand_on(&args.file, &packs, &filter, profile, tables)?;
+        moments::hand_on(&args.file, &packs, part, profile, tables)?;
     } else if to_stdout {
         let out = BufWriter::new(io::stdout().lock());
-        write(&args, profile, out)?;
+        write(&args, part, profile, out)?;
     } else {
         check(&output, &args.file)?;
         // Half a file is none: it takes its name when it is whole.
-        let mut part = output.clone().into_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
+        let mut unfinished = output.clone().into_os_string();
+        unfinished.push(".part");
+        let unfinished = PathBuf::from(unfinished);
         let cannot =
             |e: io::Error| Failure::failed(format!("cannot write {}: {e}", output.display()));
-        let file = File::create(&part).map_err(cannot)?;
-        let written = write(&args, profile, BufWriter::new(file));
-        let written = written.and_then(|()| fs::rename(&part, &output).map_err(cannot));
+        let file = File::create(&unfinished).map_err(cannot)?;
+        let written = write(&args, part, profile, BufWriter::new(file));
+        let written = written.and_then(|()| fs::rename(&unfinished, &output).map_err(cannot));
         if let Err(failure) = written {
             // What is wrong was said; that the rest cannot be removed either adds nothing.
-            let _ = fs::remove_file(&part);
+            let _ = fs::remove_file(&unfinished);
             return Err(failure);
         }
     }
@@ -140,7 +141,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Writes any format but parquet.
-fn write(args: &Args, profile: Profile, mut out: impl Write) -> Result<(), Failure> {
+fn write(args: &Args, part: Part, profile: Profile, mut out: impl Write) -> Result<(), Failure> {
     let failed = |written: io::Result<()>| written.map_err(Failure::output);
     let gz = |out| GzEncoder::new(out, Compression::fast());
     let done = match args.format {
@@ -151,15 +152,15 @@ fn write(args: &Args, profile: Profile, mut out: impl Write) -> Result<(), Failu
             pprof::write(&profile, &mut gz).and_then(|()| gz.finish().map(drop))
         }
         Format::PerfScript | Format::Firefox | Format::Perfetto | Format::Parquet => {
-            return timed(args, profile, out);
+            return timed(args, part, profile, out);
         }
     };
     failed(done.and_then(|()| out.flush()))
 }
 
-fn timed(args: &Args, profile: Profile, out: impl Write) -> Result<(), Failure> {
-    let (packs, filter) = (args.packs.load()?, args.filter.of_samples()?);
-    moments::hand_on(&args.file, &packs, &filter, profile, |profile, series| {
+fn timed(args: &Args, part: Part, profile: Profile, out: impl Write) -> Result<(), Failure> {
+    let packs = args.packs.load()?;
+    moments::hand_on(&args.file, &packs, part, profile, |profile, series| {
         Ok(match args.format {
             Format::Firefox => {
                 let gz = GzEncoder::new(out, Compression::fast());

@@ -2,14 +2,32 @@
 //!
 //! In: words of the command line; out: a [`Filter`]. A word that cannot be meant is told with how to say it.
 
-use super::Failure;
+use super::{Failure, ends};
+use crate::analyse::filter::Flows;
 use crate::analyse::{Filter, Who};
 use crate::trace::record::{Meta, Tid};
 use crate::units::Nanos;
-use bypassprof_wire::Flow;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+
+/// What of a recording is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// What passes.
+    pub filter: Filter,
+    /// Of the requests that pass, only this share of them: those that took longest.
+    pub slowest: Option<f64>,
+}
+
+impl Asked {
+    /// Whether only some requests count.
+    pub fn is_about_requests(&self) -> bool {
+        self.filter.is_about_requests() || self.slowest.is_some()
+    }
+}
+
+/// A filter that an answer cannot have: its name, why, and what to try.
+pub type Meaningless = (&'static str, &'static str, &'static str);
 
 /// Options of every command that analyses.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,45 +40,48 @@ pub struct FilterArgs {
     #[arg(long = "thread", value_name = "NAME|TID", value_parser = who)]
     threads: Vec<Who>,
     /// Only what ran on this CPU (may be repeated)
-    #[arg(long = "cpu", value_name = "N")]
+    #[arg(long = "cpu", id = "only_cpus", value_name = "N")]
     cpus: Vec<u32>,
-    /// Only requests of this flow, and what threads did for them: as timelines print it, or both ends as ADDR:PORT-ADDR:PORT (may be repeated)
-    #[arg(long = "flow", value_name = "HEX|ENDS", value_parser = flow)]
-    flows: Vec<u32>,
+    /// Only requests of this flow, and what threads did for them: as timelines print it, or both ends as ADDR:PORT-ADDR:PORT, of which one port may be * (may be repeated)
+    #[arg(long = "flow", value_name = "HEX|ENDS", value_parser = ends::flows)]
+    flows: Vec<Flows>,
+    /// Only the slowest part of the requests, and what threads did for them, for example 1%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    slowest: Option<f64>,
 }
 
 impl FilterArgs {
-    /// What passes.
-    pub fn filter(&self) -> Filter {
-        Filter {
+    /// What is asked for.
+    pub fn asked(&self) -> Asked {
+        let filter = Filter {
             window: self.window,
             threads: self.threads.clone(),
             cpus: self.cpus.clone(),
             flows: self.flows.clone(),
             at_least: None,
+        };
+        Asked {
+            filter,
+            slowest: self.slowest,
         }
     }
 
-    /// What passes of samples, which are not told apart by flow where nobody joins requests.
-    pub fn of_samples(&self) -> Result<Filter, Failure> {
-        if self.flows.is_empty() {
-            return Ok(self.filter());
+    /// What is asked for, of an answer that has only some of the filters: the others' names, why they have no meaning
+    /// there, and what to try.
+    pub fn only(&self, without: &[Meaningless]) -> Result<Asked, Failure> {
+        let is_given = |option: &str| match option {
+            "--window" => self.window.is_some(),
+            "--thread" => !self.threads.is_empty(),
+            "--cpu" => !self.cpus.is_empty(),
+            "--flow" => !self.flows.is_empty(),
+            _ => self.slowest.is_some(),
+        };
+        match without.iter().find(|(option, ..)| is_given(option)) {
+            Some((option, why, hint)) => {
+                Err(Failure::wrong_use(format!("{option} has no meaning here: {why}")).hint(hint))
+            }
+            None => Ok(self.asked()),
         }
-        Err(
-            Failure::wrong_use("--flow is about requests; what is exported are samples, of all requests")
-                .hint("`report --flow` or `flamegraph --flow` for what threads did for the flow, or --thread with the thread that handles it"),
-        )
-    }
-
-    /// What passes of each of several recordings, in which one connection has other labels.
-    pub fn of_several(&self) -> Result<Filter, Failure> {
-        if self.flows.is_empty() {
-            return Ok(self.filter());
-        }
-        Err(
-            Failure::wrong_use("--flow names a connection of one recording; another one has others")
-                .hint("`bypassprof ledger --flow` or `explain FILE --flow` for each, or --thread with the thread that handles it"),
-        )
     }
 }
 
@@ -118,11 +139,11 @@ impl There {
         if let (Some((from, _)), Some(length)) = (filter.window, self.length)
             && from >= length
         {
-            return Err(self.nothing("--window begins after the end"));
+            return Err(self.nothing("--window begins after the end", false));
         }
         let known = |(&tid, name): (&Tid, &String)| filter.has_thread(tid, name);
         if !self.threads.is_empty() && !self.threads.iter().any(known) {
-            return Err(self.nothing("no thread has that number or name"));
+            return Err(self.nothing("no thread has that number or name", false));
         }
         Ok(())
     }
@@ -130,12 +151,15 @@ impl There {
     /// Refuses an answer of which the filter left nothing.
     pub fn check_left(&self, filter: &Filter, something: bool) -> Result<(), Failure> {
         match filter.line() {
-            Some(line) if !something => Err(self.nothing(&format!("nothing is left by {line}"))),
+            Some(line) if !something => {
+                let why = format!("nothing is left by {line}");
+                Err(self.nothing(&why, !filter.flows.is_empty()))
+            }
             _ => Ok(()),
         }
     }
 
-    fn nothing(&self, why: &str) -> Failure {
+    fn nothing(&self, why: &str, is_by_flow: bool) -> Failure {
         let mut threads: Vec<String> = (self.threads.iter())
             .map(|(tid, name)| format!("{name} {tid}"))
             .collect();
@@ -153,6 +177,12 @@ impl There {
         }
         if !threads.is_empty() {
             there.push(format!("threads {}", threads.join(", ")));
+        }
+        if is_by_flow {
+            there.push(
+                "flows as `spans --show` prints them, or ADDR:*-ADDR:PORT for all between two ends"
+                    .to_owned(),
+            );
         }
         Failure::failed(format!("{}: {why}", self.file))
             .hint(format!("something of what is there: {}", there.join("; ")))
@@ -204,38 +234,6 @@ fn who(text: &str) -> Result<Who, String> {
     }
 }
 
-fn flow(text: &str) -> Result<u32, String> {
-    if let Some((a, b)) = text.split_once('-') {
-        return ends(a, b);
-    }
-    if text.parse::<SocketAddr>().is_ok() {
-        return Err(
-            "names one end; events carry a hash of both: ADDR:PORT-ADDR:PORT, in any order"
-                .to_owned(),
-        );
-    }
-    let digits = text.trim_start_matches("0x");
-    u32::from_str_radix(digits, 16)
-        .map_err(|_| "should be up to 8 hexadecimal digits, or ADDR:PORT-ADDR:PORT".to_owned())
-}
-
-fn ends(a: &str, b: &str) -> Result<u32, String> {
-    let end = |text: &str| {
-        let wrong = |_| format!("{text:?} should be like 10.0.0.1:8080 or [fe80::1]:8080");
-        text.trim().parse::<SocketAddr>().map_err(wrong)
-    };
-    let (a, b) = (end(a)?, end(b)?);
-    match (a.ip(), b.ip()) {
-        (IpAddr::V4(x), IpAddr::V4(y)) => {
-            Ok(Flow::ipv4(x.to_bits(), a.port(), y.to_bits(), b.port()).raw())
-        }
-        (IpAddr::V6(x), IpAddr::V6(y)) => {
-            Ok(Flow::ipv6(x.to_bits(), a.port(), y.to_bits(), b.port()).raw())
-        }
-        _ => Err("one end is IPv4 and the other IPv6".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,26 +256,6 @@ mod tests {
             "", "..", "x..2", "-1..2", "1..nan", "5s..2s", "1..1", "1m..2m",
         ] {
             assert!(window(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    /// A flow by its hash, or by both of its ends in any order.
-    #[test]
-    fn flows() {
-        assert_eq!(flow("0xbeef"), Ok(0xbeef));
-        let hash = Flow::ipv4(0x0a7b_0002, 8080, 0x0a7b_0001, 40_000).raw();
-        assert_eq!(flow("10.123.0.1:40000-10.123.0.2:8080"), Ok(hash));
-        assert_eq!(flow("10.123.0.2:8080-10.123.0.1:40000"), Ok(hash));
-        assert!(flow("[::1]:80-[::2]:4000").is_ok());
-        assert!(flow("10.123.0.2:8080").unwrap_err().contains("both"));
-        for wrong in [
-            "",
-            "xyz",
-            "123456789",
-            "10.0.0.1-10.0.0.2",
-            "[::1]:1-1.1.1.1:1",
-        ] {
-            assert!(flow(wrong).is_err(), "{wrong}");
         }
     }
 }

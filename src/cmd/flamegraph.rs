@@ -24,14 +24,17 @@ pub struct Args {
     #[arg(long)]
     busy: bool,
     /// With --busy: as wide as the work for one request takes, in ns, instead of all that was sampled
-    #[arg(long, value_enum, value_name = "WHAT", requires = "busy", conflicts_with_all = ["diff", "slowest"])]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        requires = "busy",
+        conflicts_with = "diff"
+    )]
     per: Option<Per>,
     /// Draw where requests spend their time, stage by stage, in ns a request
     #[arg(long, conflicts_with = "busy")]
     latency: bool,
-    /// Only the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
-    slowest: Option<f64>,
     /// Draw the work for a request beside that of this recording of the same workload: what is more, what is less;
     /// with --latency --slowest and no name: the slowest beside the rest
     #[arg(long, value_name = "OTHER", num_args = 0..=1, conflicts_with = "busy")]
@@ -74,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         draw_per_request(&args, &mut svg)?
     } else {
         let packs = args.packs.load()?;
-        let mut profile = load::chosen(&args.file, packs, &args.filter.filter(), args.slowest)?;
+        let mut profile = load::chosen(&args.file, packs, &args.filter.asked())?;
         if args.busy {
             profile.only_busy();
         }
@@ -99,28 +102,28 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 /// The recording that this one is drawn beside, if any.
 fn other(args: &Args) -> Result<Option<&PathBuf>, Failure> {
-    let of_requests = args.latency || args.slowest.is_some();
+    let slowest = args.filter.asked().slowest.is_some();
     match &args.diff {
         None => Ok(None),
-        Some(None) if args.latency && args.slowest.is_some() => Ok(None),
-        Some(Some(other)) if !of_requests => Ok(Some(other)),
+        Some(None) if args.latency && slowest => Ok(None),
+        Some(Some(other)) if !args.latency => Ok(Some(other)),
         Some(None) => Err(Failure::wrong_use("--diff needs another recording").hint(
             "--diff OTHER, or --latency --slowest 1% --diff for the slowest requests beside the rest",
         )),
         Some(Some(_)) => Err(Failure::wrong_use(
-            "--diff OTHER compares the work of all requests: --latency and --slowest do not go with it",
+            "--diff OTHER compares work on CPUs: --latency does not go with it",
         )
-        .hint("FILE --latency --slowest 1% --diff, in this order, for the slowest requests beside the rest")),
+        .hint("FILE --latency --slowest 1% --diff, in this order, for the slowest requests beside the rest; `compare` for both latencies")),
     }
 }
 
 /// Draws where requests spend their time; gives the line of trust.
 fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let packs = args.packs.load()?;
-    let requests = load::requests(&args.file, packs, &args.filter.filter(), args.slowest)?;
+    let requests = load::requests(&args.file, packs, &args.filter.asked())?;
     let (of, rest) = (
         (&requests.latency, &requests.sampled, &requests.profile),
-        args.slowest.map(|_| &requests.rest),
+        args.filter.asked().slowest.map(|_| &requests.rest),
     );
     match (rest, &args.diff) {
         (Some(rest), Some(_)) => latency::draw_difference(of, rest, svg),
@@ -132,7 +135,7 @@ fn draw_latency(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
 /// Draws the work for a request; gives the line of trust.
 fn draw_per_request(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let packs = args.packs.load()?;
-    let side = load::side(&args.file, &packs, &args.filter.of_several()?)?;
+    let side = load::side(&args.file, &packs, &args.filter.asked())?;
     if side.unit != Unit::PerRequest {
         let why = format!("{} counted no requests", args.file.display());
         return Err(Failure::failed(why).hint("leave out --per, or record a program with probes"));
@@ -144,7 +147,7 @@ fn draw_per_request(args: &Args, svg: &mut Vec<u8>) -> Result<String, Failure> {
 /// Draws the work for a request beside that of another recording; gives the line of trust of both.
 fn draw_difference(args: &Args, other: &Path, svg: &mut Vec<u8>) -> Result<String, Failure> {
     let packs = args.packs.load()?;
-    let side = |file| load::side(file, &packs, &args.filter.of_several()?);
+    let side = |file| load::side(file, &packs, &args.filter.asked());
     let (before, after) = (side(other)?, side(&args.file)?);
     for remark in remarks(&before, &after) {
         eprintln!("note: {}", remark.text);

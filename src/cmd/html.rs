@@ -1,9 +1,10 @@
 //! `bypassprof report --html`: everything there is to say of recordings, as one page.
 
+use super::filter::Asked;
 use super::{Failure, load};
 use crate::analyse::compare::Side;
 use crate::analyse::explain::{Facts, explain};
-use crate::analyse::{Filter, Ledger, Packs};
+use crate::analyse::{Ledger, Packs};
 use crate::present::html::{self, Part, WINDOW};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,12 @@ pub fn write(
     files: &[PathBuf],
     output: &Path,
     packs: &Packs,
-    filter: &Filter,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let mut parts = Vec::new();
     let mut sides = Vec::new();
     for file in files {
-        let (part, side) = part(file, packs, filter, files.len() > 1)?;
+        let (part, side) = part(file, packs, asked, files.len() > 1)?;
         parts.push(part);
         sides.extend(side);
     }
@@ -52,10 +53,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
 fn part(
     file: &Path,
     packs: &Packs,
-    filter: &Filter,
+    asked: &Asked,
     is_side: bool,
 ) -> Result<(Part, Option<Side>), Failure> {
-    let all = load::everything(file, packs.clone(), filter, (WINDOW, SLOWEST), is_side)?;
+    let all = load::everything(file, packs.clone(), asked, (WINDOW, SLOWEST), is_side)?;
     let ledger = Ledger::of(&all.profile, None);
     let findings = explain(&Facts::of(&all.profile, &ledger, Some(&all.spans)));
     let moments = match all.spans.slowest.is_empty() {

@@ -3,9 +3,9 @@
 use super::filter::FilterArgs;
 use super::packs::PackArgs;
 use super::{Failure, load};
+use crate::analyse::Ledger;
 use crate::analyse::estimate::Idle;
 use crate::analyse::ledger::Level;
-use crate::analyse::{Filter, Ledger};
 use crate::present::ledger as present;
 use crate::present::style::Style;
 use std::fs;
@@ -31,9 +31,6 @@ pub struct Args {
     /// Draw bars into this file too
     #[arg(long, value_name = "OUT.svg")]
     svg: Option<PathBuf>,
-    /// Only what threads did for the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
-    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -57,7 +54,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let idle = match &args.idle {
         None => None,
         Some(file) => {
-            let idle = Idle::of(&load::profile(file, packs.clone(), &Filter::default())?);
+            let idle = Idle::of(&load::profile(file, packs.clone())?);
             if idle.roles.is_empty() {
                 return Err(Failure::failed(format!(
                     "{}: no thread was sampled in a poll symbol of any pack: it cannot tell what idling looks like",
@@ -68,10 +65,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             Some(idle)
         }
     };
-    let ledger = Ledger::of(
-        &load::chosen(&args.file, packs, &args.filter.filter(), args.slowest)?,
-        idle.as_ref(),
-    );
+    let profile = load::chosen(&args.file, packs, &args.filter.asked())?;
+    let ledger = Ledger::of(&profile, idle.as_ref());
     if let Some(svg) = &args.svg {
         fs::write(svg, present::picture::svg(&ledger))
             .map_err(|e| Failure::failed(format!("cannot write {}: {e}", svg.display())))?;

@@ -3,21 +3,21 @@
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
 use super::Failure;
-use super::filter::There;
+use super::filter::{Asked, There};
+use super::part::Part;
 use crate::analyse::compare::tally::{self, Tally};
 use crate::analyse::compare::{Side, side};
 use crate::analyse::depths::Depths;
 use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::moment::{self, Moment};
-use crate::analyse::latency::{Latency, Sampled, Stretches};
+use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::series::{self, Series};
 use crate::analyse::spans::{PARTS, Pass, Preempted, Spans, Timeline};
 use crate::analyse::stacks::StackNumbers;
-use crate::analyse::{Filter, Join, Packs, Profile};
-use crate::present::style::duration;
+use crate::analyse::{Filter, Join, Packs, Profile, readings};
 use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
-use crate::units::Nanos;
+use crate::units::{ClockMap, Nanos};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -28,27 +28,27 @@ use std::time::{Duration, Instant};
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "bypassprof.mcap";
 
-/// Reads the part of a recording that passes a filter and joins it.
-pub fn profile(path: &Path, packs: Packs, filter: &Filter) -> Result<Profile, Failure> {
-    let (reader, metas) = open(path)?;
-    let there = There::of(path, &metas);
-    there.check(filter)?;
-    let mut join = Join::only(&metas, packs, filter.clone());
-    drop(metas);
-    each(path, &reader, |record| to_join(&mut join, record))?;
-    let profile = join.finish(damage(&reader));
-    there.check_left(filter, !profile.threads.is_empty())?;
-    Ok(profile)
+/// Reads all of a recording and joins it.
+pub fn profile(path: &Path, packs: Packs) -> Result<Profile, Failure> {
+    of_part(path, packs, &Part::default())
 }
 
-/// The same of all of a recording, and its last reading of the counters.
-pub fn with_counters(path: &Path, packs: Packs) -> Result<(Profile, Option<Counters>), Failure> {
-    let (reader, metas) = open(path)?;
-    let mut join = Join::new(&metas, packs);
-    drop(metas);
-    each(path, &reader, |record| to_join(&mut join, record))?;
-    let counters = reader.meta().counters.clone();
-    Ok((join.finish(damage(&reader)), counters))
+/// Reads the part of a recording that passes a filter, and what the counters counted in it.
+pub fn with_counters(
+    path: &Path,
+    packs: Packs,
+    filter: &Filter,
+) -> Result<(Profile, Option<Counters>), Failure> {
+    let profile = of_part(path, packs, &Part::passing(filter.clone()))?;
+    let (_, metas) = open(path)?;
+    let readings = metas.into_iter().filter_map(|meta| match meta {
+        Meta::Counters(counters) => Some(counters),
+        _ => None,
+    });
+    let started = profile.session.started;
+    let readings: Vec<_> = readings.collect();
+    let counters = readings::counters(&readings, started, filter.span(started));
+    Ok((profile, counters))
 }
 
 /// Reads a recording's events and joins those that pass a filter into requests.
@@ -64,23 +64,6 @@ pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result
     Ok(spans)
 }
 
-/// Both of them, reading once. Requests may be absent: not every thread handles any.
-fn both(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Spans), Failure> {
-    let (reader, metas) = open(path)?;
-    let there = There::of(path, &metas);
-    there.check(filter)?;
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), 0).on_two_threads();
-    let mut join = Join::only(&metas, packs, filter.clone());
-    drop(metas);
-    each(path, &reader, |record| {
-        to_pass(&mut pass, record);
-        to_join(&mut join, record);
-    })?;
-    let profile = join.finish(damage(&reader));
-    there.check_left(filter, !profile.threads.is_empty())?;
-    Ok((profile, pass.finish(damage(&reader))))
-}
-
 /// What a page about a recording is made of.
 pub struct Everything {
     /// Its samples, by window and CPU too.
@@ -93,26 +76,27 @@ pub struct Everything {
     pub side: Option<Side>,
 }
 
-/// As [`both`], with all that is shown over time, and as a side of a comparison if that is asked for, reading once.
+/// As [`chosen_both`], with all that is shown over time, and as a side of a comparison if that is asked for, reading once.
 pub fn everything(
     path: &Path,
     packs: Packs,
-    filter: &Filter,
+    asked: &Asked,
     (window, show): (Nanos, usize),
     is_side: bool,
 ) -> Result<Everything, Failure> {
+    let part = Part::of(path, &packs, asked)?;
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
-    there.check(filter)?;
-    let mut pass = Pass::new(&metas, &packs, filter.clone(), show);
-    let mut depths = Depths::new(&metas, &packs, filter);
-    let mut join = Join::only(&metas, packs.clone(), filter.clone()).in_windows(window);
+    there.check(&part.rest)?;
+    let mut pass = Pass::new(&metas, &packs, part.requests.clone(), show);
+    let mut depths = Depths::new(&metas, &packs, &part.rest);
+    let mut join = part.join(&metas, packs.clone()).in_windows(window);
     let mut cut = None;
     if is_side {
-        let edges = side::edges(&metas, filter.window);
+        let edges = side::edges(&metas, part.rest.window);
         pass = pass.sliced(&edges).kept_by(preempted(&reader, &metas)?);
         join = join.sliced(&edges);
-        cut = Some((tally::Pass::new(&metas, &packs, &edges), edges));
+        cut = Some((part.tally(&metas, &packs, &edges), edges));
     }
     let mut pass = pass.on_two_threads();
     each(path, &reader, |record| {
@@ -126,13 +110,13 @@ pub fn everything(
         }
     })?;
     let profile = join.finish(damage(&reader));
-    there.check_left(filter, !profile.threads.is_empty())?;
+    there.check_left(&part.rest, !profile.threads.is_empty())?;
     let mut series = series::of(&metas, &profile);
     series.extend(depths.finish(&profile));
     let spans = pass.finish(damage(&reader));
     let side = cut.map(|(tally, edges)| {
         let tally = tally.finish();
-        as_side(path, filter, profile.clone(), &spans, tally, &edges)
+        as_side(path, &part.rest, profile.clone(), &spans, tally, &edges)
     });
     Ok(Everything {
         series,
@@ -142,117 +126,41 @@ pub fn everything(
     })
 }
 
-/// Requests that alone count: when their threads were busy with them, and what is told of them.
-struct Picked {
-    stretches: Stretches,
-    spans: Spans,
-    filter: Filter,
+/// Reads the part of a recording that is asked for and joins it; where that is about requests, what threads did for
+/// these.
+pub fn chosen(path: &Path, packs: Packs, asked: &Asked) -> Result<Profile, Failure> {
+    of_part(path, packs.clone(), &Part::of(path, &packs, asked)?)
 }
 
-/// Picks the requests of a filter's flows, or of all, and of these the slowest `share` if one is asked for; that reads
-/// twice.
-fn picked(
-    path: &Path,
-    packs: &Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<Picked, Failure> {
-    let mut filter = filter.clone();
-    let slowest = share.map(|share| threshold(path, packs, &filter, share));
-    let slowest = slowest.transpose()?;
-    filter.at_least = slowest.as_ref().map(|(least, _)| *least);
+/// The same of a part that is known.
+pub fn of_part(path: &Path, packs: Packs, part: &Part) -> Result<Profile, Failure> {
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
-    there.check(&filter)?;
-    let mut stretches = Stretches::new(&metas);
-    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).telling_ways();
+    there.check(&part.rest)?;
+    let mut join = part.join(&metas, packs);
+    drop(metas);
+    each(path, &reader, |record| to_join(&mut join, record))?;
+    let profile = join.finish(damage(&reader));
+    there.check_left(&part.rest, !profile.threads.is_empty())?;
+    Ok(profile)
+}
+
+/// As [`chosen`], and its requests. These may be absent: not every thread handles any.
+pub fn chosen_both(path: &Path, packs: Packs, asked: &Asked) -> Result<(Profile, Spans), Failure> {
+    let part = Part::of(path, &packs, asked)?;
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    there.check(&part.rest)?;
+    let mut pass = Pass::new(&metas, &packs, part.requests.clone(), 0).on_two_threads();
+    let mut join = part.join(&metas, packs);
+    drop(metas);
     each(path, &reader, |record| {
         to_pass(&mut pass, record);
-        pass.take_ways().iter().for_each(|way| stretches.add(way));
+        to_join(&mut join, record);
     })?;
-    pass.close_all();
-    pass.take_ways().iter().for_each(|way| stretches.add(way));
-    there.check_left(&filter, stretches.requests > 0)?;
-    stretches.settle();
-    let which = slowest.map_or_else(|| format!("{} requests", stretches.requests), |(_, of)| of);
-    let flows = filter.flow_line().map(|flows| format!(" of {flows}"));
-    stretches.line = format!(
-        "only what threads did for {which}{}",
-        flows.unwrap_or_default()
-    );
-    // Samples and times are chosen by request now, not by flow and length.
-    filter.at_least = None;
-    filter.flows.clear();
-    Ok(Picked {
-        stretches,
-        spans: pass.finish(damage(&reader)),
-        filter,
-    })
-}
-
-/// How long the slowest `share` of requests take at least, and how outputs call them.
-fn threshold(
-    path: &Path,
-    packs: &Packs,
-    filter: &Filter,
-    share: f64,
-) -> Result<(Nanos, String), Failure> {
-    let all = spans(path, packs, filter, 0)?;
-    let Some(least) = all.slowest_from(share) else {
-        return Err(Failure::failed(format!(
-            "{} holds no whole requests: --slowest has nothing to choose from",
-            path.display()
-        ))
-        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
-    };
-    let name = format!(
-        "the slowest {} % of {} requests, {} or more,",
-        share * 100.0,
-        all.counts.complete,
-        duration(least.ns())
-    );
-    Ok((least, name))
-}
-
-/// As [`both`], of what threads did for some requests alone; reads twice, or three times for the slowest.
-fn of_requests(
-    path: &Path,
-    packs: Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<(Profile, Spans), Failure> {
-    let picked = picked(path, &packs, filter, share)?;
-    let (reader, metas) = open(path)?;
-    let mut join = Join::only(&metas, packs, picked.filter).within(picked.stretches);
-    each(path, &reader, |record| to_join(&mut join, record))?;
-    Ok((join.finish(damage(&reader)), picked.spans))
-}
-
-/// As [`profile`], of all that passes a filter; where that is about requests, or only the slowest are asked for, of
-/// what threads did for these.
-pub fn chosen(
-    path: &Path,
-    packs: Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<Profile, Failure> {
-    if filter.is_about_requests() || share.is_some() {
-        return Ok(of_requests(path, packs, filter, share)?.0);
-    }
-    profile(path, packs, filter)
-}
-
-/// As [`both`], likewise.
-pub fn chosen_both(
-    path: &Path,
-    packs: Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<(Profile, Spans), Failure> {
-    if filter.is_about_requests() || share.is_some() {
-        return of_requests(path, packs, filter, share);
-    }
-    both(path, packs, filter)
+    let profile = join.finish(damage(&reader));
+    there.check_left(&part.rest, !profile.threads.is_empty())?;
+    Ok((profile, pass.finish(damage(&reader))))
 }
 
 /// What threads did in each stage of these requests; lengths in ns.
@@ -300,12 +208,8 @@ pub struct Requests {
 
 /// Reads the requests that pass a filter, twice: what was sampled has to be known before the ways of requests are, and
 /// how long the slowest are before they are told from the rest.
-pub fn requests(
-    path: &Path,
-    packs: Packs,
-    filter: &Filter,
-    slowest: Option<f64>,
-) -> Result<Requests, Failure> {
+pub fn requests(path: &Path, packs: Packs, asked: &Asked) -> Result<Requests, Failure> {
+    let filter = &asked.filter;
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
     there.check(filter)?;
@@ -333,7 +237,8 @@ pub fn requests(
     let profile = join.finish(damage(&reader));
     let spans = pass.finish(None);
     there.check_left(filter, spans.counts.complete > 0)?;
-    let least = slowest.and_then(|share| spans.slowest_from(share));
+    let least = asked.slowest;
+    let least = least.and_then(|share| spans.slowest_from(share));
     let (mut latency, mut rest) = (Latency::default(), Latency::default());
     let mut take = |pass: &mut Pass| {
         for way in pass.take_ways() {
@@ -366,15 +271,37 @@ pub struct Counted {
     pub flows: Flows,
 }
 
-/// Reads a recording and what it counts of device queues.
-pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Counted), Failure> {
-    let profile = profile(path, packs, &Filter::default())?;
-    let (reader, _) = open(path)?;
-    let summary = reader.meta();
-    let queues: Vec<_> = summary.queues.values().cloned().collect();
-    let mut looking = Looking::new(&queues);
+/// Reads a recording and what it counts of device queues, in the time and by the threads that pass a filter.
+pub fn queues(path: &Path, packs: Packs, filter: &Filter) -> Result<(Profile, Counted), Failure> {
+    let part = Part::passing(filter.clone());
+    let profile = of_part(path, packs, &part)?;
+    let (reader, metas) = open(path)?;
+    let there = There::of(path, &metas);
+    let span = filter.span(profile.session.started);
+    let counts = |pid, tid| {
+        let mut threads = profile.threads.iter();
+        filter.threads.is_empty() || threads.any(|t| (t.pid, t.tid) == (pid, tid))
+    };
+    let (mut readings, mut devices, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    for meta in metas {
+        match meta {
+            Meta::Queue(queue) if counts(queue.pid, queue.tid) => readings.push(queue),
+            Meta::Device(device) if (span.0..span.1).contains(&device.time) => devices.push(device),
+            Meta::Clock(pair) => pairs.push(pair),
+            _ => {}
+        }
+    }
+    let queues = readings::queues(&readings, profile.session.started, span);
+    there.check_left(filter, !queues.is_empty())?;
+    let clock = ClockMap::fit(&pairs);
+    let ticks = |time: Nanos| match clock {
+        Some(clock) if time < Nanos::from_ns(u64::MAX) => clock.tsc(time).raw(),
+        _ => time.ns(),
+    };
+    let mut looking = Looking::new(&queues, ticks(span.0)..ticks(span.1));
     if queues.iter().any(|q| q.bytes_of > 0) {
-        for ring in summary.rings.values() {
+        let rings = reader.meta().rings.values();
+        for ring in rings.filter(|ring| counts(ring.pid, ring.tid)) {
             // Blocks that are damaged are told by the profile.
             let blocks = reader.slots(ring.ring).flatten();
             looking.ring(ring, blocks.flat_map(|block| block.slots));
@@ -382,7 +309,7 @@ pub fn queues(path: &Path, packs: Packs) -> Result<(Profile, Counted), Failure> 
     }
     let counted = Counted {
         flows: looking.finish(),
-        devices: summary.devices.clone(),
+        devices,
         queues,
     };
     Ok((profile, counted))
@@ -398,7 +325,7 @@ fn to_join(join: &mut Join, record: &Record) {
     }
 }
 
-fn to_pass(pass: &mut Pass, record: &Record) {
+pub(super) fn to_pass(pass: &mut Pass, record: &Record) {
     match record {
         Record::Sample(sample) => pass.sample(sample),
         Record::Switch(switch) => pass.switch(switch),
@@ -408,26 +335,28 @@ fn to_pass(pass: &mut Pass, record: &Record) {
 
 /// Reads a recording as one side of a comparison: profile, requests and counts in one pass, cut into the same slices.
 ///
-/// Of a filter's threads and CPUs there are work and latency; what is counted is that of the whole program.
-pub fn side(path: &Path, packs: &Packs, filter: &Filter) -> Result<Side, Failure> {
+/// Of a filter's threads, CPUs and requests there are work and latency; what is counted is that of the whole program, but
+/// where only some requests count what was done in their time.
+pub fn side(path: &Path, packs: &Packs, asked: &Asked) -> Result<Side, Failure> {
+    let part = Part::of(path, packs, asked)?;
     let (reader, metas) = open(path)?;
     let there = There::of(path, &metas);
-    there.check(filter)?;
-    let edges = side::edges(&metas, filter.window);
-    let mut join = Join::only(&metas, packs.clone(), filter.clone()).sliced(&edges);
-    let mut pass = Pass::new(&metas, packs, filter.clone(), 0)
+    there.check(&part.rest)?;
+    let edges = side::edges(&metas, part.rest.window);
+    let mut join = part.join(&metas, packs.clone()).sliced(&edges);
+    let mut pass = Pass::new(&metas, packs, part.requests.clone(), 0)
         .sliced(&edges)
         .kept_by(preempted(&reader, &metas)?)
         .on_two_threads();
-    let mut tally = tally::Pass::new(&metas, packs, &edges);
+    let mut tally = part.tally(&metas, packs, &edges);
     each(path, &reader, |record| {
         to_tally(&mut tally, record);
         to_pass(&mut pass, record);
         to_join(&mut join, record);
     })?;
     let (profile, spans) = (join.finish(damage(&reader)), pass.finish(damage(&reader)));
-    there.check_left(filter, !profile.threads.is_empty())?;
-    as_side(path, filter, profile, &spans, tally.finish(), &edges)
+    there.check_left(&part.rest, !profile.threads.is_empty())?;
+    as_side(path, &part.rest, profile, &spans, tally.finish(), &edges)
 }
 
 /// When threads were kept from running: switches are read before all else.

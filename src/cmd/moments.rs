@@ -2,10 +2,11 @@
 //!
 //! Joins `trace` (the file), `analyse` (moments) and `present` (whoever takes them).
 
+use super::part::Part;
 use super::{Failure, load};
 use crate::analyse::series::{self, Series};
 use crate::analyse::tape::{Moment, Tape};
-use crate::analyse::{Filter, Packs, Profile};
+use crate::analyse::{Packs, Profile};
 use crate::present::export::Moments;
 use crate::trace::Record;
 use std::io;
@@ -15,14 +16,17 @@ use std::path::Path;
 pub fn hand_on<'a>(
     path: &Path,
     packs: &Packs,
-    filter: &Filter,
+    part: Part,
     profile: Profile,
     begin: impl FnOnce(&Profile, &[Series]) -> io::Result<Box<dyn Moments + 'a>>,
 ) -> Result<(), Failure> {
     let (reader, metas) = load::open(path)?;
     let lines = series::of(&metas, &profile);
     let mut taker = begin(&profile, &lines).map_err(Failure::output)?;
-    let mut tape = Tape::new(&metas, packs, filter.clone(), profile);
+    let mut tape = Tape::new(&metas, packs, part.requests, profile);
+    if let Some(stretches) = part.stretches {
+        tape = tape.within(&stretches);
+    }
     if taker.wants_all_events() {
         tape = tape.telling_all_events();
     }

@@ -1,9 +1,9 @@
 //! `bypassprof packs`: the packs there are, what one says, how well one fits; and the option that adds one.
 
 use super::{Failure, load};
+use crate::analyse::Packs;
 use crate::analyse::coverage::coverage;
 use crate::analyse::packs::{Pack, lint};
-use crate::analyse::{Filter, Packs};
 use crate::present::packs as present;
 use crate::present::style::Style;
 use crate::trace::file::text_up_to;
@@ -78,7 +78,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         text.push_str(&present::list(packs.all(), style));
     }
     if let Some(recording) = &args.recording {
-        let profile = load::profile(recording, packs, &Filter::default())?;
+        let profile = load::profile(recording, packs)?;
         text.push_str(&present::fits(&profile, &coverage(&profile), style));
     }
     let mut out = io::stdout().lock();

@@ -1,5 +1,6 @@
 //! `bypassprof queues`: polls, bursts and frames of a DPDK program, by lcore, port and queue.
 
+use super::filter::{FilterArgs, Meaningless};
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::analyse::queues::Queues;
@@ -16,17 +17,39 @@ pub struct Args {
     #[arg(default_value = load::DEFAULT_FILE)]
     file: PathBuf,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     packs: PackArgs,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What bursts cannot be told apart by.
+const WITHOUT: &[Meaningless] = &[
+    (
+        "--cpu",
+        "bursts are counted by thread, wherever it runs",
+        "--thread with the lcore's name or number",
+    ),
+    (
+        "--flow",
+        "a burst holds frames of all flows",
+        "the table of flows of a recording made with --per-packet, or `spans --flow`",
+    ),
+    (
+        "--slowest",
+        "a burst is not of one request",
+        "`spans --slowest` or `ledger --slowest`, with burst sizes in `spans`",
+    ),
+];
+
 /// Reports. A recording without counts of queues is a failure.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let (profile, counted) = load::queues(&args.file, args.packs.load()?)?;
+    let filter = args.filter.only(WITHOUT)?.filter;
+    let (profile, counted) = load::queues(&args.file, args.packs.load()?, &filter)?;
     let queues = Queues::of(&profile, &counted.queues, &counted.devices, counted.flows);
-    if queues.rows.is_empty() {
+    if queues.rows.is_empty() && filter.is_open() {
         return Err(Failure::failed(format!(
             "{} holds no counts of device queues",
             args.file.display()

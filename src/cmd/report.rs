@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(default_value = load::DEFAULT_FILE, value_name = "FILE")]
     recordings: Vec<PathBuf>,
     /// Write one page with everything there is to say: ledger, flame graphs, requests, findings
-    #[arg(long, value_name = "OUT.html", conflicts_with_all = ["by", "limit", "busy", "slowest", "json"])]
+    #[arg(long, value_name = "OUT.html", conflicts_with_all = ["by", "limit", "busy", "json"])]
     html: Option<PathBuf>,
     /// Only this table
     #[arg(long, value_enum)]
@@ -27,9 +27,6 @@ pub struct Args {
     /// Leave out what was sampled while polling for nothing
     #[arg(long)]
     busy: bool,
-    /// Only what threads did for the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
-    slowest: Option<f64>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -57,20 +54,15 @@ const ROWS: u32 = 20;
 /// Reports.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if let Some(output) = &args.html {
-        let filter = args.filter.of_several()?;
-        html::write(&args.recordings, output, &args.packs.load()?, &filter)?;
+        let asked = args.filter.asked();
+        html::write(&args.recordings, output, &args.packs.load()?, &asked)?;
         return Ok(ExitCode::SUCCESS);
     }
     let [file] = args.recordings.as_slice() else {
         return Err(Failure::wrong_use("a report is of one recording")
             .hint("--html OUT.html with several, or `bypassprof compare`"));
     };
-    let mut profile = load::chosen(
-        file,
-        args.packs.load()?,
-        &args.filter.filter(),
-        args.slowest,
-    )?;
+    let mut profile = load::chosen(file, args.packs.load()?, &args.filter.asked())?;
     if args.busy {
         profile.only_busy();
     }

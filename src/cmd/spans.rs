@@ -1,6 +1,6 @@
 //! `bypassprof spans`: requests on their way, stage by stage.
 
-use super::filter::FilterArgs;
+use super::filter::{Asked, FilterArgs};
 use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::present::spans as present;
@@ -16,9 +16,6 @@ pub struct Args {
     /// Recording to read
     #[arg(default_value = load::DEFAULT_FILE)]
     file: PathBuf,
-    /// Only the slowest part of the requests, for example 1%
-    #[arg(long, value_name = "SHARE", value_parser = super::filter::share)]
-    slowest: Option<f64>,
     /// Print so many of the slowest requests as timelines
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     show: u16,
@@ -34,7 +31,10 @@ pub struct Args {
 /// Prints the stages.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let mut filter = args.filter.filter();
+    let Asked {
+        mut filter,
+        slowest,
+    } = args.filter.asked();
     let show = usize::from(args.show);
     let mut spans = load::spans(&args.file, &packs, &filter, show)?;
     if spans.trust.rings == 0 {
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         ));
     }
     let mut what = "requests".to_owned();
-    if let Some(share) = args.slowest
+    if let Some(share) = slowest
         && let Some(least) = spans.slowest_from(share)
     {
         // A second pass keeps what is in memory independent of how many requests there are.

@@ -3,7 +3,6 @@
 //! In: a mapping; out: positions and keys that recorded names are found by.
 
 use crate::trace::record::Mapping;
-use std::borrow::Cow;
 use std::ops::Range;
 
 impl Mapping {
@@ -55,15 +54,9 @@ impl Mapping {
 
     /// What names are recorded under: path and build id of the file, or the process for code that it made.
     pub(crate) fn key(&self) -> (String, String) {
-        let (path, build_id) = self.recorded_under();
-        (path.into_owned(), build_id.to_owned())
-    }
-
-    /// The same, of what is there.
-    pub(crate) fn recorded_under(&self) -> (Cow<'_, str>, &str) {
         match self.is_made() {
-            true => (Cow::Owned(format!("[perf-{}.map]", self.pid)), ""),
-            false => (Cow::Borrowed(&self.path), &self.build_id),
+            true => (format!("[perf-{}.map]", self.pid), String::new()),
+            false => (self.path.clone(), self.build_id.clone()),
         }
     }
 }

@@ -60,13 +60,32 @@ impl Place {
     }
 }
 
-type Recorded = HashMap<u64, Rc<AddressNames>, RandomState>;
+/// Names by position, of every file that has any.
+#[derive(Default)]
+struct NamedFiles {
+    /// By path and build id.
+    numbers: HashMap<(String, String), usize>,
+    names: Vec<HashMap<u64, Rc<AddressNames>, RandomState>>,
+}
+
+impl NamedFiles {
+    /// The number of a file.
+    fn number(&mut self, key: (String, String)) -> usize {
+        let next = self.names.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.names.push(HashMap::default());
+        }
+        number
+    }
+}
 
 /// Names the addresses of one recording.
 pub struct Names {
     spaces: AddressSpaces,
-    /// By path and build id.
-    recorded: HashMap<String, HashMap<String, Recorded>>,
+    files: NamedFiles,
+    /// By number of a mapping, as far as they were asked for: the short name of its file, and the file's number.
+    mapped: Vec<Option<(Rc<str>, usize)>>,
     local: LocalSymbols,
     /// Whether this machine is the one recorded and has not been started again: the kernel lies where it lay.
     same_boot: bool,
@@ -80,7 +99,8 @@ impl Names {
     pub fn new<'a>(metas: impl IntoIterator<Item = &'a Meta>) -> Names {
         let mut names = Names {
             spaces: AddressSpaces::default(),
-            recorded: HashMap::new(),
+            files: NamedFiles::default(),
+            mapped: Vec::new(),
             local: LocalSymbols::afterwards(),
             same_boot: false,
             kernel: None,
@@ -104,8 +124,9 @@ impl Names {
     }
 
     fn add_recorded(&mut self, symbols: &Symbols) {
-        let of_path = self.recorded.entry(symbols.path.clone()).or_default();
-        let addresses = of_path.entry(symbols.build_id.clone()).or_default();
+        let key = (symbols.path.clone(), symbols.build_id.clone());
+        let file = self.files.number(key);
+        let addresses = &mut self.files.names[file];
         for names in &symbols.addresses {
             addresses.insert(names.at, Rc::new(names.clone()));
         }
@@ -131,19 +152,19 @@ impl Names {
             return self.unmapped(address, kernel);
         };
         let at = mapping.position(address);
-        let key = mapping.recorded_under();
-        let module = mapping.path.as_str();
-        let module = match self.modules.get(module) {
-            Some(known) => Rc::clone(known),
-            None => Rc::clone(
-                self.modules
-                    .entry(module.to_owned())
-                    .or_insert_with(|| short(module)),
-            ),
+        let (module, file) = match self.mapped.get(mapping.number) {
+            Some(Some((module, file))) => (Rc::clone(module), *file),
+            _ => {
+                let file = self.files.number(mapping.key());
+                let module = self.modules.entry(mapping.path.clone());
+                let module = module.or_insert_with(|| short(&mapping.path));
+                let known = self.mapped.len().max(mapping.number + 1);
+                self.mapped.resize(known, None);
+                self.mapped[mapping.number] = Some((Rc::clone(module), file));
+                (Rc::clone(module), file)
+            }
         };
-        let of_path = self.recorded.get(&*key.0);
-        let recorded = of_path.and_then(|p| p.get(key.1)?.get(&at));
-        let names = match recorded {
+        let names = match self.files.names[file].get(&at) {
             Some(names) => Rc::clone(names),
             None if kernel => {
                 let path = mapping.path.clone();
@@ -152,9 +173,7 @@ impl Names {
             None => {
                 let mut symbols = self.local.names(mapping, &[at]);
                 let names = Rc::new(symbols.addresses.pop().unwrap_or_default());
-                let of_path = self.recorded.entry(key.0.into_owned()).or_default();
-                let names_of_file = of_path.entry(key.1.to_owned()).or_default();
-                names_of_file.insert(at, Rc::clone(&names));
+                self.files.names[file].insert(at, Rc::clone(&names));
                 names
             }
         };
@@ -163,10 +182,9 @@ impl Names {
 
     fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
         if kernel {
-            let kernel = Mapping::of_kernel();
-            let (path, build_id) = kernel.recorded_under();
-            let recorded = self.recorded.get(&*path).and_then(|p| p.get(build_id));
-            let names = recorded.and_then(|r| r.get(&address)).cloned();
+            let file = self.files.numbers.get(&Mapping::of_kernel().key());
+            let recorded = file.and_then(|&file| self.files.names[file].get(&address));
+            let names = recorded.cloned();
             return Place {
                 module: Rc::from("[kernel]"),
                 names: names.unwrap_or_else(|| Rc::new(self.kernel_name("[kernel]", address))),

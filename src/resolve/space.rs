@@ -6,19 +6,40 @@
 use super::files::is_file;
 use crate::trace::record::{Mapping, Meta, Pid};
 use crate::units::{Avma, Nanos};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::ops::Deref;
 
 /// The executable memory of all recorded processes, and of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct AddressSpaces {
-    processes: HashMap<Pid, Process>,
+    processes: HashMap<Pid, Process, RandomState>,
+    /// How many mappings there are.
+    mappings: usize,
+}
+
+/// A mapping of a process.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    /// What was mapped.
+    pub mapping: Mapping,
+    /// How many were told of before it: those who ask again and again can keep what they know of it.
+    pub number: usize,
+}
+
+impl Deref for Mapped {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.mapping
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Process {
     parent: Option<(Pid, Nanos)>,
     execs: Vec<Nanos>,
-    mappings: Vec<Mapping>,
+    mappings: Vec<Mapped>,
     /// When what is mapped changed, in order.
     changes: Vec<Nanos>,
 }
@@ -50,7 +71,11 @@ impl AddressSpaces {
             Meta::Mapping(mapping) => {
                 let process = self.processes.entry(mapping.pid).or_default();
                 process.changed(mapping.time);
-                process.mappings.push(mapping.clone());
+                process.mappings.push(Mapped {
+                    mapping: mapping.clone(),
+                    number: self.mappings,
+                });
+                self.mappings += 1;
             }
             Meta::Thread(thread) if thread.tid == thread.pid => {
                 let process = self.processes.entry(thread.pid).or_default();
@@ -71,13 +96,13 @@ impl AddressSpaces {
 
     /// The mapping that held `address` in process `pid` at `time`. One that was recorded a little after `time` is taken
     /// when nothing older fits, since a running process is described only after its first samples.
-    pub fn find(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+    pub fn find(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapped> {
         let (mut pid, mut time) = (pid, time);
         for _ in 0..MAX_FORKS {
             let process = self.processes.get(&pid)?;
             let exec = process.execs.iter().filter(|&&e| e <= time).max();
             let next_exec = process.execs.iter().filter(|&&e| e > time).min();
-            let holds = |m: &&Mapping| {
+            let holds = |m: &&Mapped| {
                 address.0 >= m.start.0
                     && address.0 - m.start.0 < m.len
                     && exec.is_none_or(|&e| m.time >= e)
@@ -121,7 +146,7 @@ impl AddressSpaces {
         }
     }
 
-    fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+    fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapped> {
         let process = self.processes.get(&pid)?;
         let exec = process.execs.iter().filter(|&&e| e <= time).max();
         let earlier = process.mappings.iter().filter(|m| m.time <= time);
@@ -145,15 +170,15 @@ impl Process {
 
     /// The file whose text was moved into this anonymous memory, as programs do that want it on huge pages: memory that
     /// lies wholly where code of a file lay until then.
-    fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapping> {
+    fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapped> {
         if memory.path != "//anon" {
             return None;
         }
-        let inside = |m: &&Mapping| {
+        let inside = |m: &&Mapped| {
             let (outer, inner) = (m.range(), memory.range());
             outer.start <= inner.start && inner.end <= outer.end
         };
-        let before = |m: &&Mapping| m.time <= memory.time && exec.is_none_or(|&e| m.time >= e);
+        let before = |m: &&Mapped| m.time <= memory.time && exec.is_none_or(|&e| m.time >= e);
         let files = self.mappings.iter().filter(|m| is_file(&m.path));
         files.filter(before).filter(inside).max_by_key(|m| m.time)
     }

@@ -3,6 +3,7 @@
 //! In: a [`Load`]; out: records whose times add up to what the load says. It refuses to know what is compared.
 
 use bypassprof::analyse::compare::{Side, side, tally};
+use bypassprof::analyse::latency::Stretches;
 use bypassprof::analyse::{Filter, Join, Packs, spans};
 use bypassprof::trace::Writer;
 use bypassprof::trace::record::*;
@@ -21,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "memcpy",
     "stack_tcp::output::Output::acknowledge",
     "ff_dpdk_if_send",
+    "bypassprof_ring::writer::push",
 ];
 const TICKS: u64 = 2;
 const ORIGIN: u64 = 1_000_000_000;
@@ -44,6 +46,8 @@ pub struct Load {
     pub sample_every: u64,
     /// For how long another program has the CPU in the application's part.
     pub kept: u64,
+    /// Time in probes, there as well.
+    pub recorder: u64,
 }
 
 pub const LOAD: Load = Load {
@@ -61,6 +65,7 @@ pub const LOAD: Load = Load {
     connections: 4,
     sample_every: 7_000,
     kept: 0,
+    recorder: 0,
 };
 
 /// A run's records, in the order of a file.
@@ -165,6 +170,9 @@ pub fn records(load: &Load) -> Records {
         slots.push(head(&clock, points::APP_START, flow, n as u32));
         clock.spend(load.app, &[3, 0]);
         clock.wait(load.kept);
+        if load.recorder > 0 {
+            clock.spend(load.recorder, &[7, 3, 0]);
+        }
         clock.spend(load.copy, &[4, 3, 0]);
         slots.push(head(&clock, points::TCP_OUT, flow, sent));
         slots.push(Slot::cont(load.body, 0, 0));
@@ -258,13 +266,36 @@ fn metas(end: u64) -> Vec<Meta> {
     ]
 }
 
+static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
+
 pub fn compared(name: &str, load: &Load) -> Side {
-    static PACKS: LazyLock<Packs> = LazyLock::new(Packs::built_in);
+    compared_of(name, load, &Filter::default())
+}
+
+/// When threads were busy with requests that pass a filter.
+fn stretches(records: &Records, filter: &Filter) -> Stretches {
+    let mut stretches = Stretches::new(&records.metas);
+    let pass = spans::Pass::new(&records.metas, &PACKS, filter.clone(), 0);
+    let mut pass = pass.telling_ways();
+    pass.slots(0, 0, &records.slots);
+    pass.close_all();
+    pass.take_ways().iter().for_each(|way| stretches.add(way));
+    stretches.settle();
+    stretches
+}
+
+/// As a side of which only these requests count.
+pub fn compared_of(name: &str, load: &Load, filter: &Filter) -> Side {
     let records = records(load);
     let edges = side::edges(&records.metas, None);
-    let mut join = Join::only(&records.metas, PACKS.clone(), Filter::default()).sliced(&edges);
+    let mut join = Join::new(&records.metas, PACKS.clone()).sliced(&edges);
     let mut preempted = spans::Preempted::new(&records.metas);
     let mut tally = tally::Pass::new(&records.metas, &PACKS, &edges);
+    if filter.is_about_requests() {
+        let stretches = stretches(&records, filter);
+        tally = tally.within(&stretches);
+        join = join.within(stretches);
+    }
     for sample in &records.samples {
         join.sample(sample);
     }
@@ -274,7 +305,7 @@ pub fn compared(name: &str, load: &Load) -> Side {
         tally.switch(switch);
     }
     preempted.settle();
-    let pass = spans::Pass::new(&records.metas, &PACKS, Filter::default(), 0);
+    let pass = spans::Pass::new(&records.metas, &PACKS, filter.clone(), 0);
     let mut pass = pass.sliced(&edges).kept_by(preempted);
     join.slots(0, 0, &records.slots);
     pass.slots(0, 0, &records.slots);

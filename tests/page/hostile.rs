@@ -49,7 +49,7 @@ fn write(place: &Place) {
                     frame.file.clone_from(&all);
                     frame.name = match at {
                         0 => long.clone(),
-                        at => NAMES[at].to_owned(),
+                        at => NAMES[at % NAMES.len()].to_owned(),
                     };
                 }
             }

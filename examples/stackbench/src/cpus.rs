@@ -35,6 +35,11 @@ impl Cpus {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.count() as usize
+    }
+
     /// How many the client has.
     pub fn of_client(&self) -> usize {
         self.client.count() as usize

@@ -6,6 +6,7 @@
 //! says nothing about the server.
 
 use crate::Failure;
+use crate::cpus::Cpus;
 use crate::load::{Figures, Load};
 use crate::programs::Programs;
 use crate::server::Server;
@@ -41,6 +42,19 @@ enum Of {
     Phase(&'static str),
 }
 
+/// Which CPUs a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// All, and so has the client.
+    All,
+    /// The client's, which has the last one.
+    TheClients,
+    /// Those that are not the client's.
+    ItsOwn,
+    /// All, and the client the last one.
+    AllBesideTheClient,
+}
+
 /// One change.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
@@ -50,6 +64,8 @@ struct Trial {
     /// Options of the device, arguments, before and after.
     before: (&'static str, &'static [&'static str]),
     after: (&'static str, &'static [&'static str]),
+    /// The server's CPUs, before and after.
+    on: [On; 2],
     cause: Of,
 }
 
@@ -67,7 +83,16 @@ const fn trial(
         connections,
         before: ("", before),
         after: ("", after),
+        on: [On::All; 2],
         cause,
+    }
+}
+
+/// Another choice of CPUs, and nothing else.
+const fn pinned(name: &'static str, stack: Stack, on: [On; 2], cause: Of) -> Trial {
+    Trial {
+        on,
+        ..trial(name, stack, 1, &[], &[], cause)
     }
 }
 
@@ -110,6 +135,7 @@ const TRIALS: &[Trial] = &[
         connections: 64,
         before: (",spread=turn", &["--threads", "2"]),
         after: ("", &["--threads", "2"]),
+        on: [On::All; 2],
         cause: Of::Stage("wait_handoff"),
     },
     trial(
@@ -168,6 +194,24 @@ const TRIALS: &[Trial] = &[
         &["--demikernel-wait", "next"],
         Of::Phase("sched"),
     ),
+    pinned(
+        "linux-pinned",
+        Stack::Linux,
+        [On::TheClients, On::ItsOwn],
+        Of::Stage(OTHERS),
+    ),
+    pinned(
+        "fstack-pinned",
+        Stack::Fstack,
+        [On::TheClients, On::ItsOwn],
+        Of::Stage(OTHERS),
+    ),
+    pinned(
+        "tas-pinned",
+        Stack::Tas,
+        [On::ItsOwn, On::AllBesideTheClient],
+        Of::Stage("wait_send"),
+    ),
 ];
 
 /// What other programs took of the CPUs: a part of the gap in latency, and the rule that names it.
@@ -214,8 +258,17 @@ fn row(
 ) -> Result<String, Failure> {
     let file = |end: &str| out.join(format!("{}-{end}.mcap", trial.name));
     let (slow, fast) = (file("before"), file("after"));
-    let before = record(lab, programs, trial, trial.before, load, &slow, stop)?;
-    let after = record(lab, programs, trial, trial.after, load, &fast, stop)?;
+    let [first, then] = trial.on;
+    let before = record(
+        lab,
+        programs,
+        trial,
+        (first, trial.before),
+        load,
+        &slow,
+        stop,
+    )?;
+    let after = record(lab, programs, trial, (then, trial.after), load, &fast, stop)?;
     // From the faster to the slower one, so that what was changed is what costs more.
     let ask = |command| asked(programs, command, [&fast, &slow]);
     let (compared, explained) = (ask("compare")?, ask("explain")?);
@@ -243,10 +296,12 @@ fn row(
             .unwrap_or("nothing")
             .to_owned()
     };
-    let largest = parts.iter().find(|p| p["cause"] != OTHERS);
+    // Unless CPUs are what is changed, what others took of them is left aside.
+    let is_others = cause == OTHERS;
+    let largest = parts.iter().find(|p| is_others || p["cause"] != OTHERS);
     let largest = word(largest.map(|p| &p["cause"]));
     let mut findings = explained["findings"].as_array().into_iter().flatten();
-    let rule = findings.find(|f| f["gap"] == what && f["id"] != OTHERS_RULE);
+    let rule = findings.find(|f| f["gap"] == what && (is_others || f["id"] != OTHERS_RULE));
     let rule = word(rule.map(|f| &f["id"]));
     let part = part(cause);
     Ok(format!(
@@ -285,7 +340,7 @@ fn record(
     lab: &Lab,
     programs: &Programs,
     trial: &Trial,
-    (device, words): (&str, &[&str]),
+    (on, (device, words)): (On, (&str, &[&str])),
     load: Load,
     recording: &Path,
     stop: &Stop,
@@ -299,8 +354,19 @@ fn record(
         command.arg(if is_device { word + device } else { word });
     }
     command.args(words).stderr(Stdio::null());
-    let server = Server::start(trial.name, command, stop)?;
-    let figures = load.run(programs, &site, stop)?;
+    let all = Cpus::own();
+    let apart = Cpus::apart(all.count().saturating_sub(1));
+    let start = || Server::start(trial.name, command, stop);
+    let run = || load.run(programs, &site, stop);
+    let server = match on {
+        On::All | On::AllBesideTheClient => start(),
+        On::TheClients => apart.for_client(start),
+        On::ItsOwn => apart.for_servers(start),
+    }?;
+    let figures = match on {
+        On::All => run(),
+        _ => apart.for_client(run),
+    }?;
     server.end()?;
     Ok(figures)
 }

@@ -1,8 +1,9 @@
 //! One recording as a side of a comparison: all that a request takes, and how that scatters over the run.
 //!
 //! In: a profile, spans and a tally that were cut into the same slices of time; out: a [`Side`] of [`Uncertain`] values
-//! by [`Key`]. Only the loaded part counts: start-up, warm-up and what comes after the load are cut off. It refuses to
-//! know the other side.
+//! by [`Key`]. Only the loaded part counts: start-up, warm-up and what comes after the load are cut off. Where only some
+//! requests count, work and latency are theirs; rate, replies and load stay those of all. It refuses to know the other
+//! side.
 
 use super::interval::{PRINTED, Uncertain};
 use super::tally::{COUNTED, Counted, Counts, Tally};
@@ -110,7 +111,10 @@ struct Part {
     shares: Vec<Shares>,
     weights: BTreeMap<(usize, Root, NodeId), Weight>,
     spans: spans::Slice,
+    /// Of the whole program.
     counts: Counts,
+    /// Of what is divided by the requests that count; the same where all do.
+    done: Counts,
 }
 
 impl Part {
@@ -132,6 +136,7 @@ impl Part {
             *sum += ns;
         }
         self.counts.add(&other.counts);
+        self.done.add(&other.done);
     }
 
     /// What is left without one of the parts that it was summed from.
@@ -160,6 +165,7 @@ impl Part {
             *sum -= ns;
         }
         rest.counts.take(&part.counts);
+        rest.done.take(&part.done);
         rest
     }
 
@@ -221,7 +227,7 @@ impl Side {
         };
         let mut scratch = profile;
         scratch.slices = Vec::new();
-        let unit = if all.counts.of(Counted::Requests) > 0.0 {
+        let unit = if all.done.of(Counted::Requests) > 0.0 {
             Unit::PerRequest
         } else {
             Unit::Share
@@ -297,7 +303,7 @@ fn parts(profile: &Profile, spans: &Spans, tally: &Tally, edges: &[Nanos]) -> Ve
     if count == 0
         || count != edges.len()
         || count != spans.slices.len()
-        || count != tally.slices.len()
+        || count != tally.all.slices.len()
     {
         return Vec::new();
     }
@@ -307,9 +313,20 @@ fn parts(profile: &Profile, spans: &Spans, tally: &Tally, edges: &[Nanos]) -> Ve
         shares: profile.slices[at].shares.clone(),
         weights: profile.slices[at].weights.clone(),
         spans: spans.slices[at],
-        counts: tally.slices[at],
+        counts: tally.all.slices[at],
+        done: match &tally.meanwhile {
+            Some(sums) => of_told(sums.slices[at], spans.slices[at].requests),
+            None => tally.all.slices[at],
+        },
     });
     parts.collect()
+}
+
+/// What was done in the time of requests, of which so many were told from beginning to end.
+fn of_told(mut meanwhile: Counts, told: f64) -> Counts {
+    let others = meanwhile.of(Counted::Requests) - told;
+    meanwhile.more(Counted::Requests, -others);
+    meanwhile
 }
 
 /// The recording as it is, for want of slices or of load.
@@ -336,8 +353,12 @@ fn whole(profile: &Profile, spans: &Spans, tally: &Tally) -> Part {
         wall_ns: profile.wall_ns as f64,
         shares: profile.threads.iter().map(|t| t.shares).collect(),
         weights,
+        counts: tally.all.whole,
+        done: match &tally.meanwhile {
+            Some(sums) => of_told(sums.whole, told.requests),
+            None => tally.all.whole,
+        },
         spans: told,
-        counts: tally.whole,
     }
 }
 
@@ -384,7 +405,7 @@ fn measure(profile: &mut Profile, part: &Part, unit: Unit) -> Measured {
     become_part(profile, part);
     let ledger = Ledger::of(profile, None);
     let account = ledger.program();
-    let requests = part.counts.of(Counted::Requests);
+    let requests = part.done.of(Counted::Requests);
     let factor = match unit {
         Unit::PerRequest => ledger.ns_per_cycle.unwrap_or(1.0) / requests.max(1.0),
         Unit::Share => 1.0 / account.cycles.max(f64::MIN_POSITIVE),
@@ -398,9 +419,14 @@ fn measure(profile: &mut Profile, part: &Part, unit: Unit) -> Measured {
     ledger_rows(account, factor, &mut measured);
     if unit == Unit::PerRequest {
         let values = &mut measured.values;
-        values.insert(Key::Wall, part.wall_ns / requests.max(1.0));
+        let all = part.counts.of(Counted::Requests);
+        values.insert(Key::Wall, part.wall_ns / all.max(1.0));
         for &(what, _) in COUNTED {
-            values.insert(Key::Count(what), part.counts.of(what) / requests.max(1.0));
+            let value = match what {
+                Counted::ReplyBytes | Counted::PreemptedNs => part.counts.of(what) / all.max(1.0),
+                _ => part.done.of(what) / requests.max(1.0),
+            };
+            values.insert(Key::Count(what), value);
         }
     }
     let told = part.spans.requests;
@@ -468,7 +494,7 @@ fn become_part(profile: &mut Profile, part: &Part) {
     }
     profile.wall_ns = part.wall_ns as u64;
     classify::estimate_states(profile);
-    let count = |what| part.counts.of(what) as u64;
+    let count = |what| part.done.of(what) as u64;
     let totals = &mut profile.totals;
     totals.requests = count(Counted::Requests);
     totals.rx_bursts = count(Counted::RxBursts);

@@ -2,8 +2,11 @@
 //!
 //! In: every ring's slots in the order of the file; out: [`Counts`] of the whole recording and of slices of its time.
 //! An event is counted where its stamp lies; order does not matter, so nothing is kept. Events that were lost are not
-//! counted: whoever divides by these counts has to look at the loss.
+//! counted: whoever divides by these counts has to look at the loss. Where only some requests count, what their threads
+//! did in their time is counted apart.
 
+use crate::analyse::latency::Stretches;
+use crate::analyse::latency::stretches::{Of, holds};
 use crate::analyse::packs::{Packs, Rules};
 use crate::trace::record::{Meta, OwnPoint, Pid, Switch, SwitchKind, Tid};
 use crate::units::{ClockMap, Nanos};
@@ -112,13 +115,38 @@ impl Counts {
     }
 }
 
-/// The answer.
+/// What was counted over a recording.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Sums {
     /// All events.
     pub whole: Counts,
     /// Those between edges.
     pub slices: Vec<Counts>,
+}
+
+impl Sums {
+    fn of_slices(count: usize) -> Sums {
+        Sums {
+            whole: Counts::default(),
+            slices: vec![Counts::default(); count],
+        }
+    }
+
+    fn more(&mut self, slice: usize, what: Counted, by: f64) {
+        self.whole.more(what, by);
+        if let Some(slice) = self.slices.get_mut(slice) {
+            slice.more(what, by);
+        }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Of the whole program.
+    pub all: Sums,
+    /// Where only some requests count: of their threads in their time.
+    pub meanwhile: Option<Sums>,
     /// Requests of each flow.
     pub flows: HashMap<u32, u64>,
 }
@@ -127,13 +155,6 @@ pub struct Tally {
 const MOST_FLOWS: usize = 1 << 20;
 
 impl Tally {
-    fn more(&mut self, slice: usize, what: Counted, by: f64) {
-        self.whole.more(what, by);
-        if let Some(slice) = self.slices.get_mut(slice) {
-            slice.more(what, by);
-        }
-    }
-
     /// Flows that carried the load: those with at least a twentieth of what the busiest one had, so that a request or
     /// two before the load began is none.
     pub fn connections(&self) -> usize {
@@ -147,6 +168,8 @@ struct Ring {
     decoder: Decoder,
     own: HashMap<u16, Point>,
     next_slot: u64,
+    /// When its thread was busy with requests that count, if only some do.
+    busy: Of,
 }
 
 /// The pass over a recording's rings.
@@ -177,6 +200,7 @@ impl Pass {
                         decoder: Decoder::new(base),
                         own: ring.points.iter().filter_map(meaning).collect(),
                         next_slot: ring.first_slot,
+                        busy: Of::new(),
                     };
                     rings.insert(ring.ring, state);
                 }
@@ -193,11 +217,21 @@ impl Pass {
             preempted: HashMap::new(),
             ns_per_tick: clock.map_or(1.0, |c| c.ns_per_tick()),
             tally: Tally {
-                slices: vec![Counts::default(); edges.len()],
+                all: Sums::of_slices(edges.len()),
                 ..Tally::default()
             },
             edges,
         }
+    }
+
+    /// The same, and apart from it what threads did in the time of some requests.
+    #[must_use]
+    pub fn within(mut self, stretches: &Stretches) -> Pass {
+        for (&number, ring) in &mut self.rings {
+            ring.busy = stretches.of_ring(number);
+        }
+        self.tally.meanwhile = Some(Sums::of_slices(self.edges.len()));
+        self
     }
 
     /// A block of a ring's slots, the first of which has position `first`, in the order of the file.
@@ -209,10 +243,10 @@ impl Pass {
             ring.decoder.gap();
         }
         ring.next_slot = first.saturating_add(slots.len() as u64);
-        let (own, tally) = (&ring.own, &mut self.tally);
+        let (of, tally) = ((&ring.own, ring.busy.as_slice()), &mut self.tally);
         let (edges, ns) = (&self.edges, self.ns_per_tick);
         ring.decoder
-            .block(slots, &mut |event| count(event, own, edges, ns, tally));
+            .block(slots, &mut |event| count(event, of, edges, ns, tally));
     }
 
     /// A switch of the file, in the order of the file. Time counts where it ends. A thread that had to make room for
@@ -230,7 +264,7 @@ impl Pass {
                 if let Some((since, _)) = before {
                     let slice = self.times.partition_point(|&edge| edge <= switch.time);
                     let length = switch.time.since(since).ns() as f64;
-                    self.tally.more(slice, Counted::PreemptedNs, length);
+                    self.tally.all.more(slice, Counted::PreemptedNs, length);
                 }
             }
         }
@@ -239,10 +273,10 @@ impl Pass {
     /// Ends the pass.
     pub fn finish(mut self) -> Tally {
         for ring in self.rings.values_mut() {
-            let (own, tally) = (&ring.own, &mut self.tally);
+            let (of, tally) = ((&ring.own, ring.busy.as_slice()), &mut self.tally);
             let (edges, ns) = (&self.edges, self.ns_per_tick);
             ring.decoder
-                .flush(&mut |event| count(&event, own, edges, ns, tally));
+                .flush(&mut |event| count(&event, of, edges, ns, tally));
         }
         self.tally
     }
@@ -250,13 +284,24 @@ impl Pass {
 
 fn count(
     event: &Event,
-    own: &HashMap<u16, Point>,
+    (own, busy): (&HashMap<u16, Point>, &[(u64, u64)]),
     edges: &[u64],
     ns_per_tick: f64,
     tally: &mut Tally,
 ) {
     let slice = edges.partition_point(|&edge| edge <= event.tsc.raw());
-    let mut more = |what, by| tally.more(slice, what, by);
+    let Tally {
+        all,
+        meanwhile,
+        flows,
+    } = tally;
+    let mut meanwhile = meanwhile.as_mut().filter(|_| holds(busy, event.tsc.raw()));
+    let mut more = |what, by| {
+        all.more(slice, what, by);
+        if let Some(sums) = &mut meanwhile {
+            sums.more(slice, what, by);
+        }
+    };
     let [a, b, c, ..] = event.args;
     let frames = |of: u32| f64::from(of & 0xfff);
     let point = own.get(&event.point.id()).copied();
@@ -265,8 +310,8 @@ fn count(
             more(Counted::Requests, 1.0);
             more(Counted::ReplyBytes, f64::from(a));
             let flow = event.flow.raw();
-            if tally.flows.len() < MOST_FLOWS || tally.flows.contains_key(&flow) {
-                *tally.flows.entry(flow).or_default() += 1;
+            if flows.len() < MOST_FLOWS || flows.contains_key(&flow) {
+                *flows.entry(flow).or_default() += 1;
             }
         }
         points::RX_BURST => {
@@ -341,7 +386,7 @@ mod tests {
         switch(301, 1, In);
         switch(400, 1, OutWaiting);
         switch(500, 1, In);
-        let preempted = pass.finish().whole.of(Counted::PreemptedNs);
+        let preempted = pass.finish().all.whole.of(Counted::PreemptedNs);
         assert_eq!(preempted, 40.0);
     }
 
@@ -382,9 +427,9 @@ mod tests {
         pass.slots(0, 0, &slots);
         let tally = pass.finish();
         let requests = |c: &Counts| c.of(Counted::Requests);
-        let slices: Vec<_> = tally.slices.iter().map(requests).collect();
-        assert_eq!((slices, requests(&tally.whole)), (vec![1.0, 1.0], 3.0));
-        let second = &tally.slices[1];
+        let slices: Vec<_> = tally.all.slices.iter().map(requests).collect();
+        assert_eq!((slices, requests(&tally.all.whole)), (vec![1.0, 1.0], 3.0));
+        let second = &tally.all.slices[1];
         assert_eq!(second.of(Counted::RxFrames), 3.0);
         assert_eq!(second.of(Counted::Frames), 3.0);
         assert!((second.of(Counted::LockNs) - 1000.0).abs() < 1.0);

@@ -67,10 +67,29 @@ impl Stretches {
         }
     }
 
+    /// Those of the thread that a ring is of.
+    pub fn of_ring(&self, ring: u32) -> Of {
+        self.of_ring
+            .get(&ring)
+            .map_or_else(Of::new, |&thread| self.of(thread))
+    }
+
     /// Those of a thread.
     pub fn of(&self, thread: (Pid, Tid)) -> Of {
         self.by_thread.get(&thread).cloned().unwrap_or_default()
     }
+}
+
+/// Whether an event lies in one of a thread's stretches, at either end of it too: events mark where stages begin and end.
+pub fn holds(of: &[(u64, u64)], tsc: u64) -> bool {
+    let begun = of.partition_point(|stretch| stretch.0 <= tsc);
+    of[..begun].last().is_some_and(|stretch| tsc <= stretch.1)
+}
+
+/// Whether a moment lies in one of a thread's stretches: from the first of it to before its end.
+pub fn contains(of: &[(u64, u64)], tsc: u64) -> bool {
+    let begun = of.partition_point(|stretch| stretch.0 <= tsc);
+    of[..begun].last().is_some_and(|stretch| tsc < stretch.1)
 }
 
 #[cfg(test)]
@@ -112,5 +131,9 @@ mod tests {
         assert_eq!(stretches.of((1, 7)), stack);
         assert_eq!(stretches.of((1, 8)), [(110, 130), (210, 220), (310, 320)]);
         assert!(stretches.of((1, 9)).is_empty());
+        assert_eq!(stretches.of_ring(0), stack);
+        assert!(contains(&stack, 100) && contains(&stack, 149) && !contains(&stack, 150));
+        let held: Vec<u64> = (99..=151).filter(|&tsc| holds(&stack, tsc)).collect();
+        assert_eq!(held, (100..=150).collect::<Vec<_>>());
     }
 }

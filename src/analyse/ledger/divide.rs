@@ -258,3 +258,55 @@ fn without_probes(
     }
     Some(estimate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyse::timeline::Shares;
+
+    fn samples(phases: &[(&'static str, bool, f64)]) -> Stratum {
+        let mut stratum = Stratum::default();
+        for &(phase, polls, weight) in phases {
+            stratum.all.add_squares(weight, weight);
+            stratum.phases.insert((phase, polls), weight);
+        }
+        stratum
+    }
+
+    fn rows(on: [u64; 3], stratum: &Stratum) -> Vec<(&'static str, f64)> {
+        let row = ThreadRow {
+            probes: true,
+            shares: Shares { on, off: [0; 3] },
+            ..ThreadRow::default()
+        };
+        let of = |_| stratum.clone();
+        let account = thread(&Profile::default(), &row, of, None, true, Counts::new());
+        let entries = account.entries.iter();
+        entries.map(|e| (e.phase, e.cycles.round())).collect()
+    }
+
+    /// In empty polling the recorder and interrupts are told apart; where the state is not known, a sample in a poll symbol
+    /// is no work.
+    #[test]
+    fn by_state() {
+        let seen = samples(&[
+            ("recorder", false, 2.0),
+            ("irq", false, 1.0),
+            ("driver_rx", true, 7.0),
+        ]);
+        let polling = rows([0, 100, 0], &seen);
+        assert_eq!(polling.len(), 3, "{polling:?}");
+        for part in [(EMPTY_POLL, 70.0), ("irq", 10.0), ("recorder", 20.0)] {
+            assert!(polling.contains(&part), "{part:?} of {polling:?}");
+        }
+        let seen = samples(&[("driver_rx", true, 5.0), ("app", false, 5.0)]);
+        assert_eq!(
+            rows([0, 0, 100], &seen),
+            [("app", 50.0), (UNACCOUNTED, 50.0)]
+        );
+        assert_eq!(
+            rows([100, 0, 0], &seen),
+            [("driver_rx", 50.0), ("app", 50.0)]
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! The call tree: every distinct stack once, as a path of functions from the outermost in.
 //!
-//! In: samples and the [`Names`] of their addresses; out: a node for each stack. A function is the same wherever it was
+//! In: samples and the [`Names`](crate::resolve::Names) of their addresses; out: a node for each stack. A function is the same wherever it was
 //! inlined; an address without a name is a frame of its own with the reason. It refuses to know weights.
 
 mod frame;

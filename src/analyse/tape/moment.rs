@@ -20,10 +20,8 @@ pub enum Moment<'a> {
         thread: usize,
         /// When.
         time: Nanos,
-        /// Which CPU.
-        cpu: u32,
-        /// What it does from here on.
-        running: Running,
+        /// Which CPU, and what it does from here on; `None` where a stretch of time ends that counts.
+        running: Option<(u32, Running)>,
     },
     /// A polling loop is in another state from here on.
     State {
@@ -31,8 +29,8 @@ pub enum Moment<'a> {
         thread: usize,
         /// From when on.
         time: Nanos,
-        /// The state.
-        state: PollState,
+        /// The state; `None` where a stretch of time ends that counts.
+        state: Option<PollState>,
     },
     /// A probe wrote an event.
     Event {

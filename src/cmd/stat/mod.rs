@@ -11,6 +11,7 @@ use super::Failure;
 use super::affinity::AffinityArgs;
 use super::child;
 use super::events::EventArgs;
+use super::filter::{FilterArgs, Meaningless};
 use super::whom::WhomArgs;
 use crate::analyse::counts::Counts;
 use crate::collect::events::Machine;
@@ -34,6 +35,8 @@ pub struct Args {
     whom: WhomArgs,
     #[command(flatten)]
     affinity: AffinityArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Run the command so many times; counts are means, with their deviation
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: Option<u32>,
@@ -58,6 +61,35 @@ pub struct Args {
 const USUAL: &str = "task-clock,context-switches,cpu-migrations,page-faults,cycles,instructions,branches,branch-misses,\
      LLC-load-misses,dTLB-load-misses";
 
+/// Filters are of what was recorded.
+const LIVE: &[Meaningless] = &[
+    (
+        "--window",
+        "it is a part of a recording, and this counts what runs",
+        "--delay and --duration",
+    ),
+    (
+        "--thread",
+        "it is of a recording, and this counts what runs",
+        "--per-thread",
+    ),
+    (
+        "--cpu",
+        "it is of a recording, and this counts what runs",
+        "-C CPUS",
+    ),
+    (
+        "--flow",
+        "counters count all requests",
+        "`record`, then `ledger --flow`",
+    ),
+    (
+        "--slowest",
+        "counters count all requests",
+        "`record`, then `ledger --slowest`",
+    ),
+];
+
 /// Counts.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let target = args.whom.target()?;
@@ -72,6 +104,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         ))
         .hint("`bypassprof stat [OPTIONS] -- COMMAND`, or a recording alone"));
     }
+    args.filter.only(LIVE)?;
     if args.repeat.is_some() && args.command.is_empty() {
         return Err(Failure::wrong_use("-r runs a command again; there is none"));
     }

@@ -5,10 +5,35 @@
 use super::{Args, print};
 use crate::analyse::Packs;
 use crate::analyse::counts::{Counts, Raw, Run};
+use crate::cmd::filter::Meaningless;
 use crate::cmd::{Failure, load};
 use crate::present::stat as present;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// What counters are not told apart by.
+const WITHOUT: &[Meaningless] = &[
+    (
+        "--thread",
+        "the counters of a recording are of all that was recorded",
+        "`ledger --thread`, or `stat --per-thread` of what runs",
+    ),
+    (
+        "--cpu",
+        "the counters of a recording are of all that was recorded",
+        "`ledger --cpu`, or `stat -C CPUS` of what runs",
+    ),
+    (
+        "--flow",
+        "counters count all requests",
+        "`ledger --flow`, which has counters by phase where samples carry them",
+    ),
+    (
+        "--slowest",
+        "counters count all requests",
+        "`ledger --slowest`, which has counters by phase where samples carry them",
+    ),
+];
 
 /// Tells them.
 pub fn tell(args: &Args) -> Result<ExitCode, Failure> {
@@ -28,7 +53,8 @@ pub fn tell(args: &Args) -> Result<ExitCode, Failure> {
         .file
         .as_deref()
         .unwrap_or(Path::new(load::DEFAULT_FILE));
-    let (profile, counters) = load::with_counters(file, Packs::built_in())?;
+    let filter = args.filter.only(WITHOUT)?.filter;
+    let (profile, counters) = load::with_counters(file, Packs::built_in(), &filter)?;
     let of = |at: usize| counters.as_ref()?.values.get(at)?.as_ref();
     let raw = profile
         .session

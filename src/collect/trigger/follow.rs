@@ -227,3 +227,44 @@ impl Follow {
 fn told(what: &str, event: &Event) -> String {
     format!("the program {what} (flow {:08x})", event.flow.raw())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bypassprof_wire::{Flow, Slot};
+    use std::thread::sleep;
+
+    /// A request of flow 7 that takes so many times the limit, and a segment of flow 8 without payload.
+    fn told(times: f64) -> (Seen, usize) {
+        let mut follow = Follow::new(Some(Duration::from_secs(1)));
+        // Until the counter's speed is known.
+        sleep(Duration::from_millis(2));
+        let (start, limit) = (1 << 20, follow.ticks().unwrap() as f64);
+        let head = |at, point, flow| Slot::head(Tsc::from_raw(at), point, Flow::from_raw(flow), 0);
+        let slots = [
+            head(start, points::TCP_IN, 8),
+            Slot::cont(0, 0, 0),
+            head(start, points::TCP_IN, 7),
+            Slot::cont(100, 0, 0),
+            head(start + (limit * times) as u64, points::APP_END, 7),
+        ];
+        let mut decoder = Decoder::new(Some(Tsc::from_raw(start)));
+        let mut events = Vec::new();
+        for slot in slots {
+            decoder.push(slot, &mut |event| events.push(event));
+        }
+        decoder.flush(&mut |event| events.push(event));
+        follow.events = events;
+        let seen = follow.judge();
+        (seen, follow.requests())
+    }
+
+    /// A request over the limit is told, one below is not; a segment with nothing but an ACK is no request.
+    #[test]
+    fn over_the_limit() {
+        let (over, below) = (told(2.0), told(0.5));
+        assert!(over.0.slow.is_some_and(|slow| slow.contains("took")));
+        assert!(below.0.slow.is_none());
+        assert_eq!((over.1, below.1), (0, 0));
+    }
+}

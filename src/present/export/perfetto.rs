@@ -292,13 +292,13 @@ impl<W: Write> Moments for Perfetto<W> {
             Moment::Running {
                 thread,
                 time,
-                cpu,
                 running,
             } => {
                 if !self.room("switches", MOST) {
                     return Ok(());
                 }
-                let name = (running == Running::On).then(|| format!("CPU {cpu}"));
+                let on = running.filter(|(_, running)| *running == Running::On);
+                let name = on.map(|(cpu, _)| format!("CPU {cpu}"));
                 self.change(first_track(thread) + CPU, time, name.as_deref())
             }
             Moment::State {
@@ -309,12 +309,12 @@ impl<W: Write> Moments for Perfetto<W> {
                 if !self.room("states", MOST) {
                     return Ok(());
                 }
-                let name = match state {
+                let name = state.map(|state| match state {
                     PollState::Working => "working",
                     PollState::EmptyPolling => "empty polling",
                     PollState::Unknown => "unknown (events lost)",
-                };
-                self.change(first_track(thread) + STATE, time, Some(name))
+                });
+                self.change(first_track(thread) + STATE, time, name)
             }
             Moment::Event {
                 thread,

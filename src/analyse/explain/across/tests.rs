@@ -247,6 +247,20 @@ fn pieces_and_noise() {
     assert!(all[0].causes[1].title.contains("each time"), "{:?}", all[0]);
 }
 
+/// The largest cause comes first, whichever side is slower and wherever its rule stands in the table.
+#[test]
+fn largest_first() {
+    for [small, large] in [
+        [(100.0, 150.0), (100.0, 400.0)],
+        [(150.0, 100.0), (400.0, 100.0)],
+    ] {
+        let rows = [("copy", small.0, small.1), ("alloc", large.0, large.1)];
+        let causes = found(["ix", "ix"], &comparison(gap(&rows, &[]), &[], &[]));
+        let ids: Vec<_> = causes.iter().map(|c| c.0).collect();
+        assert_eq!(ids, ["L2", "C5"], "{causes:?}");
+    }
+}
+
 /// Nothing differs: no cause.
 #[test]
 fn noise_has_no_cause() {

@@ -5,6 +5,7 @@ use super::super::explain;
 use super::super::facts::Role;
 use super::super::facts::{Function, Thread, Uneven};
 use super::rules;
+use crate::analyse::ledger::UNACCOUNTED;
 use proptest::prelude::*;
 
 mod thresholds;
@@ -445,6 +446,16 @@ fn what_limits_first() {
     assert_eq!(told(&idle), ["S4", "X3", "H2"]);
     // Nothing here limits: the cause is of latency alone.
     assert_eq!(told(&waits(0.6, 0.8)), ["H4", "S4", "H2", "X3"]);
+    // Of two causes the larger, whichever is first in the table.
+    let mut two = waits(0.6, 0.1);
+    two.stages.insert("wait_drain", (250.0, 100));
+    assert_eq!(told(&two), ["S4", "S1", "H2", "X3"]);
+    // Of what nobody can tell it is not known that it is work.
+    let mut untold = waits(0.4, 0.1);
+    assert!(told(&untold).contains(&"H1"));
+    let thread = untold.busiest.as_mut().unwrap();
+    thread.phases.insert(UNACCOUNTED.to_owned(), 0.2);
+    assert!(!told(&untold).contains(&"H1"));
     // Requests wait behind a thread that works.
     assert_eq!(told(&waits(0.05, 0.8)), ["H1", "S4", "X3"]);
 }
