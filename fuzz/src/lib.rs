@@ -6,6 +6,7 @@
 
 mod answers;
 mod dpdk;
+mod imports;
 mod memfile;
 mod packs;
 pub mod seeds;
@@ -14,6 +15,7 @@ mod tcp;
 
 pub use answers::answers;
 pub use dpdk::{headers, telemetry};
+pub use imports::{folded, perfdata, perfscript};
 pub use packs::packs;
 pub use symbols::symbols;
 pub use tcp::tcp;
@@ -22,16 +24,11 @@ use bypassprof::analyse::packs::Packs;
 use bypassprof::collect::core::{Core, rings};
 use bypassprof::collect::events::{grammar, pmu};
 use bypassprof::resolve::{KernelSymbols, PerfMap, StackWalker};
-use bypassprof::trace::folded::Folded;
-use bypassprof::trace::perfscript::Script;
-use bypassprof::trace::record::{Meta, Sample, Symbols};
-use bypassprof::trace::{Reader, Symbolizer, Writer, block, perfdata, tracepoint};
+use bypassprof::trace::{Reader, block, tracepoint};
 use bypassprof_ring::reader::{ControlHandle, Drained, RingFile, RingLook, SessionDir, Writing};
 use bypassprof_wire::layout::Mode;
 use bypassprof_wire::{Decoder, Slot, Tsc, points};
-use flamegraphs::{DrawError, Picture, Tree};
 use memfile::MemFile;
-use std::io::{self, Cursor};
 use std::sync::LazyLock;
 
 /// Reading them takes longer than most inputs.
@@ -84,8 +81,9 @@ pub fn device(data: &[u8]) {
     }
 }
 
-/// Text up to a zero byte as events, as options of a PMU, as where their bits go, and as the fields of a tracepoint whose
-/// record is the rest: read or refused, and events that were read print as text with the same meaning.
+/// Text up to a zero byte as events, as options of a PMU whose files are the rest, as where their bits go, and as the
+/// fields of a tracepoint whose record is the rest: read or refused, and events that were read print as text with the same
+/// meaning.
 pub fn events(data: &[u8]) {
     let end = data.iter().position(|&b| b == 0).unwrap_or(data.len());
     let Ok(text) = std::str::from_utf8(&data[..end]) else {
@@ -98,19 +96,38 @@ pub fn events(data: &[u8]) {
         }
         Err(error) => assert!(error.at <= text.chars().count() + 1),
     }
+    let rest = data.get(end + 1..).unwrap_or_default();
     if let Ok(terms) = grammar::parse_terms(text) {
         // What generic events take; a PMU's own options are looked up by name.
         let _ = pmu::Options::of_generic(0, &terms);
+        let _ = sysfs(&String::from_utf8_lossy(rest)).options(&terms);
     }
     if let Some(format) = pmu::Format::parse(text) {
         let mut words = pmu::Words::default();
         assert!(format.set(format.most(), &mut words));
     }
     if let Some(format) = tracepoint::Format::parse(text) {
-        let rest = data.get(end + 1..).unwrap_or_default();
         let most = format.fields.len() * (24 * rest.len() + 64) + text.len();
         assert!(format.show(rest).len() <= most);
     }
+}
+
+/// A PMU whose files are lines, each a name and what stands in the file: where an option's bits go, or what an event's
+/// name stands for.
+fn sysfs(lines: &str) -> pmu::Pmu {
+    let mut found = pmu::Pmu::default();
+    for (name, text) in lines.lines().filter_map(|line| line.split_once(' ')) {
+        if let Some(format) = pmu::Format::parse(text) {
+            found.formats.insert(name.to_owned(), format);
+        } else {
+            let named = pmu::Named {
+                terms: text.trim().to_owned(),
+                ..pmu::Named::default()
+            };
+            found.events.insert(name.to_owned(), named);
+        }
+    }
+    found
 }
 
 /// Slots to events: every slot ends as an event, part of one, or in a count. The first byte says whether the decoder
@@ -178,7 +195,7 @@ pub fn core(data: &[u8]) {
         let (frames, _) = walker.walk(thread.registers, &core);
         assert!(frames.len() <= 512);
     }
-    let aside = tempfile::tempdir().expect("a directory can be made");
+    let aside = memfile::folder();
     let found = rings::extract(&core, aside.path()).expect("it can be written to");
     let there = std::fs::read_dir(aside.path())
         .expect("it is there")
@@ -193,59 +210,6 @@ pub fn core(data: &[u8]) {
             let taken = ring.take(&mut drained);
             assert!(taken.is_err() || drained.slots().len() as u64 <= ring.capacity());
         }
-    }
-}
-
-/// A recording that no one reads, in memory.
-fn sink() -> (MemFile, Writer) {
-    let file = MemFile::new(&[]);
-    let writer = Writer::create(file.path()).expect("memory can be written");
-    (file, writer)
-}
-
-struct NoNames;
-
-impl Symbolizer for NoNames {
-    fn meta(&mut self, _: &Meta) {}
-    fn sample(&mut self, _: &Sample) {}
-    fn finish(&mut self) -> Vec<Symbols> {
-        Vec::new()
-    }
-}
-
-/// A perf.data file: it becomes a recording or is refused.
-pub fn perfdata(data: &[u8]) {
-    let (_file, mut sink) = sink();
-    let _ = perfdata::write("input", Cursor::new(data), None, &mut sink, &mut NoNames);
-}
-
-/// The text of perf script, likewise.
-pub fn perfscript(data: &[u8]) {
-    let (_file, mut sink) = sink();
-    let mut script = Script::new(&mut sink, None);
-    if script.read("input", data).is_ok() {
-        let _ = script.finish();
-    }
-}
-
-/// Folded stacks: they become a recording that holds what they weigh, or the line that is wrong is named; and a picture.
-pub fn folded(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    if let Ok(tree) = Tree::from_folded(&text) {
-        match flamegraphs::draw(&tree, &Picture::default(), io::sink()) {
-            Ok(()) => assert!(tree.total() > 0),
-            Err(error) => assert!(!matches!(error, DrawError::Write(_)), "{error}"),
-        }
-    }
-    let mut stacks = Folded::default();
-    match stacks.read("input", data) {
-        Err(error) => assert!(error.line <= text.lines().count() as u64),
-        Ok(()) if !stacks.is_empty() => {
-            let (_file, mut sink) = sink();
-            let written = stacks.write(&mut sink, "folded", stacks.period());
-            assert!(written.is_ok());
-        }
-        Ok(()) => {}
     }
 }
 

@@ -1,10 +1,11 @@
-//! Bytes as a file that has a path and no place on a disk.
+//! Files and folders that have a path and no place on a disk.
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// A file in memory, gone when dropped.
 pub struct MemFile {
@@ -31,4 +32,10 @@ impl MemFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// An empty folder in memory, if the system has a place for that.
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    folder.expect("a folder can be made")
 }

@@ -3,7 +3,8 @@
 //! In: the text of a pack; out: nothing, and no panic. Its rules are asked about their own names and about the stacks of
 //! a small recording, beside all packs that are built in.
 
-use crate::{PACKS, sink};
+use crate::PACKS;
+use crate::imports::sink;
 use bypassprof::analyse::Join;
 use bypassprof::analyse::coverage::coverage;
 use bypassprof::analyse::packs::glob::plain;

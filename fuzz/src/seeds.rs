@@ -45,6 +45,11 @@ pub fn all(scratch: &Path) -> Vec<Seed> {
         ("events", "bits", b"config1:0-7,32-35".to_vec()),
         ("events", "fields", fields()),
         (
+            "events",
+            "files",
+            b"cpu-cycles,umask=0x1,edge\0event config:0-7,32-35\numask config:8-15\nedge config:18\ncpu-cycles event=0x3c\n".to_vec(),
+        ),
+        (
             "folded",
             "forms",
             b"# of a tool\nhttpd;main;poll 5\nhttpd-7/8;main;tcp_input_[k] 3\n[unknown];a b 2\n".to_vec(),

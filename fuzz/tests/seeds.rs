@@ -1,14 +1,24 @@
 //! Every target over its seeds and mutations of them: what a fuzzer does, a little of it, without one.
 //!
 //! `FUZZ_TARGETS` names those to run, with commas, in place of all; with `FUZZ_CORPUS` what a fuzzer left of them in
-//! `corpus/` is run too.
+//! `corpus/` is run too. `FUZZ_INPUTS` is how many mutations each target has in place of 2000 of each seed, and
+//! `FUZZ_SECONDS` how long they may take.
 
-use bypassprof_fuzz::{TARGETS, seeds};
+use bypassprof_fuzz::{TARGETS, Target, seeds};
+use peak_alloc::PeakAlloc;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Mutations of each seed.
 const MUTATIONS: u64 = 2000;
+
+/// Most memory that an input may make a target take: a recording's chunk may say that it is unpacked to 64 MiB.
+const MOST_MEMORY: usize = 128 << 20;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
 
 fn folder(kind: &str, target: &str) -> PathBuf {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -70,7 +80,49 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Seeds and their mutations make no target panic; each target has at least one seed.
+/// One target's inputs so far.
+struct Run {
+    name: &'static str,
+    target: Target,
+    inputs: u64,
+    most_memory: usize,
+}
+
+impl Run {
+    /// An input that makes it panic, or take more memory than it may, is kept.
+    fn input(&mut self, input: &[u8]) {
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            (self.target)(input);
+            let taken = MEMORY.peak_usage().saturating_sub(before);
+            assert!(taken <= MOST_MEMORY, "it takes {taken} bytes of memory");
+            taken
+        }));
+        match run {
+            Ok(taken) => self.most_memory = self.most_memory.max(taken),
+            Err(panic) => {
+                let folder = folder("artifacts", self.name);
+                let path = folder.join("mutation");
+                let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, input));
+                println!("{}: {kept:?}", path.display());
+                resume_unwind(panic);
+            }
+        }
+        self.inputs += 1;
+    }
+}
+
+/// A number that the environment gives.
+fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|e| panic!("{name}={text}: {e}")),
+    )
+}
+
+/// Seeds and their mutations make no target panic, nor take much memory; each target has at least one seed.
 #[test]
 fn seeds_and_mutations_run() {
     if std::env::var_os("BLESS").is_some() {
@@ -81,21 +133,36 @@ fn seeds_and_mutations_run() {
         let names = wanted.as_deref();
         names.is_none_or(|names| names.split(',').any(|n| n == name))
     };
+    let all = given("FUZZ_INPUTS");
+    let time = given("FUZZ_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     for &(name, target) in TARGETS.iter().filter(|t| is_wanted(t.0)) {
+        let begun = Instant::now();
+        let mut run = Run {
+            name,
+            target,
+            inputs: 0,
+            most_memory: 0,
+        };
         if std::env::var_os("FUZZ_CORPUS").is_some() && folder("corpus", name).exists() {
-            inputs("corpus", name)
-                .iter()
-                .for_each(|input| target(input));
+            inputs("corpus", name).iter().for_each(|i| run.input(i));
         }
         let seeds = inputs("seeds", name);
         assert!(!seeds.is_empty(), "{name} has no seeds");
-        for (number, seed) in seeds.iter().enumerate() {
-            target(seed);
-            let mut random = Random(number as u64);
-            for _ in 0..MUTATIONS {
-                target(&mutate(seed, &mut random));
+        seeds.iter().for_each(|seed| run.input(seed));
+        let each = all.map_or(MUTATIONS, |all| all.div_ceil(seeds.len() as u64));
+        let mut randoms: Vec<_> = (0..seeds.len() as u64).map(Random).collect();
+        // In turn, so that each seed has its share when time is over.
+        for _ in (0..each).take_while(|_| begun.elapsed() < time) {
+            for (seed, random) in seeds.iter().zip(&mut randoms) {
+                run.input(&mutate(seed, random));
             }
         }
+        println!(
+            "{name}: {} inputs in {} s, none took more than {} KiB",
+            run.inputs,
+            begun.elapsed().as_secs(),
+            run.most_memory >> 10
+        );
     }
 }
 

@@ -217,7 +217,8 @@ impl<'a> Script<'a> {
     /// `ADDRESS NAME+0xOFFSET (MODULE)`, innermost first.
     fn frame(&mut self, open: &mut Open, line: &str) -> Result<(), &'static str> {
         const FORM: &str = "no frame: it should be `ADDRESS NAME (MODULE)`";
-        if open.sample.frames.len() + open.user.len() >= MOST_FRAMES {
+        let frames = open.sample.frames.len() + open.user.len() + open.inlined.len();
+        if frames >= MOST_FRAMES {
             return Err("more than 4096 frames");
         }
         let (address, rest) = line.split_once(char::is_whitespace).ok_or(FORM)?;
@@ -400,6 +401,14 @@ mod tests {
             error.to_string().starts_with("a:3: no sample of"),
             "{error}"
         );
+    }
+
+    /// Inlined functions are frames: a stack has no more of both than it may.
+    #[test]
+    fn frames_without_end() {
+        let inlined = "\t40 f (inlined)\n".repeat(MOST_FRAMES);
+        let error = import(format!("sh 1 2.5: 1 e:\n{inlined}\t40 main (a)\n").as_bytes());
+        assert!(error.unwrap_err().to_string().contains("4096 frames"));
     }
 
     proptest! {

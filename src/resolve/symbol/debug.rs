@@ -10,13 +10,15 @@ use lzma_rust2::XzReader;
 use object::{Object, ReadRef};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Most that is unpacked of symbols in a program.
 const MAX_PACKED: u64 = 256 << 20;
+/// Memory that unpacking may take, in KiB: `xz -9` asks for 64 MiB and some.
+const MAX_UNPACKING: u32 = 80 << 10;
 /// What is read at a time for a checksum.
 const PIECE: usize = 1 << 16;
 
@@ -73,9 +75,33 @@ fn checksum(file: &File) -> Option<u32> {
 
 /// An object file with symbols that is packed into a program.
 pub fn packed<'a, R: ReadRef<'a>>(file: &File, object: &object::File<'a, R>) -> Option<Vec<u8>> {
-    let packed = section::read(file, object, ".gnu_debugdata")?;
+    unpacked(&section::read(file, object, ".gnu_debugdata")?).ok()
+}
+
+fn unpacked(packed: &[u8]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let unpacked = XzReader::new(&*packed, false).take(MAX_PACKED);
-    unpacked.take(MAX_PACKED).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    let reader = XzReader::new_mem_limit(packed, false, MAX_UNPACKING);
+    reader.take(MAX_PACKED).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of a packed file that asks for memory: its dictionary is 2 or 3 times a power of two.
+    fn asks_for(dictionary: u8) -> io::ErrorKind {
+        let sum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
+        let (flags, block) = ([0, 1], [2, 0, 0x21, 1, dictionary, 0, 0, 0]);
+        let begin = b"\xfd7zXZ\0".as_slice();
+        let file = [begin, &flags, &sum(&flags), &block, &sum(&block)].concat();
+        unpacked(&file).unwrap_err().kind()
+    }
+
+    /// No file makes room for more than a packer would ask for.
+    #[test]
+    fn memory_for_unpacking() {
+        assert_eq!(asks_for(28), io::ErrorKind::UnexpectedEof);
+        assert_eq!(asks_for(40), io::ErrorKind::OutOfMemory);
+    }
 }

@@ -12,6 +12,11 @@ pub type Refusal = String;
 const HEADER: u64 = 104;
 /// A `perf_event_attr` is so long: 64 bytes in the first version.
 const ATTRIBUTE: std::ops::RangeInclusive<u64> = 64..=4096;
+/// Where in it the length lies that it says it has, and lengths that there are: of one between two the crate reads less
+/// than it says, and takes what comes behind for what it is not. It knows all of those above by their length alone.
+const OWN_LENGTH: u64 = 4;
+const LENGTHS: [u64; 7] = [64, 72, 80, 96, 104, 112, 120];
+const LONGEST_KNOWN: u64 = 128;
 /// Where in it its `read_format` lies.
 const READ_FORMAT: u64 = 32;
 /// Features whose lengths are looked at: one text each, the command line, the events.
@@ -53,8 +58,12 @@ impl Section {
 /// (`read_format`), which the crate knows only in part.
 pub fn check(file: &mut (impl Read + Seek)) -> Result<Vec<u64>, Refusal> {
     let length = file.seek(SeekFrom::End(0)).map_err(text)?;
-    let mut at = Cursor { file, length };
-    at.seek(0)?;
+    file.seek(SeekFrom::Start(0)).map_err(text)?;
+    let mut at = Cursor {
+        file,
+        length,
+        place: 0,
+    };
     if at.word()? != u64::from_le_bytes(*super::MAGIC) {
         return Err("it does not begin like one of a little-endian machine".to_owned());
     }
@@ -125,6 +134,8 @@ pub fn check(file: &mut (impl Read + Seek)) -> Result<Vec<u64>, Refusal> {
 struct Cursor<'f, F> {
     file: &'f mut F,
     length: u64,
+    /// Where in the file it is.
+    place: u64,
 }
 
 impl<F: Read + Seek> Cursor<'_, F> {
@@ -132,23 +143,26 @@ impl<F: Read + Seek> Cursor<'_, F> {
         if to > self.length {
             return Err(DAMAGED.to_owned());
         }
-        self.file.seek(SeekFrom::Start(to)).map(drop).map_err(text)
+        // A way, not a place: what a buffer holds already is not read again, and records lie close together.
+        let way = to.wrapping_sub(self.place).cast_signed();
+        self.file.seek_relative(way).map_err(text)?;
+        self.place = to;
+        Ok(())
     }
 
-    fn place(&mut self) -> Result<u64, Refusal> {
-        self.file.stream_position().map_err(text)
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).map_err(text)?;
+        self.place += N as u64;
+        Ok(bytes)
     }
 
     fn word(&mut self) -> Result<u64, Refusal> {
-        let mut bytes = [0; 8];
-        self.file.read_exact(&mut bytes).map_err(text)?;
-        Ok(u64::from_le_bytes(bytes))
+        self.bytes().map(u64::from_le_bytes)
     }
 
     fn half(&mut self) -> Result<u64, Refusal> {
-        let mut bytes = [0; 4];
-        self.file.read_exact(&mut bytes).map_err(text)?;
-        Ok(u64::from(u32::from_le_bytes(bytes)))
+        Ok(u64::from(self.bytes().map(u32::from_le_bytes)?))
     }
 
     fn section(&mut self) -> Result<Section, Refusal> {
@@ -165,7 +179,7 @@ impl<F: Read + Seek> Cursor<'_, F> {
         }
         for _ in 0..count {
             let length = self.half()?;
-            let to = self.place()? + length;
+            let to = self.place + length;
             if to > end {
                 return Err(DAMAGED.to_owned());
             }
@@ -181,13 +195,20 @@ impl<F: Read + Seek> Cursor<'_, F> {
         }
         let mut formats = Vec::new();
         for _ in 0..count {
-            let begin = self.place()?;
+            let begin = self.place;
+            self.seek(begin + OWN_LENGTH)?;
+            let own = self.half()?;
+            if own > attribute || !(LENGTHS.contains(&own) || own >= LONGEST_KNOWN) {
+                return Err(format!(
+                    "an event's attributes say that they have {own} bytes"
+                ));
+            }
             self.seek(begin + READ_FORMAT)?;
             formats.push(self.word()?);
             self.seek(begin + attribute)?;
             let numbers = self.half()?;
             self.texts(1, section.end()?)?;
-            let to = self.place()? + numbers * 8;
+            let to = self.place + numbers * 8;
             if to > section.end()? {
                 return Err(DAMAGED.to_owned());
             }
@@ -229,5 +250,51 @@ fn text(error: io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => DAMAGED.to_owned(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &[u8] = include_bytes!("../../../fuzz/seeds/perfdata/shell");
+
+    /// A file that counts how often it is read.
+    struct Counted(io::Cursor<&'static [u8]>, usize);
+
+    impl Read for Counted {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            self.0.read(bytes)
+        }
+    }
+
+    impl Seek for Counted {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    /// What fits into a buffer is read once, not anew for each record.
+    #[test]
+    fn read_once() {
+        let mut file = io::BufReader::new(Counted(io::Cursor::new(FILE), 0));
+        check(&mut file).unwrap();
+        assert_eq!(file.get_ref().1, 1);
+    }
+
+    /// Attributes that say that they are as long as those of no version are refused: what is read behind them would be a
+    /// length of anything.
+    #[test]
+    fn attributes_of_no_version() {
+        let mut file = FILE.to_vec();
+        assert!(check(&mut io::Cursor::new(&file)).is_ok());
+        let is_attribute = |bytes: &[u8]| bytes == [1, 0, 0, 0, 128, 0, 0, 0];
+        let last = file.windows(8).rposition(is_attribute).unwrap();
+        for (own, fits) in [(120, true), (127, false), (88, false), (136, false)] {
+            file[last + 4] = own;
+            let checked = check(&mut io::Cursor::new(&file));
+            assert_eq!(checked.is_ok(), fits, "{own}: {checked:?}");
+        }
     }
 }
