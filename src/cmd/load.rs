@@ -2,18 +2,20 @@
 //!
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
+mod slowest;
+
+pub use slowest::{Told, moments, told};
+
 use super::Failure;
 use super::filter::There;
 use crate::analyse::compare::tally::{self, Tally};
 use crate::analyse::compare::{Side, side};
 use crate::analyse::depths::Depths;
 use crate::analyse::flows::{Flows, Looking};
-use crate::analyse::latency::moment::{self, Moment};
-use crate::analyse::latency::{Latency, Sampled, Stretches};
+use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::series::{self, Series};
-use crate::analyse::spans::{PARTS, Pass, Preempted, Spans, Timeline};
+use crate::analyse::spans::{Pass, Preempted, Spans};
 use crate::analyse::{Filter, Join, Packs, Profile};
-use crate::present::style::duration;
 use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
@@ -48,19 +50,6 @@ pub fn with_counters(path: &Path, packs: Packs) -> Result<(Profile, Option<Count
     each(path, &reader, |record| to_join(&mut join, record))?;
     let counters = reader.meta().counters.clone();
     Ok((join.finish(damage(&reader)), counters))
-}
-
-/// Reads a recording's events and joins those that pass a filter into requests.
-pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result<Spans, Failure> {
-    let (reader, metas) = open(path)?;
-    let there = There::of(path, &metas);
-    there.check(filter)?;
-    let mut pass = Pass::new(&metas, packs, filter.clone(), show).on_two_threads();
-    drop(metas);
-    each(path, &reader, |record| to_pass(&mut pass, record))?;
-    let spans = pass.finish(damage(&reader));
-    there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
-    Ok(spans)
 }
 
 /// Both of them, reading once. Requests may be absent: not every thread handles any.
@@ -141,92 +130,6 @@ pub fn everything(
     })
 }
 
-/// Requests that alone count: when their threads were busy with them, and what is told of them.
-struct Picked {
-    stretches: Stretches,
-    spans: Spans,
-    filter: Filter,
-}
-
-/// Picks the requests of a filter's flows, or of all, and of these the slowest `share` if one is asked for; that reads
-/// twice.
-fn picked(
-    path: &Path,
-    packs: &Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<Picked, Failure> {
-    let mut filter = filter.clone();
-    let slowest = share.map(|share| threshold(path, packs, &filter, share));
-    let slowest = slowest.transpose()?;
-    filter.at_least = slowest.as_ref().map(|(least, _)| *least);
-    let (reader, metas) = open(path)?;
-    let there = There::of(path, &metas);
-    there.check(&filter)?;
-    let mut stretches = Stretches::new(&metas);
-    let mut pass = Pass::new(&metas, packs, filter.clone(), 0).telling_ways();
-    each(path, &reader, |record| {
-        to_pass(&mut pass, record);
-        pass.take_ways().iter().for_each(|way| stretches.add(way));
-    })?;
-    pass.close_all();
-    pass.take_ways().iter().for_each(|way| stretches.add(way));
-    there.check_left(&filter, stretches.requests > 0)?;
-    stretches.settle();
-    let which = slowest.map_or_else(|| format!("{} requests", stretches.requests), |(_, of)| of);
-    let flows = filter.flow_line().map(|flows| format!(" of {flows}"));
-    stretches.line = format!(
-        "only what threads did for {which}{}",
-        flows.unwrap_or_default()
-    );
-    // Samples and times are chosen by request now, not by flow and length.
-    filter.at_least = None;
-    filter.flows.clear();
-    Ok(Picked {
-        stretches,
-        spans: pass.finish(damage(&reader)),
-        filter,
-    })
-}
-
-/// How long the slowest `share` of requests take at least, and how outputs call them.
-fn threshold(
-    path: &Path,
-    packs: &Packs,
-    filter: &Filter,
-    share: f64,
-) -> Result<(Nanos, String), Failure> {
-    let all = spans(path, packs, filter, 0)?;
-    let Some(least) = all.slowest_from(share) else {
-        return Err(Failure::failed(format!(
-            "{} holds no whole requests: --slowest has nothing to choose from",
-            path.display()
-        ))
-        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
-    };
-    let name = format!(
-        "the slowest {} % of {} requests, {} or more,",
-        share * 100.0,
-        all.counts.complete,
-        duration(least.ns())
-    );
-    Ok((least, name))
-}
-
-/// As [`both`], of what threads did for some requests alone; reads twice, or three times for the slowest.
-fn of_requests(
-    path: &Path,
-    packs: Packs,
-    filter: &Filter,
-    share: Option<f64>,
-) -> Result<(Profile, Spans), Failure> {
-    let picked = picked(path, &packs, filter, share)?;
-    let (reader, metas) = open(path)?;
-    let mut join = Join::only(&metas, packs, picked.filter).within(picked.stretches);
-    each(path, &reader, |record| to_join(&mut join, record))?;
-    Ok((join.finish(damage(&reader)), picked.spans))
-}
-
 /// As [`profile`], of all that passes a filter; where that is about requests, or only the slowest are asked for, of
 /// what threads did for these.
 pub fn chosen(
@@ -236,7 +139,7 @@ pub fn chosen(
     share: Option<f64>,
 ) -> Result<Profile, Failure> {
     if filter.is_about_requests() || share.is_some() {
-        return Ok(of_requests(path, packs, filter, share)?.0);
+        return Ok(slowest::of_requests(path, packs, filter, share)?.0);
     }
     profile(path, packs, filter)
 }
@@ -249,40 +152,9 @@ pub fn chosen_both(
     share: Option<f64>,
 ) -> Result<(Profile, Spans), Failure> {
     if filter.is_about_requests() || share.is_some() {
-        return of_requests(path, packs, filter, share);
+        return slowest::of_requests(path, packs, filter, share);
     }
     both(path, packs, filter)
-}
-
-/// What threads did in each stage of these requests; lengths in ns.
-pub fn moments(
-    path: &Path,
-    packs: Packs,
-    requests: &[Timeline],
-) -> Result<Vec<[Moment; PARTS]>, Failure> {
-    let (reader, metas) = open(path)?;
-    let mut sampled = Sampled::new(&metas);
-    let mut join = Join::new(&metas, packs);
-    each(path, &reader, |record| match record {
-        Record::Sample(sample) => {
-            if let Some(node) = join.sample(sample) {
-                sampled.sample(sample, node);
-            }
-        }
-        Record::Switch(switch) => sampled.switch(switch),
-        Record::Slots(..) => {}
-    })?;
-    sampled.settle();
-    let profile = join.finish(None);
-    let ns = profile.ns_per_tick.unwrap_or(1.0);
-    let of_requests = requests.iter().map(|request| {
-        let mut moments = moment::moments(&request.way, &sampled, &profile.stacks);
-        for moment in &mut moments {
-            moment.off_cpu = (moment.off_cpu as f64 * ns) as u64;
-        }
-        moments
-    });
-    Ok(of_requests.collect())
 }
 
 /// Requests and where they spend their time.
