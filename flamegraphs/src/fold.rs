@@ -3,7 +3,7 @@
 //! In: stacks, outermost frame first, with weights; out: a tree whose children are in the order of their names. It
 //! refuses to know what the weights count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 /// Frames of a stack that a tree holds: what lies deeper is one more frame of the name [`DEEPER`]. No picture shows as
@@ -21,6 +21,14 @@ pub struct Node {
     pub total: u64,
     /// What was called from here, by name.
     pub children: BTreeMap<String, Node>,
+}
+
+impl Node {
+    /// What was called from here, the last name first, each with its depth.
+    fn last_first(&self, depth: usize) -> impl Iterator<Item = (usize, &str, &Node)> {
+        let children = self.children.iter().rev();
+        children.map(move |(name, child)| (depth, name.as_str(), child))
+    }
 }
 
 /// A tree is taken down level by level: as deep as it is, the stack would not be.
@@ -76,7 +84,10 @@ impl Tree {
             if !node.children.contains_key(name) {
                 node.children.insert(name.to_owned(), Node::default());
             }
-            node = node.children.entry(name.to_owned()).or_default();
+            let Some(child) = node.children.get_mut(name) else {
+                break;
+            };
+            node = child;
             node.total = node.total.saturating_add(weight);
         }
         node.own = node.own.saturating_add(weight);
@@ -97,6 +108,19 @@ impl Tree {
         self.root.total
     }
 
+    /// The names of all frames, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = HashSet::new();
+        let mut pending = vec![&self.root];
+        while let Some(node) = pending.pop() {
+            names.extend(node.children.keys().map(String::as_str));
+            pending.extend(node.children.values());
+        }
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Calls `f` with every stack that has weight of its own, in the order of the names.
     pub fn each<'a>(&'a self, f: &mut impl FnMut(&[&'a str], u64)) {
         let mut pending: Vec<(usize, &'a str, &'a Node)> = Vec::new();
@@ -104,35 +128,49 @@ impl Tree {
         if self.root.own > 0 {
             f(&stack, self.root.own);
         }
-        pending.extend(
-            self.root
-                .children
-                .iter()
-                .rev()
-                .map(|(n, c)| (0, n.as_str(), c)),
-        );
+        pending.extend(self.root.last_first(0));
         while let Some((depth, name, node)) = pending.pop() {
             stack.truncate(depth);
             stack.push(name);
             if node.own > 0 {
                 f(&stack, node.own);
             }
-            pending.extend(
-                node.children
-                    .iter()
-                    .rev()
-                    .map(|(n, c)| (depth + 1, n.as_str(), c)),
-            );
+            pending.extend(node.last_first(depth + 1));
         }
     }
 
     /// The tree as folded text: `frame;frame;frame WEIGHT`, one stack a line. A `;` in a name becomes `:`.
     pub fn to_folded(&self) -> String {
+        self.to_folded_from(0)
+    }
+
+    /// The same, but frames of less than `least` are told without what they called.
+    pub fn to_folded_from(&self, least: u64) -> String {
         let mut text = String::new();
-        self.each(&mut |stack, weight| {
-            push_stack(&mut text, stack);
-            let _ = writeln!(text, " {weight}");
-        });
+        if self.root.own > 0 {
+            let _ = writeln!(text, " {}", self.root.own);
+        }
+        // The line of the frame that is told, and how long it is down to each depth.
+        let (mut line, mut ends) = (String::new(), Vec::new());
+        let mut pending: Vec<(usize, &str, &Node)> = Vec::new();
+        pending.extend(self.root.last_first(0));
+        while let Some((depth, name, node)) = pending.pop() {
+            ends.truncate(depth);
+            line.truncate(ends.last().copied().unwrap_or(0));
+            if depth > 0 {
+                line.push(';');
+            }
+            push_name(&mut line, name);
+            ends.push(line.len());
+            let is_last = node.total < least;
+            let own = if is_last { node.total } else { node.own };
+            if own > 0 {
+                let _ = writeln!(text, "{line} {own}");
+            }
+            if !is_last {
+                pending.extend(node.last_first(depth + 1));
+            }
+        }
         text
     }
 
@@ -184,7 +222,7 @@ pub(crate) fn push_name(text: &mut String, name: &str) {
         text.push(match c {
             ';' => ':',
             ' ' if at == tied => '\u{a0}',
-            '#' if at == 0 && text.is_empty() => '\u{ff03}',
+            '#' if at == 0 => '\u{ff03}',
             c => c,
         });
     }
@@ -256,10 +294,11 @@ mod tests {
             a in proptest::collection::vec((proptest::collection::vec(0u8..4, 0..5), 1u64..9), 0..20),
             b in proptest::collection::vec((proptest::collection::vec(0u8..4, 0..5), 1u64..9), 0..20),
         ) {
-            let names = ["f", "g", "h 1", "i"];
+            let names = ["f", "# g", "h 1", "i"];
             let fill = |tree: &mut Tree, stacks: &[(Vec<u8>, u64)]| {
                 for (stack, weight) in stacks {
-                    tree.add(std::iter::once("root").chain(stack.iter().map(|&n| names[n as usize])), *weight);
+                    let stack = stack.iter().map(|&n| names[n as usize]);
+                    tree.add(std::iter::once("# root").chain(stack), *weight);
                 }
             };
             let (mut both, mut one, mut two) = (Tree::new(), Tree::new(), Tree::new());
@@ -269,8 +308,26 @@ mod tests {
             fill(&mut two, &b);
             one.merge(&two);
             prop_assert_eq!(&one, &both);
+            // Names that had to change may stand in another order.
+            let sorted = |tree: &Tree| {
+                let text = tree.to_folded();
+                let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+                lines.sort_unstable();
+                lines
+            };
             let text = both.to_folded();
-            prop_assert_eq!(Tree::from_folded(&text).unwrap().to_folded(), text);
+            prop_assert_eq!(sorted(&Tree::from_folded(&text).unwrap()), sorted(&both));
+            // What is too narrow keeps its width, and is the last of its stack.
+            let narrow = Tree::from_folded(&both.to_folded_from(5)).unwrap();
+            prop_assert_eq!(narrow.total(), both.total());
+            narrow.each(&mut |stack, weight| {
+                let whole = stack.iter().try_fold(both.root(), |node, &name| {
+                    let name = name.replace('\u{ff03}', "#").replace('\u{a0}', " ");
+                    node.children.get(&name)
+                });
+                let whole = whole.unwrap();
+                assert_eq!(weight, if whole.total < 5 { whole.total } else { whole.own });
+            });
         }
     }
 }

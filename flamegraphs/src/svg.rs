@@ -59,16 +59,10 @@ pub enum DrawError {
 /// Draws a tree.
 pub fn draw(tree: &Tree, picture: &Picture, out: impl Write) -> Result<(), DrawError> {
     weighed(tree.total())?;
-    let mut names = BTreeMap::new();
-    tree.each(&mut |stack, _| {
-        for name in stack {
-            names.entry(*name).or_insert(());
-        }
-    });
     let mut used: Vec<&str> = Vec::new();
     let mut colours = PaletteMap::default();
-    for name in names.keys() {
-        let phase = picture.phases.get(*name);
+    for name in tree.names() {
+        let phase = picture.phases.get(name);
         let colour = phase.map_or(UNKNOWN_COLOUR, |p| colour_of(p));
         let mut key = String::new();
         push_name(&mut key, name);
@@ -81,7 +75,9 @@ pub fn draw(tree: &Tree, picture: &Picture, out: impl Write) -> Result<(), DrawE
     used.dedup();
     let mut options = options(picture);
     options.palette_map = Some(&mut colours);
-    finish(options, &tree.to_folded(), &used, out)
+    // What is left out needs no callees.
+    let least = (tree.total() as f64 * picture.narrowest / 100.0) as u64;
+    finish(options, &tree.to_folded_from(least), &used, out)
 }
 
 /// Draws the second tree of a difference; red frames grew, blue ones shrank.

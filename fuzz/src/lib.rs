@@ -155,7 +155,7 @@ pub fn blocks(data: &[u8]) {
     }
     let said = block::peek_count(data).unwrap_or(0);
     let mut samples = Vec::new();
-    if block::decode_samples(data, &mut samples).is_ok() {
+    if block::decode_samples(data, &mut Vec::new(), &mut samples).is_ok() {
         assert_eq!(samples.len(), said);
     }
     let mut switches = Vec::new();

@@ -179,7 +179,7 @@ pub fn choose(
             continue;
         }
         let shows = |frame: &Frame| {
-            let name = super::packs::glob::plain(&frame.name);
+            let name = frame.plain();
             let bare = name.trim_start_matches('<');
             pack.symbols.iter().any(|g| g.fits(name) || g.fits(bare))
         };
@@ -288,7 +288,7 @@ fn overrides(rules: &Rules, stacks: &Stacks) -> Vec<Option<usize>> {
 }
 
 fn fits_frame(glob: &super::packs::glob::Glob, frame: &Frame) -> bool {
-    glob.fits(super::packs::glob::plain(&frame.name))
+    glob.fits(frame.plain())
 }
 
 /// Whether a chain of callers ends at a stack's innermost frame; frames without a name in between do not count.

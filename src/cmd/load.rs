@@ -15,11 +15,12 @@ use crate::analyse::flows::{Flows, Looking};
 use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::series::{self, Series};
 use crate::analyse::spans::{Pass, Preempted, Spans};
+use crate::analyse::stacks::StackNumbers;
 use crate::analyse::{Filter, Join, Packs, Profile};
 use crate::trace::record::{Counters, Device, Meta, Queue};
 use crate::trace::{ReadError, Reader, Record};
 use crate::units::Nanos;
-use bypassprof_wire::Slot;
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -370,26 +371,42 @@ pub(super) fn each(
     let (mut progress, mut done) = (Progress::new(path, "reading"), 0);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(BATCHES);
-        // Slots that were taken, for their memory.
-        let (give_back, taken) = mpsc::channel::<Vec<Slot>>();
+        // What was taken, for its memory.
+        let (give_back, taken) = mpsc::channel::<Batch>();
         scope.spawn(move || {
-            let mut records = reader.records_in(move || taken.try_recv().unwrap_or_default());
+            let empty = RefCell::new(Vec::new());
+            let mut records = reader.records_in(|spare| {
+                for mut batch in taken.try_iter() {
+                    let records = batch.drain(..).flatten();
+                    records.for_each(|record| spare.take(record));
+                    empty.borrow_mut().push(batch);
+                }
+            });
+            let mut numbers = StackNumbers::default();
+            let mut next = || {
+                let mut batch = empty.borrow_mut().pop().unwrap_or_default();
+                fill(&mut batch, &mut records);
+                for record in &mut batch {
+                    if let Ok(Record::Sample(sample)) = record {
+                        numbers.number(sample);
+                    }
+                }
+                (!batch.is_empty()).then_some(batch)
+            };
             // Whoever listens may stop at an error; then so does this.
-            while let Some(batch) = batch(&mut records)
+            while let Some(batch) = next()
                 && send.send(batch).is_ok()
             {}
         });
         for batch in receive {
-            for record in batch {
-                let record = record.map_err(|e| unreadable(&e))?;
-                take(&record);
-                done += weight(&record);
+            for record in &batch {
+                let record = record.as_ref().map_err(unreadable)?;
+                take(record);
+                done += weight(record);
                 progress.reached(done, total);
-                if let Record::Slots(_, block) = record {
-                    // A thread that has read all needs none.
-                    let _ = give_back.send(block.slots);
-                }
             }
+            // A thread that has read all needs none.
+            let _ = give_back.send(batch);
         }
         Ok(())
     })
@@ -399,11 +416,10 @@ pub(super) fn each(
 const BATCHES: usize = 4;
 const BATCH: u64 = 1 << 14;
 
-/// The next records, of about [`BATCH`]; `None` after the last.
-fn batch(
-    records: &mut impl Iterator<Item = Result<Record, ReadError>>,
-) -> Option<Vec<Result<Record, ReadError>>> {
-    let mut batch = Vec::new();
+type Batch = Vec<Result<Record, ReadError>>;
+
+/// The next records, of about [`BATCH`]; none after the last.
+fn fill(batch: &mut Batch, records: &mut impl Iterator<Item = Result<Record, ReadError>>) {
     let mut size = 0;
     while size < BATCH
         && let Some(record) = records.next()
@@ -411,7 +427,6 @@ fn batch(
         size += record.as_ref().map_or(1, weight);
         batch.push(record);
     }
-    (!batch.is_empty()).then_some(batch)
 }
 
 fn weight(record: &Record) -> u64 {

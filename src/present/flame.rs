@@ -3,21 +3,30 @@
 use super::style::printable;
 use super::table::headline;
 use crate::analyse::compare::{Key, Side, Unit, side::NO_WORK};
+use crate::analyse::stacks::NodeId;
 use crate::analyse::{Profile, Root, ThreadRow};
 use flamegraphs::{Diff, DrawError, Picture, Tree};
-use std::collections::BTreeMap;
+use foldhash::fast::RandomState;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 /// The stacks of a profile, outermost first, below the state and the thread they were sampled in.
 pub fn tree(profile: &Profile) -> Tree {
-    let mut tree = Tree::new();
+    // Threads of one name are one frame: a stack that many of them have is walked once.
+    let names: Vec<String> = profile.threads.iter().map(|t| printable(&t.name)).collect();
+    let mut stacks: HashMap<(Root, &str, NodeId), u64, RandomState> = HashMap::default();
     for (&(thread, root, node), weight) in &profile.weights {
-        let mut frames: Vec<_> = profile.stacks.innermost_first(node).collect();
-        frames.reverse();
-        let thread = printable(&profile.threads[thread].name);
-        let functions = frames.iter().map(|&f| profile.stacks.get(f).name.as_str());
-        let stack = [root.name(), &thread].into_iter().chain(functions);
-        tree.add(stack, weight.weight);
+        let sum = stacks.entry((root, &names[thread], node)).or_default();
+        *sum = sum.saturating_add(weight.weight);
+    }
+    let mut tree = Tree::new();
+    let mut frames = Vec::new();
+    for ((root, thread, node), weight) in stacks {
+        frames.clear();
+        frames.extend(profile.stacks.innermost_first(node));
+        let functions = frames.iter().rev();
+        let functions = functions.map(|&f| profile.stacks.get(f).name.as_str());
+        tree.add([root.name(), thread].into_iter().chain(functions), weight);
     }
     tree
 }
@@ -27,15 +36,18 @@ pub fn tree(profile: &Profile) -> Tree {
 pub(super) fn colours(profile: &Profile) -> BTreeMap<String, String> {
     let mut weights: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-    for (&(_, _, node), weight) in &profile.weights {
-        for frame in profile.stacks.innermost_first(node) {
-            let sum = all.entry(&profile.stacks.get(frame).name).or_default();
-            *sum = sum.saturating_add(weight.weight);
-        }
-        for (frame, phase) in profile.stacks.own_phases(node) {
-            let name = profile.stacks.get(frame).name.as_str();
+    let own = profile.weights.iter();
+    let below = profile
+        .stacks
+        .with_callees(own.map(|(&(_, _, node), w)| (node, w.weight)));
+    for (node, &weight) in below.iter().enumerate().skip(1).filter(|(_, w)| **w > 0) {
+        let (_, frame) = profile.stacks.parts(node as NodeId);
+        let name = profile.stacks.get(frame).name.as_str();
+        let sum = all.entry(name).or_default();
+        *sum = sum.saturating_add(weight);
+        if let Some(phase) = profile.stacks.own_phase(node as NodeId) {
             let sum = weights.entry((name, phase)).or_default();
-            *sum = sum.saturating_add(weight.weight);
+            *sum = sum.saturating_add(weight);
         }
     }
     let mut heaviest: BTreeMap<&str, (u64, &str)> = BTreeMap::new();

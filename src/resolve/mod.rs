@@ -20,6 +20,6 @@ pub use kernel::KernelSymbols;
 pub use names::{AddressKind, Names, Place};
 pub use program::{Dpdk, dpdk_of};
 pub use sampled::SampledAddresses;
-pub use space::AddressSpaces;
+pub use space::{AddressSpaces, Epoch};
 pub use symbol::{LocalSymbols, PerfMap};
 pub use unwind::{FileTables, StackCopies, StackWalker, keeps_frame_pointers};

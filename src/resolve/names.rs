@@ -4,10 +4,11 @@
 //! and a file that is not the recorded one is as good as none.
 
 use super::kernel::KernelSymbols;
-use super::space::AddressSpaces;
+use super::space::{AddressSpaces, Epoch};
 use super::symbol::LocalSymbols;
 use crate::trace::record::{AddressNames, Mapping, Meta, Pid, Symbols};
 use crate::units::{Avma, Nanos};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -59,12 +60,32 @@ impl Place {
     }
 }
 
-type Recorded = HashMap<u64, Rc<AddressNames>>;
+/// Names by position, of every file that has any.
+#[derive(Default)]
+struct NamedFiles {
+    /// By path and build id.
+    numbers: HashMap<(String, String), usize>,
+    names: Vec<HashMap<u64, Rc<AddressNames>, RandomState>>,
+}
+
+impl NamedFiles {
+    /// The number of a file.
+    fn number(&mut self, key: (String, String)) -> usize {
+        let next = self.names.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.names.push(HashMap::default());
+        }
+        number
+    }
+}
 
 /// Names the addresses of one recording.
 pub struct Names {
     spaces: AddressSpaces,
-    recorded: HashMap<(String, String), Recorded>,
+    files: NamedFiles,
+    /// By number of a mapping, as far as they were asked for: the short name of its file, and the file's number.
+    mapped: Vec<Option<(Rc<str>, usize)>>,
     local: LocalSymbols,
     /// Whether this machine is the one recorded and has not been started again: the kernel lies where it lay.
     same_boot: bool,
@@ -78,7 +99,8 @@ impl Names {
     pub fn new<'a>(metas: impl IntoIterator<Item = &'a Meta>) -> Names {
         let mut names = Names {
             spaces: AddressSpaces::default(),
-            recorded: HashMap::new(),
+            files: NamedFiles::default(),
+            mapped: Vec::new(),
             local: LocalSymbols::afterwards(),
             same_boot: false,
             kernel: None,
@@ -103,15 +125,16 @@ impl Names {
 
     fn add_recorded(&mut self, symbols: &Symbols) {
         let key = (symbols.path.clone(), symbols.build_id.clone());
-        let addresses = self.recorded.entry(key).or_default();
+        let file = self.files.number(key);
+        let addresses = &mut self.files.names[file];
         for names in &symbols.addresses {
             addresses.insert(names.at, Rc::new(names.clone()));
         }
     }
 
-    /// See [`AddressSpaces::changes`].
-    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
-        self.spaces.changes(pid, time)
+    /// See [`AddressSpaces::epoch`].
+    pub fn epoch(&self, pid: Pid, time: Nanos) -> Epoch {
+        self.spaces.epoch(pid, time)
     }
 
     /// What lies at an address of process `pid` at `time`; `kernel` for addresses of the kernel's part of a stack.
@@ -129,18 +152,19 @@ impl Names {
             return self.unmapped(address, kernel);
         };
         let at = mapping.position(address);
-        let key = mapping.key();
-        let module = mapping.path.as_str();
-        let module = match self.modules.get(module) {
-            Some(known) => Rc::clone(known),
-            None => Rc::clone(
-                self.modules
-                    .entry(module.to_owned())
-                    .or_insert_with(|| short(module)),
-            ),
+        let (module, file) = match self.mapped.get(mapping.number) {
+            Some(Some((module, file))) => (Rc::clone(module), *file),
+            _ => {
+                let file = self.files.number(mapping.key());
+                let module = self.modules.entry(mapping.path.clone());
+                let module = module.or_insert_with(|| short(&mapping.path));
+                let known = self.mapped.len().max(mapping.number + 1);
+                self.mapped.resize(known, None);
+                self.mapped[mapping.number] = Some((Rc::clone(module), file));
+                (Rc::clone(module), file)
+            }
         };
-        let recorded = self.recorded.get(&key).and_then(|r| r.get(&at));
-        let names = match recorded {
+        let names = match self.files.names[file].get(&at) {
             Some(names) => Rc::clone(names),
             None if kernel => {
                 let path = mapping.path.clone();
@@ -149,8 +173,7 @@ impl Names {
             None => {
                 let mut symbols = self.local.names(mapping, &[at]);
                 let names = Rc::new(symbols.addresses.pop().unwrap_or_default());
-                let names_of_file = self.recorded.entry(key.clone()).or_default();
-                names_of_file.insert(at, Rc::clone(&names));
+                self.files.names[file].insert(at, Rc::clone(&names));
                 names
             }
         };
@@ -159,8 +182,9 @@ impl Names {
 
     fn unmapped(&mut self, address: u64, kernel: bool) -> Place {
         if kernel {
-            let recorded = self.recorded.get(&Mapping::of_kernel().key());
-            let names = recorded.and_then(|r| r.get(&address)).cloned();
+            let file = self.files.numbers.get(&Mapping::of_kernel().key());
+            let recorded = file.and_then(|&file| self.files.names[file].get(&address));
+            let names = recorded.cloned();
             return Place {
                 module: Rc::from("[kernel]"),
                 names: names.unwrap_or_else(|| Rc::new(self.kernel_name("[kernel]", address))),

@@ -7,6 +7,7 @@ use super::names::AddressKind;
 use super::space::AddressSpaces;
 use crate::trace::record::{Mapping, Meta, Sample};
 use crate::units::{Avma, Nanos};
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Gathers sampled addresses while recording.
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub struct SampledAddresses {
     spaces: AddressSpaces,
     /// Seen since the last change of any address space.
-    seen: HashSet<(u32, u64, AddressKind)>,
+    seen: HashSet<(u32, u64, AddressKind), RandomState>,
     /// Samples whose addresses were in no mapping known then; mappings may be read later than samples.
     late: BTreeMap<(u32, u64, u64), ()>,
     needed: BTreeMap<(String, String, bool), (Mapping, BTreeSet<u64>)>,

@@ -6,21 +6,59 @@
 use super::files::is_file;
 use crate::trace::record::{Mapping, Meta, Pid};
 use crate::units::{Avma, Nanos};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::ops::Deref;
 
 /// The executable memory of all recorded processes, and of the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct AddressSpaces {
-    processes: HashMap<Pid, Process>,
+    processes: HashMap<Pid, Process, RandomState>,
+    /// How many mappings there are.
+    mappings: usize,
+}
+
+/// A mapping of a process.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    /// What was mapped.
+    pub mapping: Mapping,
+    /// How many were told of before it: those who ask again and again can keep what they know of it.
+    pub number: usize,
+}
+
+impl Deref for Mapped {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.mapping
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Process {
     parent: Option<(Pid, Nanos)>,
     execs: Vec<Nanos>,
-    mappings: Vec<Mapping>,
+    mappings: Vec<Mapped>,
     /// When what is mapped changed, in order.
     changes: Vec<Nanos>,
+}
+
+/// A time in which what is mapped in a process does not change: an address means the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    pid: Pid,
+    /// How often it had changed before.
+    pub number: usize,
+    begin: Nanos,
+    end: Option<Nanos>,
+}
+
+impl Epoch {
+    /// Whether this is the process's epoch at `time`.
+    pub fn holds(&self, pid: Pid, time: Nanos) -> bool {
+        self.pid == pid && self.begin <= time && self.end.is_none_or(|end| time < end)
+    }
 }
 
 /// Longest line of forebears that is searched: a chain of forks without exec is short in any sane program.
@@ -33,7 +71,11 @@ impl AddressSpaces {
             Meta::Mapping(mapping) => {
                 let process = self.processes.entry(mapping.pid).or_default();
                 process.changed(mapping.time);
-                process.mappings.push(mapping.clone());
+                process.mappings.push(Mapped {
+                    mapping: mapping.clone(),
+                    number: self.mappings,
+                });
+                self.mappings += 1;
             }
             Meta::Thread(thread) if thread.tid == thread.pid => {
                 let process = self.processes.entry(thread.pid).or_default();
@@ -54,13 +96,13 @@ impl AddressSpaces {
 
     /// The mapping that held `address` in process `pid` at `time`. One that was recorded a little after `time` is taken
     /// when nothing older fits, since a running process is described only after its first samples.
-    pub fn find(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+    pub fn find(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapped> {
         let (mut pid, mut time) = (pid, time);
         for _ in 0..MAX_FORKS {
             let process = self.processes.get(&pid)?;
             let exec = process.execs.iter().filter(|&&e| e <= time).max();
             let next_exec = process.execs.iter().filter(|&&e| e > time).min();
-            let holds = |m: &&Mapping| {
+            let holds = |m: &&Mapped| {
                 address.0 >= m.start.0
                     && address.0 - m.start.0 < m.len
                     && exec.is_none_or(|&e| m.time >= e)
@@ -90,13 +132,21 @@ impl AddressSpaces {
         None
     }
 
-    /// How often what is mapped in a process had changed by `time`. While the number stays, an address means the same.
-    pub fn changes(&self, pid: Pid, time: Nanos) -> usize {
+    /// The epoch of a process that `time` lies in.
+    pub fn epoch(&self, pid: Pid, time: Nanos) -> Epoch {
         let process = self.processes.get(&pid);
-        process.map_or(0, |p| p.changes.partition_point(|&at| at <= time))
+        let changes = process.map_or(&[][..], |p| &p.changes);
+        let number = changes.partition_point(|&at| at <= time);
+        let begin = number.checked_sub(1).map(|last| changes[last]);
+        Epoch {
+            pid,
+            number,
+            begin: begin.unwrap_or_default(),
+            end: changes.get(number).copied(),
+        }
     }
 
-    fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapping> {
+    fn find_own(&self, pid: Pid, time: Nanos, address: Avma) -> Option<&Mapped> {
         let process = self.processes.get(&pid)?;
         let exec = process.execs.iter().filter(|&&e| e <= time).max();
         let earlier = process.mappings.iter().filter(|m| m.time <= time);
@@ -120,15 +170,15 @@ impl Process {
 
     /// The file whose text was moved into this anonymous memory, as programs do that want it on huge pages: memory that
     /// lies wholly where code of a file lay until then.
-    fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapping> {
+    fn moved_from(&self, memory: &Mapping, exec: Option<&Nanos>) -> Option<&Mapped> {
         if memory.path != "//anon" {
             return None;
         }
-        let inside = |m: &&Mapping| {
+        let inside = |m: &&Mapped| {
             let (outer, inner) = (m.range(), memory.range());
             outer.start <= inner.start && inner.end <= outer.end
         };
-        let before = |m: &&Mapping| m.time <= memory.time && exec.is_none_or(|&e| m.time >= e);
+        let before = |m: &&Mapped| m.time <= memory.time && exec.is_none_or(|&e| m.time >= e);
         let files = self.mappings.iter().filter(|m| is_file(&m.path));
         files.filter(before).filter(inside).max_by_key(|m| m.time)
     }
@@ -222,6 +272,21 @@ mod tests {
     fn described_late() {
         let s = spaces(&[map(7, 100, 0x1000, 0x1000, "a")]);
         assert_eq!(path(&s, 7, 90, 0x1010), "a");
+    }
+
+    /// Within an epoch nothing changes; one ends where the next begins.
+    #[test]
+    fn epochs() {
+        let s = spaces(&[map(1, 10, 0x1000, 0x1000, "a"), thread(1, 0, 20, true)]);
+        let epoch = |time| s.epoch(1, Nanos::from_ns(time));
+        let numbers = [0, 9, 10, 19, 20, 99].map(|time| epoch(time).number);
+        assert_eq!(numbers, [0, 0, 1, 1, 2, 2]);
+        for time in 0..30 {
+            let held = (0..30).filter(|&other| epoch(time).holds(1, Nanos::from_ns(other)));
+            let same = (0..30).filter(|&other| epoch(other).number == epoch(time).number);
+            assert!(held.eq(same), "{time}");
+        }
+        assert!(!epoch(5).holds(2, Nanos::from_ns(5)));
     }
 
     /// Processes that name each other as parents do not trap the search.

@@ -83,11 +83,30 @@ impl<'a> Bytes<'a> {
                 self.0 = rest;
                 Ok(u64::from(*first & 0x7f) | u64::from(*second) << 7)
             }
-            _ => self.long_number(),
+            _ => self.eight_bytes(),
         }
     }
 
-    #[inline(never)]
+    /// A number of up to eight bytes, all of them at once.
+    #[inline]
+    fn eight_bytes(&mut self) -> Result<u64, BlockError> {
+        let Some((&bytes, _)) = self.0.split_first_chunk() else {
+            return self.long_number();
+        };
+        let bytes = u64::from_le_bytes(bytes);
+        let ends = !bytes & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            return self.long_number();
+        }
+        // The groups of seven bits up to the first byte that ends, moved together by pairs, fours and eights.
+        let sevens = bytes & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        let value = (fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4;
+        self.0 = &self.0[ends.trailing_zeros() as usize / 8 + 1..];
+        Ok(value)
+    }
+
     fn long_number(&mut self) -> Result<u64, BlockError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -391,6 +410,7 @@ impl<'a> Undeltas<'a> {
         })
     }
 
+    #[inline]
     fn next(&mut self) -> Result<u64, BlockError> {
         self.last = self.last.wrapping_add(unzigzag(self.bytes.number()?));
         Ok(self.last)
@@ -467,8 +487,12 @@ pub fn peek_count(block: &[u8]) -> Result<usize, BlockError> {
     bytes.count()
 }
 
-/// Reads a block of samples.
-pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockError> {
+/// Reads a block of samples. Their memory is that of `spare` samples, as far as there are any.
+pub fn decode_samples(
+    block: &[u8],
+    spare: &mut Vec<Sample>,
+    out: &mut Vec<Sample>,
+) -> Result<(), BlockError> {
     let mut bytes = Bytes(block);
     bytes.kind(KIND_SAMPLES)?;
     let count = bytes.count()?;
@@ -484,6 +508,8 @@ pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockEr
     let mut total_frames = 0;
     out.clear();
     for _ in 0..count {
+        let used = spare.pop().unwrap_or_default();
+        let shape = shape.next()?;
         let mut sample = Sample {
             time: Nanos::from_ns(time.next()?),
             pid: pid.bounded("pid")?,
@@ -491,22 +517,25 @@ pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockEr
             cpu: cpu.bounded("cpu")?,
             event: event.bounded("event number")?,
             period: period.next()?,
+            stack_number: 0,
             kernel_frames: kernel.bounded("frame count")?,
-            ..Sample::default()
+            stack: match shape & 3 {
+                0 => StackEnd::Whole,
+                1 => StackEnd::Truncated,
+                2 => StackEnd::Broken,
+                _ => StackEnd::KernelOnly,
+            },
+            ..used
         };
-        let shape = shape.next()?;
-        sample.stack = match shape & 3 {
-            0 => StackEnd::Whole,
-            1 => StackEnd::Truncated,
-            2 => StackEnd::Broken,
-            _ => StackEnd::KernelOnly,
-        };
+        sample.frames.clear();
+        sample.group.clear();
+        sample.raw.clear();
         let depth: usize = depth.bounded("stack depth")?;
         total_frames += depth.min(MAX_BLOCK_FRAMES);
         if depth > MAX_FRAMES || total_frames > MAX_BLOCK_FRAMES {
             return Err(BlockError::Range("stack depth"));
         }
-        sample.frames.reserve_exact(depth);
+        sample.frames.reserve(depth);
         for _ in 0..depth {
             sample.frames.push(frames.next()?);
         }
@@ -522,7 +551,7 @@ pub fn decode_samples(block: &[u8], out: &mut Vec<Sample>) -> Result<(), BlockEr
         if let Some((lengths, records)) = &mut raw {
             let len: usize = lengths.bounded("record length")?;
             let (record, rest) = records.0.split_at_checked(len).ok_or(BlockError::Short)?;
-            sample.raw = record.to_vec();
+            sample.raw.extend_from_slice(record);
             records.0 = rest;
         }
         out.push(sample);
@@ -601,6 +630,23 @@ mod tests {
     }
 
     proptest! {
+        /// A number is the same however many bytes lie behind it, and however many it is written with.
+        #[test]
+        fn numbers(value: u64, bits in 0u32..=64, longer in 0usize..3, behind in prop::collection::vec(any::<u8>(), 0..9)) {
+            let value = value.checked_shr(bits).unwrap_or(0);
+            let mut bytes = Vec::new();
+            put(&mut bytes, value);
+            let longer = longer.min(10 - bytes.len());
+            if longer > 0 {
+                *bytes.last_mut().unwrap() |= 0x80;
+                bytes.extend(std::iter::repeat_n(0x80, longer - 1).chain([0]));
+            }
+            bytes.extend(&behind);
+            let mut left = Bytes(&bytes);
+            prop_assert_eq!(left.number(), Ok(value));
+            prop_assert_eq!(left.0, &behind[..]);
+        }
+
         /// Any slots come back as they were, hostile ones too.
         #[test]
         fn slots_round_trip(ring: u32, first: u64, slots in slots()) {
@@ -627,12 +673,12 @@ mod tests {
             let mut samples: Vec<Sample> = lengths.iter().enumerate().map(raw).collect();
             let (mut block, mut back) = (Vec::new(), Vec::new());
             encode_samples(&samples, &mut block);
-            decode_samples(&block, &mut back).unwrap();
+            decode_samples(&block, &mut Vec::new(), &mut back).unwrap();
             samples[0].raw.truncate(MAX_RAW);
             prop_assert_eq!(&back, &samples);
             // The last byte is the last record's, unless there is no record.
             if samples.iter().any(|s| !s.raw.is_empty()) {
-                prop_assert!(decode_samples(&block[..block.len() - 1], &mut back).is_err());
+                prop_assert!(decode_samples(&block[..block.len() - 1], &mut Vec::new(), &mut back).is_err());
             }
             samples.iter_mut().for_each(|s| s.raw.clear());
             let mut without = Vec::new();
@@ -647,7 +693,7 @@ mod tests {
             let (mut slots, mut samples, mut switches) = (Vec::new(), Vec::new(), Vec::new());
             let outcomes = [
                 decode_slots(&block, &mut slots).is_ok(),
-                decode_samples(&block, &mut samples).is_ok(),
+                decode_samples(&block, &mut Vec::new(), &mut samples).is_ok(),
                 decode_switches(&block, &mut switches).is_ok(),
             ];
             prop_assert!(outcomes.iter().filter(|&&ok| ok).count() <= 1);

@@ -22,7 +22,7 @@ mod walk;
 pub mod writer;
 
 pub use feed::{Feed, Piece};
-pub use reader::{Message, ReadError, Reader, Record, SlotBlock};
+pub use reader::{Message, ReadError, Reader, Record, SlotBlock, Spare};
 pub use record::Damage;
 pub use redact::Redactor;
 pub use summary::Summary;

@@ -91,6 +91,24 @@ pub enum Record {
     Slots(u32, SlotBlock),
 }
 
+/// Memory of records that were read and are not needed any more.
+#[derive(Debug, Default)]
+pub struct Spare {
+    samples: Vec<Sample>,
+    slots: Vec<Vec<Slot>>,
+}
+
+impl Spare {
+    /// Takes a record's memory.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Sample(sample) => self.samples.push(sample),
+            Record::Slots(_, block) => self.slots.push(block.slots),
+            Record::Switch(_) => {}
+        }
+    }
+}
+
 /// One message of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -460,21 +478,23 @@ impl Reader {
 
     /// All records of high rate in the order they were written: one pass over the file, whatever its length.
     pub fn records(&self) -> impl Iterator<Item = Result<Record, ReadError>> + '_ {
-        self.records_in(Vec::new)
+        self.records_in(|_| {})
     }
 
-    /// The same; `spare` gives the memory that slots are put into.
+    /// The same; `gather` adds records that are not needed any more: their memory is used again.
     pub fn records_in<'a>(
         &'a self,
-        mut spare: impl FnMut() -> Vec<Slot> + 'a,
+        mut gather: impl FnMut(&mut Spare) + 'a,
     ) -> impl Iterator<Item = Result<Record, ReadError>> + 'a {
         let (mut samples, mut switches) = (Vec::new(), Vec::new());
+        let mut spare = Spare::default();
         self.pass(
             |c| c.samples || c.switches || c.rings.as_ref().is_none_or(|r| !r.is_empty()),
             move |kind, data, out| {
+                gather(&mut spare);
                 match kind {
                     Kind::Samples => {
-                        block::decode_samples(data, &mut samples)?;
+                        block::decode_samples(data, &mut spare.samples, &mut samples)?;
                         out.extend(samples.drain(..).map(Record::Sample));
                     }
                     Kind::Switches => {
@@ -482,7 +502,7 @@ impl Reader {
                         out.extend(switches.drain(..).map(Record::Switch));
                     }
                     Kind::Slots => {
-                        let mut slots = spare();
+                        let mut slots = spare.slots.pop().unwrap_or_default();
                         let header = block::decode_slots(data, &mut slots)?;
                         let first = header.first;
                         out.push_back(Record::Slots(header.ring, SlotBlock { first, slots }));
@@ -518,7 +538,7 @@ impl Reader {
                     Kind::Meta => out.push_back(Message::Meta(data.to_vec())),
                     Kind::Samples => {
                         let mut samples = Vec::new();
-                        block::decode_samples(data, &mut samples)?;
+                        block::decode_samples(data, &mut Vec::new(), &mut samples)?;
                         out.push_back(Message::Samples(samples));
                     }
                     Kind::Switches => {

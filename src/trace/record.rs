@@ -31,6 +31,8 @@ pub struct Sample {
     /// Addresses, innermost first: the first `kernel_frames` of them are the kernel's. The first of each part is an
     /// instruction pointer, the others are return addresses.
     pub frames: Vec<u64>,
+    /// Of two samples with the same number `frames` are the same; 0 if no one has compared them. It is not recorded.
+    pub stack_number: u64,
     /// How many of `frames` are kernel addresses.
     pub kernel_frames: u16,
     /// Whether the user part of the stack is whole.

@@ -15,6 +15,7 @@ fn samples(count: u64) -> Vec<Sample> {
         event: 0,
         period: 1_003_009,
         frames: vec![0xffff_ffff_8100_0000 + i * 16, 0x5555_0000 + i, 0x5555_4000],
+        stack_number: 0,
         kernel_frames: 1,
         stack: StackEnd::Truncated,
         group: vec![i * 1000, i],

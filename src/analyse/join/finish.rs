@@ -8,13 +8,12 @@ use crate::analyse::classify;
 use crate::analyse::grouped::Grouped;
 use crate::analyse::profile::{Cell, Profile, Slice, Work};
 use crate::analyse::timeline::Cpu;
-use std::collections::BTreeMap;
 
 impl Join {
     /// Ends the pass. `damage` says what is wrong with the file, if anything.
     pub fn finish(mut self, damage: Option<String>) -> Profile {
         for ring in self.rings.values_mut() {
-            let Some(thread) = self.threads.get_mut(&ring.owner) else {
+            let Some(thread) = self.threads.get_mut(ring.owner) else {
                 continue;
             };
             let (states, timeline) = (&mut ring.states, &mut thread.timeline);
@@ -29,13 +28,13 @@ impl Join {
         let end = self.facts.end.unwrap_or(self.newest).min(self.facts.span.1);
         let end_ticks = self.ticks(end);
         let mut threads = Vec::new();
-        let (mut weights, mut cells) = (BTreeMap::new(), Vec::new());
+        let (mut weights, mut cells) = (Vec::new(), Vec::new());
         let mut grouped = Grouped {
             names: self.facts.group_of(self.sampled_event),
             ..Grouped::default()
         };
         let mut slices = vec![Slice::default(); self.edges.len()];
-        for ((pid, tid), thread) in std::mem::take(&mut self.threads) {
+        for ((pid, tid), thread) in std::mem::take(&mut self.threads).into_sorted() {
             if !thread.wanted {
                 continue;
             }
@@ -95,7 +94,7 @@ impl Join {
             architecture: String::new(),
             threads,
             stacks: self.stacks,
-            weights,
+            weights: weights.into_iter().collect(),
             cells,
             grouped,
             slices,

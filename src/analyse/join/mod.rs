@@ -8,6 +8,7 @@
 mod facts;
 mod finish;
 mod thread;
+mod threads;
 
 use super::filter::Filter;
 use super::latency::Stretches;
@@ -23,6 +24,7 @@ use bypassprof_wire::{Decoder, Slot};
 use facts::Facts;
 use std::collections::{BTreeMap, HashMap};
 use thread::{Pending, Sums, Thread};
+use threads::Threads;
 
 /// How long after it happened a record may be written and still be put in its place.
 pub const WINDOW: Nanos = Nanos::from_ns(5_000_000_000);
@@ -48,7 +50,7 @@ pub struct Join {
     packs: Packs,
     names: Names,
     stacks: Stacks,
-    threads: BTreeMap<(Pid, Tid), Thread>,
+    threads: Threads,
     rings: HashMap<u32, RingState>,
     trust: Trust,
     weight_seen: u64,
@@ -79,7 +81,7 @@ impl Join {
         let mut join = Join {
             names: Names::new(metas),
             stacks: Stacks::default(),
-            threads: BTreeMap::new(),
+            threads: Threads::default(),
             rings: HashMap::new(),
             trust: Trust::default(),
             weight_seen: 0,
@@ -110,7 +112,7 @@ impl Join {
     /// The same, of what some requests' threads did for them.
     #[must_use]
     pub fn within(mut self, stretches: Stretches) -> Join {
-        for (&key, thread) in &mut self.threads {
+        for (key, thread) in self.threads.iter_mut() {
             let of = stretches.of(key);
             thread.wanted &= !of.is_empty();
             thread.timeline = thread.timeline.clone().within(of);
@@ -134,7 +136,7 @@ impl Join {
     #[must_use]
     pub fn in_windows(mut self, window: Nanos) -> Join {
         self.window = Some(window);
-        for thread in self.threads.values_mut() {
+        for (_, thread) in self.threads.iter_mut() {
             thread.sums.cells = Some((window, BTreeMap::new()));
         }
         self
@@ -219,64 +221,76 @@ impl Join {
     }
 
     fn thread(&mut self, key: (Pid, Tid)) -> &mut Thread {
+        let place = self.place(key);
+        self.threads.at(place)
+    }
+
+    /// Where a thread stands; one that was not seen before begins.
+    #[inline]
+    fn place(&mut self, key: (Pid, Tid)) -> usize {
+        match self.threads.place(key) {
+            Some(place) => place,
+            None => self.begin(key),
+        }
+    }
+
+    fn begin(&mut self, key: (Pid, Tid)) -> usize {
         let (start, end) = (self.life_start(key), self.life_end(key));
-        let (facts, filter) = (&self.facts, &self.filter);
+        let cells = self.window.map(|window| (window, BTreeMap::new()));
+        let name = self.facts.lives.get(&key).map(|l| l.2.clone());
+        let name = name.unwrap_or_default();
         // A thread that no one knew before has no probes, and no part in requests.
         let all = self.stretches.is_none();
-        let cells = self.window.map(|window| (window, BTreeMap::new()));
-        self.threads.entry(key).or_insert_with(|| {
-            let name = facts.lives.get(&key).map(|l| l.2.clone());
-            let name = name.unwrap_or_default();
-            Thread {
-                wanted: all && filter.has_thread(key.1, &name),
-                name,
-                probes: false,
-                seen_running: false,
-                cpu: None,
-                timeline: Timeline::new(start, end, PollState::Unknown),
-                totals: BTreeMap::new(),
-                sums: Sums {
-                    cells,
-                    ..Sums::default()
-                },
-                slices: Vec::new(),
-            }
-        })
+        let thread = Thread {
+            wanted: all && self.filter.has_thread(key.1, &name),
+            name,
+            probes: false,
+            seen_running: false,
+            cpu: None,
+            timeline: Timeline::new(start, end, PollState::Unknown),
+            totals: BTreeMap::new(),
+            sums: Sums {
+                cells,
+                ..Sums::default()
+            },
+            slices: Vec::new(),
+        };
+        self.threads.add(key, thread)
     }
 
     /// A sample of the file, in the order of the file. Gives the number of its stack if it counts.
     pub fn sample(&mut self, sample: &Sample) -> Option<NodeId> {
-        let counted = self.counted_since(sample);
-        let node = (self.is_wanted(sample)).then(|| self.add_sample(sample, counted));
+        let place = self.place((sample.pid, sample.tid));
+        let counted = self.counted_since(sample, place);
+        let node = (self.is_wanted(sample, place)).then(|| self.add_sample(sample, place, counted));
         self.passed(sample.time);
         node.flatten()
     }
 
     /// What the sample stands for, and what the group's other members counted since the thread's sample before, whether
     /// the filter lets it pass or not; nothing without members.
-    fn counted_since(&mut self, sample: &Sample) -> Box<[u64]> {
+    fn counted_since(&mut self, sample: &Sample, place: usize) -> Box<[u64]> {
         if sample.event != self.sampled_event || sample.group.is_empty() {
             return Box::default();
         }
-        let thread = self.thread((sample.pid, sample.tid));
         // Every CPU has a counter of its own for each thread.
-        let totals = thread.totals.entry(sample.cpu).or_default();
-        let members = totals.advance(&sample.group);
+        let totals = &mut self.threads.at(place).totals;
+        let members = totals.entry(sample.cpu).or_default().advance(&sample.group);
         std::iter::once(sample.period.max(1))
             .chain(members)
             .collect()
     }
 
-    fn is_wanted(&mut self, sample: &Sample) -> bool {
+    fn is_wanted(&mut self, sample: &Sample, place: usize) -> bool {
         let (from, to) = self.facts.span;
         let counts = self.filter.has_cpu(sample.cpu) && (from..to).contains(&sample.time);
-        let thread = self.thread((sample.pid, sample.tid));
+        let thread = self.threads.at(place);
         thread.seen_running = true;
         thread.cpu = Some(sample.cpu);
         thread.wanted && counts
     }
 
-    fn add_sample(&mut self, sample: &Sample, counted: Box<[u64]>) -> Option<NodeId> {
+    fn add_sample(&mut self, sample: &Sample, place: usize, counted: Box<[u64]>) -> Option<NodeId> {
         self.trust.samples += 1;
         if sample.event != self.sampled_event {
             return None;
@@ -299,8 +313,9 @@ impl Join {
             cpu: sample.cpu,
             counted,
         };
-        let thread = self.thread((sample.pid, sample.tid));
-        thread.timeline.sample(tsc, pending);
+        // Where nothing says when what counts, all does, and at once.
+        let waits = !self.edges.is_empty() || self.stretches.is_some();
+        self.threads.at(place).sample(tsc, pending, waits);
         Some(node)
     }
 
@@ -329,7 +344,7 @@ impl Join {
         let Some(ring) = self.rings.get_mut(&ring) else {
             return;
         };
-        let Some(thread) = self.threads.get_mut(&ring.owner) else {
+        let Some(thread) = self.threads.get_mut(ring.owner) else {
             return;
         };
         let timeline = &mut thread.timeline;
@@ -371,7 +386,7 @@ impl Join {
         }
         self.settled = until;
         let until = self.ticks(until);
-        for thread in self.threads.values_mut() {
+        for (_, thread) in self.threads.iter_mut() {
             thread.settle(until, &self.edges);
         }
         self.waiting = self.waiting();
@@ -379,7 +394,7 @@ impl Join {
 
     /// How many samples, switches and transitions wait to be settled, all threads together.
     pub fn waiting(&self) -> usize {
-        self.threads.values().map(|t| t.timeline.waiting()).sum()
+        self.threads.iter().map(|t| t.timeline.waiting()).sum()
     }
 }
 

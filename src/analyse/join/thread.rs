@@ -10,7 +10,8 @@ use super::super::stacks::NodeId;
 use super::super::timeline::{Cpu, Shares, Timeline};
 use crate::trace::record::{Pid, Tid};
 use crate::units::Nanos;
-use std::collections::BTreeMap;
+use foldhash::fast::RandomState;
+use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone)]
 pub struct Pending {
@@ -38,7 +39,7 @@ pub struct Thread {
     pub slices: Vec<Weights>,
 }
 
-pub type Weights = BTreeMap<(Root, NodeId), Weight>;
+pub type Weights = HashMap<(Root, NodeId), Weight, RandomState>;
 /// By member of the group.
 pub type Counts = BTreeMap<(Root, NodeId), Vec<u64>>;
 /// By window, CPU, state and stack.
@@ -62,6 +63,15 @@ pub struct Finished {
 }
 
 impl Thread {
+    /// A sample at `tsc`: if its state cannot be known it need not wait for one.
+    pub fn sample(&mut self, tsc: u64, pending: Pending, waits: bool) {
+        if self.probes || waits {
+            self.timeline.sample(tsc, pending);
+        } else {
+            add(&mut self.sums, false, PollState::Unknown, &pending);
+        }
+    }
+
     pub fn settle(&mut self, until: u64, edges: &[u64]) {
         let (probes, sums) = (self.probes, &mut self.sums);
         while let Some(&edge) = edges.get(self.slices.len()).filter(|&&e| e <= until) {
