@@ -2,6 +2,10 @@
 //!
 //! Joins `trace` (the file) and `analyse` (the answer). Whoever waits at a terminal is told how far it is.
 
+mod slowest;
+
+pub use slowest::{Told, again, moments, told};
+
 use super::Failure;
 use super::filter::{Asked, There};
 use super::part::Part;
@@ -9,10 +13,9 @@ use crate::analyse::compare::tally::{self, Tally};
 use crate::analyse::compare::{Side, side};
 use crate::analyse::depths::Depths;
 use crate::analyse::flows::{Flows, Looking};
-use crate::analyse::latency::moment::{self, Moment};
 use crate::analyse::latency::{Latency, Sampled};
 use crate::analyse::series::{self, Series};
-use crate::analyse::spans::{PARTS, Pass, Preempted, Spans, Timeline};
+use crate::analyse::spans::{Pass, Preempted, Spans};
 use crate::analyse::stacks::StackNumbers;
 use crate::analyse::{Filter, Join, Packs, Profile, readings};
 use crate::trace::record::{Counters, Device, Meta, Queue};
@@ -49,19 +52,6 @@ pub fn with_counters(
     let readings: Vec<_> = readings.collect();
     let counters = readings::counters(&readings, started, filter.span(started));
     Ok((profile, counters))
-}
-
-/// Reads a recording's events and joins those that pass a filter into requests.
-pub fn spans(path: &Path, packs: &Packs, filter: &Filter, show: usize) -> Result<Spans, Failure> {
-    let (reader, metas) = open(path)?;
-    let there = There::of(path, &metas);
-    there.check(filter)?;
-    let mut pass = Pass::new(&metas, packs, filter.clone(), show).on_two_threads();
-    drop(metas);
-    each(path, &reader, |record| to_pass(&mut pass, record))?;
-    let spans = pass.finish(damage(&reader));
-    there.check_left(filter, spans.trust.rings == 0 || spans.counts.complete > 0)?;
-    Ok(spans)
 }
 
 /// What a page about a recording is made of.
@@ -161,37 +151,6 @@ pub fn chosen_both(path: &Path, packs: Packs, asked: &Asked) -> Result<(Profile,
     let profile = join.finish(damage(&reader));
     there.check_left(&part.rest, !profile.threads.is_empty())?;
     Ok((profile, pass.finish(damage(&reader))))
-}
-
-/// What threads did in each stage of these requests; lengths in ns.
-pub fn moments(
-    path: &Path,
-    packs: Packs,
-    requests: &[Timeline],
-) -> Result<Vec<[Moment; PARTS]>, Failure> {
-    let (reader, metas) = open(path)?;
-    let mut sampled = Sampled::new(&metas);
-    let mut join = Join::new(&metas, packs);
-    each(path, &reader, |record| match record {
-        Record::Sample(sample) => {
-            if let Some(node) = join.sample(sample) {
-                sampled.sample(sample, node);
-            }
-        }
-        Record::Switch(switch) => sampled.switch(switch),
-        Record::Slots(..) => {}
-    })?;
-    sampled.settle();
-    let profile = join.finish(None);
-    let ns = profile.ns_per_tick.unwrap_or(1.0);
-    let of_requests = requests.iter().map(|request| {
-        let mut moments = moment::moments(&request.way, &sampled, &profile.stacks);
-        for moment in &mut moments {
-            moment.off_cpu = (moment.off_cpu as f64 * ns) as u64;
-        }
-        moments
-    });
-    Ok(of_requests.collect())
 }
 
 /// Requests and where they spend their time.

@@ -5,7 +5,7 @@
 
 use super::Failure;
 use super::filter::{Asked, There};
-use super::load::{each, open, spans, to_pass};
+use super::load::{again, each, open, to_pass};
 use crate::analyse::compare::tally;
 use crate::analyse::latency::Stretches;
 use crate::analyse::spans::Pass;
@@ -37,31 +37,54 @@ impl Part {
         }
     }
 
-    /// What is asked for of a recording. Reads it once if only some requests count, twice for the slowest.
+    /// What is asked for of a recording, which is read if only some requests count; twice where the slowest are more than
+    /// are kept.
     pub fn of(path: &Path, packs: &Packs, asked: &Asked) -> Result<Part, Failure> {
         let mut requests = asked.filter.clone();
         if !asked.is_about_requests() {
             return Ok(Part::passing(requests));
         }
-        let slowest = asked.slowest;
-        let slowest = slowest.map(|share| threshold(path, packs, &requests, share));
-        let slowest = slowest.transpose()?;
-        requests.at_least = slowest.as_ref().map(|(least, _)| *least);
         let (reader, metas) = open(path)?;
         let there = There::of(path, &metas);
         there.check(&requests)?;
         let mut stretches = Stretches::new(&metas);
-        let mut pass = Pass::new(&metas, packs, requests.clone(), 0).telling_ways();
-        each(path, &reader, |record| {
-            to_pass(&mut pass, record);
-            pass.take_ways().iter().for_each(|way| stretches.add(way));
-        })?;
+        let begin = |metas: &[Meta], requests: &Filter| {
+            Pass::new(metas, packs, requests.clone(), 0).telling_ways()
+        };
+        let mut pass = begin(&metas, &requests);
+        drop(metas);
+        let (mut which, mut is_told) = (None, false);
+        if let Some(share) = asked.slowest {
+            pass = pass.slowest(share).on_two_threads();
+            each(path, &reader, |record| to_pass(&mut pass, record))?;
+            let Some(threshold) = pass.pick() else {
+                let rings = pass.finish(None).trust.rings;
+                there.check_left(&requests, rings == 0)?;
+                return Err(nothing_to_choose(path));
+            };
+            which = Some(format!(
+                "the slowest {} % of {} requests, {} or more,",
+                share * 100.0,
+                threshold.of,
+                duration(threshold.least.ns())
+            ));
+            requests.at_least = Some(threshold.least);
+            is_told = threshold.told;
+            if !is_told {
+                pass = begin(&again(&reader)?, &requests);
+            }
+        }
+        if !is_told {
+            each(path, &reader, |record| {
+                to_pass(&mut pass, record);
+                pass.take_ways().iter().for_each(|way| stretches.add(way));
+            })?;
+        }
         pass.close_all();
         pass.take_ways().iter().for_each(|way| stretches.add(way));
         there.check_left(&requests, stretches.requests > 0)?;
         stretches.settle();
-        let which =
-            slowest.map_or_else(|| format!("{} requests", stretches.requests), |(_, of)| of);
+        let which = which.unwrap_or_else(|| format!("{} requests", stretches.requests));
         let flows = requests.flow_line().map(|flows| format!(" of {flows}"));
         stretches.line = format!(
             "only what threads did for {which}{}",
@@ -98,26 +121,10 @@ impl Part {
     }
 }
 
-/// How long the slowest `share` of requests take at least, and how outputs call them.
-fn threshold(
-    path: &Path,
-    packs: &Packs,
-    filter: &Filter,
-    share: f64,
-) -> Result<(Nanos, String), Failure> {
-    let all = spans(path, packs, filter, 0)?;
-    let Some(least) = all.slowest_from(share) else {
-        return Err(Failure::failed(format!(
-            "{} holds no whole requests: --slowest has nothing to choose from",
-            path.display()
-        ))
-        .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out"));
-    };
-    let name = format!(
-        "the slowest {} % of {} requests, {} or more,",
-        share * 100.0,
-        all.counts.complete,
-        duration(least.ns())
-    );
-    Ok((least, name))
+fn nothing_to_choose(path: &Path) -> Failure {
+    Failure::failed(format!(
+        "{} holds no whole requests: --slowest has nothing to choose from",
+        path.display()
+    ))
+    .hint("a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md), or leave --slowest out")
 }

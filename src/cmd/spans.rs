@@ -5,7 +5,6 @@ use super::packs::PackArgs;
 use super::{Failure, load};
 use crate::present::spans as present;
 use crate::present::style::{Style, duration};
-use crate::units::Nanos;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,12 +30,13 @@ pub struct Args {
 /// Prints the stages.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let packs = args.packs.load()?;
-    let Asked {
-        mut filter,
-        slowest,
-    } = args.filter.asked();
+    let Asked { filter, slowest } = args.filter.asked();
     let show = usize::from(args.show);
-    let mut spans = load::spans(&args.file, &packs, &filter, show)?;
+    let load::Told {
+        spans,
+        moments,
+        threshold,
+    } = load::told(&args.file, packs, &filter, slowest, show)?;
     if spans.trust.rings == 0 {
         return Err(Failure::failed(format!(
             "{} holds no events: requests are told from probes",
@@ -46,26 +46,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             "record a program that is linked with probes (docs/guide/probes-rust.md, probes-c.md)",
         ));
     }
-    let mut what = "requests".to_owned();
-    if let Some(share) = slowest
-        && let Some(least) = spans.slowest_from(share)
-    {
-        // A second pass keeps what is in memory independent of how many requests there are.
-        filter.at_least = Some(least);
-        what = format!(
+    let what = match (slowest, threshold) {
+        (Some(share), Some(threshold)) => format!(
             "requests, the slowest {} % of {}: {} or more",
             share * 100.0,
-            spans.counts.complete,
-            duration(least.ns())
-        );
-        spans = load::spans(&args.file, &packs, &filter, show)?;
-    }
-    let moments = match spans.slowest.is_empty() {
-        true => Vec::new(),
-        false => load::moments(&args.file, packs, &spans.slowest)?,
+            threshold.of,
+            duration(threshold.least.ns())
+        ),
+        _ => "requests".to_owned(),
     };
     let text = if args.json {
-        let threshold = filter.at_least.map(Nanos::ns);
+        let threshold = threshold.map(|threshold| threshold.least.ns());
         present::json::spans(&spans, &moments, threshold).map_err(Failure::failed)? + "\n"
     } else {
         present::table::spans(&spans, &moments, &what, Style::of_stdout())

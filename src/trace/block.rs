@@ -71,13 +71,17 @@ impl<'a> Bytes<'a> {
         Ok(first)
     }
 
-    /// Most are a byte long.
-    #[inline]
+    /// Most are a byte long, most others two.
+    #[inline(always)]
     fn number(&mut self) -> Result<u64, BlockError> {
         match self.0 {
             [first, rest @ ..] if *first < 0x80 => {
                 self.0 = rest;
                 Ok(u64::from(*first))
+            }
+            [first, second, rest @ ..] if *second < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*first & 0x7f) | u64::from(*second) << 7)
             }
             _ => self.eight_bytes(),
         }
@@ -302,8 +306,8 @@ pub fn decode_slots(block: &[u8], out: &mut Vec<Slot>) -> Result<SlotHeader, Blo
     let mut bytes = Bytes(block);
     let header = slot_header(&mut bytes)?;
     let [
-        mut low,
-        mut high,
+        low,
+        high,
         mut stamps,
         mut flows,
         mut literals,
@@ -322,10 +326,13 @@ pub fn decode_slots(block: &[u8], out: &mut Vec<Slot>) -> Result<SlotHeader, Blo
         ]
     };
     let mut model = SlotModel::new();
-    out.clear();
-    out.reserve(header.count);
-    for _ in 0..header.count {
-        let point = u16::from(low.byte()?) | u16::from(high.byte()?) << 8;
+    // Every slot has a byte of its own in these two.
+    let points = low.0.get(..header.count).zip(high.0.get(..header.count));
+    let (low, high) = points.ok_or(BlockError::Short)?;
+    // All are written again: what was there before does not matter.
+    out.resize(header.count, Slot::default());
+    for ((slot, low), high) in out.iter_mut().zip(low).zip(high) {
+        let point = u16::from(*low) | u16::from(*high) << 8;
         if point == points::CONT.id() {
             let changes = [conts.number()?, conts.number()?, conts.number()?].map(unzigzag);
             let last = model.cont();
@@ -338,10 +345,10 @@ pub fn decode_slots(block: &[u8], out: &mut Vec<Slot>) -> Result<SlotHeader, Blo
             let word1 = u64::from(high) << 32 | u64::from(low);
             *last = (word0, word1);
             let upper = (word0 & 0xffff_ffff) << 16 | word0 >> 32;
-            out.push(Slot {
+            *slot = Slot {
                 word0: upper << 16 | u64::from(point),
                 word1,
-            });
+            };
             continue;
         }
         model.head(point);
@@ -367,10 +374,10 @@ pub fn decode_slots(block: &[u8], out: &mut Vec<Slot>) -> Result<SlotHeader, Blo
         };
         let last = &mut model.args[usize::from(point as u8)];
         *last = last.wrapping_add(unzigzag(args.number()?) as u32);
-        out.push(Slot {
+        *slot = Slot {
             word0: stamp << 16 | u64::from(point),
             word1: u64::from(flow) << 32 | u64::from(*last),
-        });
+        };
     }
     Ok(header)
 }

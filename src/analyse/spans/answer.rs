@@ -128,8 +128,15 @@ impl Spans {
 
     /// From which length on a request is among the slowest `share` of all; `None` without requests.
     pub fn slowest_from(&self, share: f64) -> Option<Nanos> {
-        let total = self.stages.last().filter(|total| !total.is_empty())?;
-        let least = total.value_at_quantile(1.0 - share);
-        Some(Nanos::from_ns(total.lowest_equivalent(least)))
+        slowest_from(self.stages.last()?, share)
     }
+}
+
+/// From which of these lengths on one is among the slowest `share`; `None` if there are none.
+pub fn slowest_from(lengths: &Histogram<u64>, share: f64) -> Option<Nanos> {
+    if lengths.is_empty() {
+        return None;
+    }
+    let least = lengths.value_at_quantile(1.0 - share);
+    Some(Nanos::from_ns(lengths.lowest_equivalent(least)))
 }

@@ -132,8 +132,9 @@ const MOST: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub struct FlowState {
     arrivals: Queue<Arrival>,
-    /// The arrival that the last request took, for those pipelined behind it.
-    last_arrival: Option<Arrival>,
+    /// The arrival that the last request took, for those pipelined behind it: if `has_last`.
+    last_arrival: Arrival,
+    has_last: bool,
     open: Queue<Request>,
     /// End of the last request that was told.
     ended: Stamp,
@@ -150,14 +151,22 @@ pub struct FlowState {
 }
 
 impl FlowState {
-    /// Something of each of its parts, so that all of it is near.
+    /// Something of each of its parts, so that all of it is near. Nothing is asked before it is read: many flows that are
+    /// looked at one after the other are waited for together.
     pub fn glance(&self) -> u64 {
-        let of_request = |r: &Request| r.number ^ r.app_start ^ r.owed ^ r.behind.0;
-        let of_arrival = |a: &Arrival| a.behind ^ u64::from(a.ring);
-        let last = self.open.front().map_or(0, of_request);
-        let arrived = self.arrivals.front().map_or(0, of_arrival);
-        let before = self.last_arrival.as_ref().map_or(0, of_arrival);
-        last ^ arrived ^ before ^ self.heard ^ self.count ^ self.turns.sum()
+        let of_arrival = |a: &Arrival| a.rx.glance() ^ a.behind;
+        let of_request = |r: &Request| {
+            let stamps = [r.wake, r.tx, r.before].map(Stamp::glance);
+            let numbers = [r.behind.1, r.owed, r.number, u64::from(r.waiting)];
+            let all = stamps.into_iter().chain(numbers);
+            all.fold(of_arrival(&r.arrival), |all, one| all ^ one)
+        };
+        of_request(self.open.near())
+            ^ of_arrival(self.arrivals.near())
+            ^ of_arrival(&self.last_arrival)
+            ^ self.turns.glance()
+            ^ self.heard
+            ^ self.count
     }
 
     /// Events were lost until `tsc`: what began before and is not replied to cannot be told. Gives how many requests.
@@ -171,7 +180,7 @@ impl FlowState {
         self.open.retain(|r| r.replied() || r.start() > tsc);
         self.open.iter_mut().for_each(|r| r.waiting = 0);
         self.arrivals.retain(|a| a.first() > Some(tsc));
-        self.last_arrival = self.last_arrival.filter(|a| a.first() > Some(tsc));
+        self.has_last &= self.last_arrival.first() > Some(tsc);
         (all - self.open.len()) as u64
     }
 
@@ -243,12 +252,10 @@ impl FlowState {
         let first = self.arrivals.pop_front().filter(|_| waiting > 0);
         let (arrival, pipelined) = match first {
             Some(arrival) => (arrival, false),
-            None => (
-                self.last_arrival.unwrap_or_default(),
-                self.last_arrival.is_some(),
-            ),
+            None if self.has_last => (self.last_arrival, true),
+            None => (Arrival::default(), false),
         };
-        self.last_arrival = Some(arrival);
+        (self.last_arrival, self.has_last) = (arrival, true);
         if self.open.len() == MOST {
             self.open.pop_front();
             self.overrun += 1;

@@ -18,6 +18,6 @@ pub mod way;
 
 pub use answer::{Counts, EventTrust, Slice, Spans, Timeline};
 pub use flow::OnItsWay;
-pub use pass::{Pass, WINDOW};
+pub use pass::{Pass, Threshold, WINDOW};
 pub use preempted::Preempted;
 pub use stages::{BEHIND, Kind, OUTSIDE, PARTS, STAGES, Stage, TCP_IN, WAIT_APP};

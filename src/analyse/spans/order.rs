@@ -49,21 +49,36 @@ pub const MOST_WAITING: usize = 1 << 21;
 struct Source {
     /// Newest stamp.
     newest: u64,
+    /// The last stamp of each run, 0 where it is empty: which run an event goes to is seen here.
+    ends: [u64; RUNS],
     /// Each in order.
     runs: [VecDeque<Stamped>; RUNS],
 }
 
 impl Source {
     fn push(&mut self, event: Stamped) {
-        let behind = |run: &&mut VecDeque<Stamped>| run.back().is_none_or(|b| b.tsc <= event.tsc);
-        if let Some(run) = self.runs.iter_mut().find(behind) {
-            run.push_back(event);
-            return;
+        let ends = self.ends.iter_mut().zip(&mut self.runs);
+        for (end, run) in ends {
+            if *end <= event.tsc {
+                *end = event.tsc;
+                run.push_back(event);
+                return;
+            }
         }
         let [.., last] = &mut self.runs;
         let later = last.iter().rev().take_while(|e| e.tsc > event.tsc);
         let at = last.len() - later.count();
         last.insert(at, event);
+    }
+
+    /// Gives the beginnings of its runs to be merged, up to `until`.
+    fn give(&mut self, until: u64, merge: &mut Merge) {
+        for (end, run) in self.ends.iter_mut().zip(&mut self.runs) {
+            merge.take(run, until);
+            if run.is_empty() {
+                *end = 0;
+            }
+        }
     }
 }
 
@@ -79,10 +94,10 @@ struct Merge {
 impl Merge {
     /// Takes the beginning of a run, up to `until`.
     fn take(&mut self, run: &mut VecDeque<Stamped>, until: u64) {
-        let count = run.partition_point(|event| event.tsc < until);
-        if count == 0 {
+        if run.front().is_none_or(|event| event.tsc >= until) {
             return;
         }
+        let count = run.partition_point(|event| event.tsc < until);
         let (front, back) = run.as_slices();
         let of_front = count.min(front.len());
         self.from.extend_from_slice(&front[..of_front]);
@@ -243,8 +258,8 @@ impl Order {
     }
 
     fn give(&mut self, until: u64, out: &mut Vec<Stamped>) {
-        let runs = self.sources.values_mut().flat_map(|s| &mut s.runs);
-        runs.for_each(|run| self.merge.take(run, until));
+        let sources = self.sources.values_mut();
+        sources.for_each(|source| source.give(until, &mut self.merge));
         self.counts.waiting -= self.merge.from.len();
         self.merge.give(out);
         self.counts.given = self.counts.given.max(until.min(u64::MAX - 1));

@@ -6,98 +6,115 @@
 use std::collections::VecDeque;
 
 /// The queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Queue<T> {
-    /// `None` only if `rest` is empty too.
-    first: Option<T>,
+    /// The first item, if there is one. What lies here otherwise is of no meaning: that it can be read all the same is
+    /// what [`Queue::near`] is for.
+    first: T,
     /// Made when it is needed: there are three queues in a flow.
     #[expect(
         clippy::box_collection,
         reason = "a queue that is seldom there takes 8 bytes, not 32"
     )]
     rest: Option<Box<VecDeque<T>>>,
+    /// Items in all. Memory of its own, once it was needed, is far: it is not asked whether something is in it.
+    count: u32,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Queue<T> {
-        Queue {
-            first: None,
-            rest: None,
-        }
+impl<T: Copy> Queue<T> {
+    /// The memory of the first item, whether there is one or not.
+    pub fn near(&self) -> &T {
+        &self.first
     }
-}
 
-impl<T> Queue<T> {
+    /// What lies behind the first item, if anything does.
+    fn behind(&self) -> Option<&VecDeque<T>> {
+        self.rest.as_deref().filter(|_| self.count > 1)
+    }
+
+    fn behind_mut(&mut self) -> Option<&mut VecDeque<T>> {
+        self.rest.as_deref_mut().filter(|_| self.count > 1)
+    }
+
     /// Items in it.
     pub fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+        self.count as usize
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.count == 0
     }
 
     /// Puts an item behind all others.
     pub fn push_back(&mut self, item: T) {
-        match self.first {
-            None => self.first = Some(item),
-            Some(_) => self.rest.get_or_insert_default().push_back(item),
+        match self.count {
+            0 => self.first = item,
+            _ => self.rest.get_or_insert_default().push_back(item),
         }
+        self.count += 1;
     }
 
     /// Takes the first item.
     pub fn pop_front(&mut self) -> Option<T> {
-        match self.rest.as_mut().and_then(|rest| rest.pop_front()) {
-            // Most often nothing lies behind it: then nothing is put in its place.
-            None => self.first.take(),
-            next => std::mem::replace(&mut self.first, next),
+        let first = *self.front()?;
+        // Most often nothing lies behind it: then nothing is put in its place.
+        if let Some(next) = self.behind_mut().and_then(VecDeque::pop_front) {
+            self.first = next;
         }
+        self.count -= 1;
+        Some(first)
     }
 
     /// The first item.
     pub fn front(&self) -> Option<&T> {
-        self.first.as_ref()
+        (self.count > 0).then_some(&self.first)
     }
 
     /// The last item.
     pub fn back(&self) -> Option<&T> {
-        let rest = self.rest.as_ref().and_then(|rest| rest.back());
-        rest.or(self.first.as_ref())
+        let last = self.behind().and_then(VecDeque::back);
+        last.or(self.front())
     }
 
     /// The last item, to be changed.
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
-        rest.or(self.first.as_mut())
+        match self.count {
+            0 => None,
+            1 => Some(&mut self.first),
+            _ => self.rest.as_mut()?.back_mut(),
+        }
     }
 
     /// The item at a place.
     pub fn get(&self, at: usize) -> Option<&T> {
         match at.checked_sub(1) {
-            None => self.first.as_ref(),
-            Some(at) => self.rest.as_ref()?.get(at),
+            None => self.front(),
+            Some(at) => self.behind()?.get(at),
         }
     }
 
     /// All items in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
-        let rest = self.rest.as_deref().map(VecDeque::iter);
-        self.first.iter().chain(rest.unwrap_or_default())
+        let behind = self.behind().map(VecDeque::iter);
+        self.front().into_iter().chain(behind.unwrap_or_default())
     }
 
     /// All items in order, to be changed.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
-        let rest = self.rest.as_deref_mut().map(VecDeque::iter_mut);
-        self.first.iter_mut().chain(rest.unwrap_or_default())
+        let behind = self.rest.as_deref_mut().filter(|_| self.count > 1);
+        let first = (self.count > 0).then_some(&mut self.first);
+        let behind = behind.map(VecDeque::iter_mut);
+        first.into_iter().chain(behind.unwrap_or_default())
     }
 
     /// Keeps only some items.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        if let Some(rest) = &mut self.rest {
-            rest.retain(&mut keep);
+        if let Some(behind) = self.behind_mut() {
+            behind.retain(&mut keep);
+            self.count = 1 + behind.len() as u32;
         }
-        if self.first.as_ref().is_some_and(|first| !keep(first)) {
+        if self.front().is_some_and(|first| !keep(first)) {
             self.pop_front();
         }
     }

@@ -18,6 +18,11 @@ impl Stamp {
         Some(self.0?.get() - 1)
     }
 
+    /// Its memory, whatever it means.
+    pub fn glance(self) -> u64 {
+        self.0.map_or(0, NonZeroU64::get)
+    }
+
     /// Whether there is none.
     pub fn is_none(self) -> bool {
         self.0.is_none()

@@ -46,10 +46,10 @@ impl Flows {
                 requests = self.flow(e.flow).data_out(e.tsc, len, e.ring, drains);
             }
             1 => {
-                self.spans.counts.acks += counts;
+                self.sums.counts.acks += counts;
                 self.flow(e.flow).ack_out();
             }
-            2 => self.spans.counts.retransmissions += counts,
+            2 => self.sums.counts.retransmissions += counts,
             _ => {}
         }
         if let Some(ring) = self.rings.get_mut(device as usize) {

@@ -5,10 +5,10 @@
 
 use super::intake::{PLACE, age_of, since_of, trigger_of};
 use super::ring::{RingState, push};
+use super::slowest::Slowest;
 use super::table::Table;
-use super::tell::record;
+use super::tell::Sums;
 use crate::analyse::filter::Filter;
-use crate::analyse::spans::answer::Spans;
 use crate::analyse::spans::flow::{FlowState, OnItsWay, Request};
 use crate::analyse::spans::order::Stamped;
 use crate::analyse::spans::preempted::Preempted;
@@ -27,7 +27,23 @@ const MOST_LOSSES: usize = 256;
 const MOST_MOVES: usize = 256;
 
 /// Events whose flows are looked at together, while those before them are taken.
-const NEAR: usize = 32;
+const NEAR: usize = 64;
+
+/// Places of flows that are asked for soon.
+#[derive(Clone, Copy)]
+struct Ahead {
+    places: [u32; NEAR],
+    count: usize,
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead {
+            places: [0; NEAR],
+            count: 0,
+        }
+    }
+}
 
 /// All flows, and all rings.
 pub struct Flows {
@@ -49,7 +65,9 @@ pub struct Flows {
     pub last_loss: u64,
     /// Ends of slices.
     pub edges: Vec<Nanos>,
-    pub spans: Spans,
+    pub sums: Sums,
+    /// If only the slowest requests are told: those so far.
+    pub slowest: Option<Slowest>,
     /// When threads were kept from running, if it is asked.
     pub preempted: Option<Preempted>,
     /// Whether somebody takes the ways.
@@ -58,28 +76,37 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// The next events.
+    /// The next events. A request's first event finds its flow out of the caches, and its place in the table likewise: both
+    /// are looked for ahead, those of many flows together, so that their misses overlap.
     pub fn events(&mut self, events: &[Stamped]) {
-        let mut heaps = events.chunks(NEAR).peekable();
-        if let Some(first) = heaps.peek() {
-            self.look_at(first);
-        }
-        while let Some(near) = heaps.next() {
-            if let Some(next) = heaps.peek() {
-                self.look_at(next);
-            }
+        let mut found = events.chunks(NEAR);
+        let mut ahead = [self.find(found.next()), self.find(found.next())];
+        self.look_at(&ahead[0]);
+        for near in events.chunks(NEAR) {
+            let [_, next] = ahead;
+            ahead = [next, self.find(found.next())];
+            self.look_at(&ahead[0]);
             near.iter().for_each(|event| self.event(*event));
         }
     }
 
-    /// A request's first event finds its flow out of the caches: looked at together, and while others are taken, their
-    /// misses overlap.
-    fn look_at(&mut self, events: &[Stamped]) {
-        let mut seen = 0;
-        for event in events.iter().filter(|e| e.point == points::TCP_IN) {
-            seen ^= self.flows.get(event.flow).map_or(0, |flow| flow.glance());
+    /// Places of flows that begin requests in these events.
+    fn find(&mut self, events: Option<&[Stamped]>) -> Ahead {
+        let mut ahead = Ahead::default();
+        let begin = |e: &&Stamped| e.point == points::TCP_IN;
+        for event in events.unwrap_or_default().iter().filter(begin) {
+            if let Some(place) = self.flows.find(event.flow) {
+                ahead.places[ahead.count] = place;
+                ahead.count += 1;
+            }
         }
-        black_box(seen);
+        ahead
+    }
+
+    fn look_at(&self, ahead: &Ahead) {
+        let places = ahead.places[..ahead.count].iter();
+        let flows = places.filter_map(|&place| self.flows.at(place));
+        black_box(flows.fold(0, |seen, flow| seen ^ flow.glance()));
     }
 
     fn event(&mut self, e: Stamped) {
@@ -108,7 +135,7 @@ impl Flows {
                 let is_new = !std::mem::replace(&mut ring.has_device, true);
                 let frames = e.flow & 0xfff;
                 if counts {
-                    record(&mut self.spans.bursts[0], u64::from(frames));
+                    self.sums.bursts[0].record(u64::from(frames));
                 }
                 push(&mut ring.received, (e.args[0], frames, e.tsc), MOST_BURSTS);
                 if is_new {
@@ -120,8 +147,8 @@ impl Flows {
                 let is_new = !std::mem::replace(&mut ring.has_device, true);
                 let (first, accepted) = (e.args[0], (e.flow >> 12) & 0xfff);
                 if counts {
-                    record(&mut self.spans.bursts[1], u64::from(accepted));
-                    let trigger = self.spans.counts.triggers.get_mut(trigger_of(&e));
+                    self.sums.bursts[1].record(u64::from(accepted));
+                    let trigger = self.sums.counts.triggers.get_mut(trigger_of(&e));
                     trigger.into_iter().for_each(|bursts| *bursts += 1);
                 }
                 if is_new {
@@ -163,10 +190,10 @@ impl Flows {
             }
             points::TCP_OUT => self.segment_out(&e, counts),
             points::SLOW_PATH if counts && self.filter.has_flow(e.flow) => {
-                self.spans.counts.detours += 1;
+                self.sums.counts.detours += 1;
             }
             points::STALL if counts && self.filter.has_flow(e.flow) => {
-                self.spans.counts.stalls += 1;
+                self.sums.counts.stalls += 1;
             }
             _ => {}
         }
@@ -181,7 +208,7 @@ impl Flows {
     /// Forgets flows that were not heard of since `tsc` and have nothing on their way.
     fn forget_quiet(&mut self, tsc: u64) {
         let mut told = Vec::new();
-        let (counts, filter) = (&mut self.spans.counts, &self.filter);
+        let (counts, filter) = (&mut self.sums.counts, &self.filter);
         self.flows.retain(|flow, state| {
             if state.heard >= tsc || !state.is_quiet() {
                 return true;
@@ -210,7 +237,7 @@ impl Flows {
         state.heard = self.now;
         let torn = state.forget_before(self.last_loss);
         if self.filter.has_flow(flow) {
-            self.spans.counts.torn += torn;
+            self.sums.counts.torn += torn;
         }
         state
     }
@@ -220,7 +247,7 @@ impl Flows {
             let mut done = Vec::new();
             let unfinished = state.finish(&mut |r| done.push(r)) + state.overrun;
             if self.filter.has_flow(flow) {
-                self.spans.counts.unfinished += unfinished;
+                self.sums.counts.unfinished += unfinished;
             }
             done.iter().for_each(|request| self.done(request));
         }

@@ -8,15 +8,16 @@
 mod device;
 mod flows;
 mod intake;
+mod lengths;
 mod ring;
+mod slowest;
 mod table;
 mod tell;
 
-use super::answer::{Counts, EventTrust, Slice, Spans};
+use super::answer::{EventTrust, Slice, Spans};
 use super::flow::OnItsWay;
 use super::order::Stamped;
 use super::preempted::Preempted;
-use super::stages::{BEHIND, PARTS, STAGES};
 use super::way::Way;
 use crate::analyse::filter::Filter;
 use crate::analyse::packs::{Packs, Rules};
@@ -26,13 +27,15 @@ use bypassprof_wire::Slot;
 use flows::Flows;
 use intake::Intake;
 use ring::RingState;
+use slowest::Slowest;
+pub use slowest::Threshold;
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use table::Table;
-use tell::histogram;
+use tell::Sums;
 
 /// A ring that is silent is waited for so long.
 pub const WINDOW: Nanos = Nanos::from_ns(1_000_000_000);
@@ -124,17 +127,8 @@ impl Pass {
             preempted: None,
             tell_ways: false,
             ways: Vec::new(),
-            spans: Spans {
-                counts: Counts::default(),
-                stages: STAGES.iter().map(|_| histogram()).collect(),
-                behind: BEHIND.iter().map(|_| histogram()).collect(),
-                outside: histogram(),
-                bursts: [histogram(), histogram()],
-                slowest: Vec::new(),
-                slices: Vec::new(),
-                preempted: [0.0; PARTS],
-                trust,
-            },
+            sums: Sums::new(trust),
+            slowest: None,
         };
         // Points mean the same whatever stack is recognised: every pack may translate.
         let all: Vec<_> = packs.all().iter().collect();
@@ -164,8 +158,15 @@ impl Pass {
     pub fn sliced(self, edges: &[Nanos]) -> Pass {
         let mut flows = lock(&self.flows);
         flows.edges = edges.iter().map(|e| e.since(flows.started)).collect();
-        flows.spans.slices = vec![Slice::default(); edges.len()];
+        flows.sums.slices = vec![Slice::default(); edges.len()];
         drop(flows);
+        self
+    }
+
+    /// Tells of the slowest `share` of the requests only: [`Pass::pick`] is asked when all has been read.
+    #[must_use]
+    pub fn slowest(self, share: f64) -> Pass {
+        lock(&self.flows).slowest = Some(Slowest::new(share));
         self
     }
 
@@ -291,11 +292,18 @@ impl Pass {
         self.settled().close_all();
     }
 
+    /// All has been read, and the slowest of the requests were asked for: says which these are, and tells them if they are
+    /// not too many; `None` if there are no requests at all.
+    pub fn pick(&mut self) -> Option<Threshold> {
+        self.close_all();
+        lock(&self.flows).pick()
+    }
+
     /// Ends the pass. `damage` says what is wrong with the file, if anything.
     pub fn finish(mut self, damage: Option<String>) -> Spans {
         self.close_all();
         let read = self.intake.read();
-        let mut spans = lock(&self.flows).spans.clone();
+        let mut spans = lock(&self.flows).sums.spans();
         spans.counts.late = read.late;
         spans.trust = EventTrust {
             damage,

@@ -5,25 +5,59 @@
 //! a request was put together.
 
 use super::flows::Flows;
-use crate::analyse::spans::answer::{Slice, Timeline};
+use super::lengths::Lengths;
+use super::slowest::{Over, Threshold};
+use crate::analyse::spans::answer::{Counts, EventTrust, Slice, Spans, Timeline};
 use crate::analyse::spans::flow::Request;
-use crate::analyse::spans::stages::{BEHIND, PARTS};
+use crate::analyse::spans::stages::{BEHIND, PARTS, STAGES};
 use crate::analyse::spans::way::Way;
 use crate::units::Nanos;
 use bypassprof_wire::Tsc;
-use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 
-/// An empty histogram of lengths.
-pub fn histogram() -> Histogram<u64> {
-    // Three digits, as long as need be: the only error is a number of digits that does not exist.
-    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits"))
+/// What requests add up to: [`Spans`] in the making.
+#[derive(Debug)]
+pub struct Sums {
+    pub counts: Counts,
+    pub stages: [Lengths; STAGES.len()],
+    pub behind: [Lengths; BEHIND.len()],
+    pub outside: Lengths,
+    pub bursts: [Lengths; 2],
+    pub slowest: Vec<Timeline>,
+    pub slices: Vec<Slice>,
+    pub preempted: [f64; PARTS],
+    pub trust: EventTrust,
 }
 
-/// Counts a length; one beyond what a histogram can grow to counts as the longest it has.
-pub fn record(histogram: &mut Histogram<u64>, length: u64) {
-    if histogram.record(length).is_err() {
-        histogram.saturating_record(length);
+impl Sums {
+    /// Nothing yet.
+    pub fn new(trust: EventTrust) -> Sums {
+        Sums {
+            counts: Counts::default(),
+            stages: Default::default(),
+            behind: Default::default(),
+            outside: Lengths::default(),
+            bursts: Default::default(),
+            slowest: Vec::new(),
+            slices: Vec::new(),
+            preempted: [0.0; PARTS],
+            trust,
+        }
+    }
+
+    /// The answer.
+    pub fn spans(&self) -> Spans {
+        Spans {
+            counts: self.counts,
+            stages: self.stages.iter().map(Lengths::histogram).collect(),
+            behind: self.behind.iter().map(Lengths::histogram).collect(),
+            outside: self.outside.histogram(),
+            bursts: self.bursts.each_ref().map(Lengths::histogram),
+            slowest: self.slowest.clone(),
+            slices: self.slices.clone(),
+            preempted: self.preempted,
+            trust: self.trust.clone(),
+        }
     }
 }
 
@@ -50,7 +84,7 @@ impl Flows {
         }
         let began = self.since_start(tsc);
         let slice = self.edges.partition_point(|&edge| edge <= began);
-        self.spans.slices.get_mut(slice)
+        self.sums.slices.get_mut(slice)
     }
 
     /// Whether a request passes the filter, its length left aside.
@@ -99,7 +133,7 @@ impl Flows {
             request.tx.get(),
         );
         let (Some(_), Some(app_end)) = (deliver.or(tcp_in), request.app_end.get()) else {
-            self.spans.counts.headless += 1;
+            self.sums.counts.headless += 1;
             return;
         };
         let end = request.end();
@@ -107,9 +141,8 @@ impl Flows {
             let losses = self.rings.get(ring as usize).map(|r| &r.losses);
             losses.is_some_and(|l| l.iter().any(|&(from, to)| from < end && start < to))
         };
-        let rings = request.rings();
-        if rings.into_iter().flatten().any(lost_in) {
-            self.spans.counts.torn += 1;
+        if request.rings().into_iter().flatten().any(lost_in) {
+            self.sums.counts.torn += 1;
             return;
         }
         // Ends of stages; one that lies before the one before it takes no time: a reply may leave before the
@@ -126,32 +159,58 @@ impl Flows {
             burst.and(tx),
         ];
         let behind = [arrival.behind, request.behind.0, request.behind.1];
-        let numbers = rings.map(|place| self.rings.get(place? as usize).map(|r| r.number));
+        let numbers = self.numbers(request.rings());
         let way = Way::new(request.flow, start, ends, numbers, behind);
-        let stages = way.lengths().map(|length| Some(self.ns(length?)));
         let total = self.ns(way.total());
         if self.filter.at_least.is_some_and(|least| total < least.ns()) {
             return;
         }
-        let counts = &mut self.spans.counts;
+        match &mut self.slowest {
+            Some(slowest) => slowest.add(total, || Over::new(request, &way)),
+            None => self.tell(&Over::new(request, &way), way, total),
+        }
+    }
+
+    /// The numbers that rings have in the file.
+    fn numbers(&self, rings: [Option<u32>; 3]) -> [Option<u32>; 3] {
+        rings.map(|place| self.rings.get(place? as usize).map(|r| r.number))
+    }
+
+    /// All requests are over, and only the slowest were asked for: tells them.
+    pub(super) fn pick(&mut self) -> Option<Threshold> {
+        let (threshold, requests) = self.slowest.take()?.pick()?;
+        self.filter.at_least = Some(threshold.least);
+        self.sums.trust.filtered = self.filter.line();
+        for (total, request) in requests {
+            let way = request.way(self.numbers(request.rings));
+            self.tell(&request, way, total);
+        }
+        Some(threshold)
+    }
+
+    /// Counts a request, and adds it to what it belongs to.
+    fn tell(&mut self, request: &Over, way: Way, total: u64) {
+        let start = way.start;
+        let stages = way.lengths().map(|length| Some(self.ns(length?)));
+        let counts = &mut self.sums.counts;
         counts.complete += 1;
         counts.pipelined += u64::from(request.pipelined);
         counts.split += u64::from(request.split);
-        counts.crossed += u64::from(request.arrival.ring != request.app_ring);
-        counts.segments += u64::from(request.segments);
+        counts.crossed += u64::from(request.rings[0] != request.rings[1]);
+        counts.segments += u64::from(request.segments.0);
         let lengths = stages.iter().copied().chain([Some(total)]);
-        for (histogram, length) in self.spans.stages.iter_mut().zip(lengths) {
+        for (sums, length) in self.sums.stages.iter_mut().zip(lengths) {
             if let Some(length) = length {
-                record(histogram, length);
+                sums.record(length);
             }
         }
         if let Some(before) = request.before.get() {
             let outside = self.ns(start.saturating_sub(before));
-            record(&mut self.spans.outside, outside);
+            self.sums.outside.record(outside);
         }
         let kept = self.preempted.as_ref().map(|preempted| preempted.of(&way));
         let kept = kept.map(|kept| kept.map(|ticks| self.ns(ticks) as f64));
-        for (sum, ns) in self.spans.preempted.iter_mut().zip(kept.iter().flatten()) {
+        for (sum, ns) in self.sums.preempted.iter_mut().zip(kept.iter().flatten()) {
             *sum += ns;
         }
         if let Some(slice) = self.slice_of(start) {
@@ -165,9 +224,9 @@ impl Flows {
             }
         }
         let behind = way.behind.map(|ticks| self.ns(ticks));
-        for (histogram, length) in self.spans.behind.iter_mut().zip(behind) {
+        for (sums, length) in self.sums.behind.iter_mut().zip(behind) {
             if length > 0 {
-                record(histogram, length);
+                sums.record(length);
             }
         }
         self.keep(request, (stages, behind), (total, way));
@@ -179,12 +238,12 @@ impl Flows {
     /// Keeps a request if it is among the slowest.
     fn keep(
         &mut self,
-        request: &Request,
+        request: &Over,
         (stages, behind): ([Option<u64>; PARTS], [u64; BEHIND.len()]),
         (total, way): (u64, Way),
     ) {
-        let full = self.spans.slowest.len() >= self.show;
-        if self.show == 0 || (full && self.spans.slowest.last().is_some_and(|l| l.total >= total)) {
+        let full = self.sums.slowest.len() >= self.show;
+        if self.show == 0 || (full && self.sums.slowest.last().is_some_and(|l| l.total >= total)) {
             return;
         }
         let name = |ring: Option<u32>| {
@@ -192,17 +251,17 @@ impl Flows {
             ring.map_or_else(String::new, |r| r.name.clone())
         };
         let timeline = Timeline {
-            flow: request.flow,
-            began: self.since_start(request.start()),
+            flow: way.flow,
+            began: self.since_start(way.start),
             stages,
             behind,
             total,
-            threads: request.rings().map(name),
-            segments: (request.segments, request.acks),
+            threads: request.rings.map(name),
+            segments: request.segments,
             way,
         };
-        let at = self.spans.slowest.partition_point(|t| t.total >= total);
-        self.spans.slowest.insert(at, timeline);
-        self.spans.slowest.truncate(self.show);
+        let at = self.sums.slowest.partition_point(|t| t.total >= total);
+        self.sums.slowest.insert(at, timeline);
+        self.sums.slowest.truncate(self.show);
     }
 }

@@ -69,6 +69,43 @@ fn own_points() {
     assert_eq!(spans.slowest[0].total, 100);
 }
 
+/// The slowest of the requests, picked while they go by, are told as by a pass that knew how long they are.
+#[test]
+fn slowest_in_one_pass() {
+    let fresh = |filter| {
+        let ring = Ring {
+            base_tsc: 1,
+            ..Ring::default()
+        };
+        Pass::new(&[Meta::Ring(ring)], &PACKS, filter, 3).telling_ways()
+    };
+    let slots = (0..200u32).flat_map(|number| {
+        let (start, flow) = (1000 * u64::from(number + 1), number % 7);
+        let [deliver, _, begin, _] = request(start, flow);
+        let end = start + 100 + u64::from(number * 37 % 101);
+        [deliver, begin, HEAD(end, points::APP_END, flow, 1)]
+    });
+    let slots: Vec<_> = slots.collect();
+    let mut one = fresh(Filter::default()).slowest(0.1).on_two_threads();
+    one.slots(0, 0, &slots);
+    let threshold = one.pick().unwrap();
+    assert_eq!((threshold.of, threshold.told), (200, true));
+    let mut two = fresh(Filter {
+        at_least: Some(threshold.least),
+        ..Filter::default()
+    });
+    two.slots(0, 0, &slots);
+    two.close_all();
+    let ways = one.take_ways();
+    assert!((20..24).contains(&ways.len()), "{}", ways.len());
+    assert_eq!(ways, two.take_ways());
+    let [one, two] = [one, two].map(|pass| pass.finish(None));
+    assert_eq!((one.counts, one.trust), (two.counts, two.trust));
+    assert_eq!(one.slowest, two.slowest);
+    assert_eq!((one.stages, one.behind), (two.stages, two.behind));
+    assert_eq!((one.outside, one.bursts), (two.outside, two.bursts));
+}
+
 /// What lies between two requests of a flow is told, and its part of flows' time; a flow's first has nothing before it.
 #[test]
 fn between_requests() {
