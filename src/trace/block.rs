@@ -416,6 +416,18 @@ impl<'a> Undeltas<'a> {
         Ok(self.last)
     }
 
+    /// Appends the next `count` numbers, most of which are longer than a byte.
+    fn extend(&mut self, count: usize, out: &mut Vec<u64>) -> Result<(), BlockError> {
+        let (mut bytes, mut last) = (self.bytes, self.last);
+        out.reserve(count);
+        for _ in 0..count {
+            last = last.wrapping_add(unzigzag(bytes.eight_bytes()?));
+            out.push(last);
+        }
+        (self.bytes, self.last) = (bytes, last);
+        Ok(())
+    }
+
     fn bounded<T: TryFrom<u64>>(&mut self, what: &'static str) -> Result<T, BlockError> {
         T::try_from(self.next()?).map_err(|_| BlockError::Range(what))
     }
@@ -535,10 +547,7 @@ pub fn decode_samples(
         if depth > MAX_FRAMES || total_frames > MAX_BLOCK_FRAMES {
             return Err(BlockError::Range("stack depth"));
         }
-        sample.frames.reserve(depth);
-        for _ in 0..depth {
-            sample.frames.push(frames.next()?);
-        }
+        frames.extend(depth, &mut sample.frames)?;
         // A stack cut when it was written may have lost some of its kernel frames.
         sample.kernel_frames = sample.kernel_frames.min(depth as u16);
         let values = (shape >> 2) as usize;

@@ -419,7 +419,7 @@ impl Reader {
                         return Err("there is more metadata than any recording has".to_string());
                     }
                     // A kind of record that a later minor version added is passed over.
-                    match serde_json::from_slice(data) {
+                    match Meta::from_json(data) {
                         Ok(meta) => metas.push(meta),
                         Err(e) if e.is_data() => {}
                         Err(e) => return Err(format!("a metadata record is not JSON: {e}")),
@@ -467,7 +467,7 @@ impl Reader {
             |c| c.meta,
             |kind, data, out| {
                 if kind == Kind::Meta
-                    && let Ok(meta) = serde_json::from_slice(data)
+                    && let Ok(meta) = Meta::from_json(data)
                 {
                     out.push_back(meta);
                 }

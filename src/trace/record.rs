@@ -128,6 +128,20 @@ pub enum Meta {
     PostMortem(PostMortem),
 }
 
+impl Meta {
+    /// How records of names begin in our files.
+    const SYMBOLS: &[u8] = br#"{"type":"symbols","#;
+
+    /// Reads the JSON of a record. Most of it is names, whose kind is known by how they begin: nothing of them has to be
+    /// kept until it is.
+    pub fn from_json(json: &[u8]) -> serde_json::Result<Meta> {
+        match json.starts_with(Meta::SYMBOLS) {
+            true => serde_json::from_slice(json).map(Meta::Symbols),
+            false => serde_json::from_slice(json),
+        }
+    }
+}
+
 /// What was recorded, where, and with what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -389,3 +389,31 @@ fn not_ours() {
     let newer = fixture.with(&text("bypassprof/1.1", "bypassprof/1.7"));
     assert_eq!(drain(&Reader::open(&newer).unwrap()).unwrap(), (40, 30, 80));
 }
+
+/// Records of names are read as all others are, by whatever way.
+#[test]
+fn names_are_read_alike() {
+    let symbols = Symbols {
+        path: "/bin/x".into(),
+        build_id: "ab".into(),
+        addresses: vec![AddressNames {
+            at: 7,
+            frames: vec![NamedFrame::default()],
+            why: Some("\u{1f525}\"".into()),
+        }],
+    };
+    let meta = Meta::Symbols(symbols);
+    let json = serde_json::to_vec(&meta).unwrap();
+    assert!(json.starts_with(br#"{"type":"symbols","#));
+    assert_eq!(Meta::from_json(&json).unwrap(), meta);
+    let mut spaced = json.clone();
+    spaced.insert(1, b' ');
+    assert_eq!(Meta::from_json(&spaced).unwrap(), meta);
+    assert!(
+        Meta::from_json(&json[..json.len() - 1])
+            .unwrap_err()
+            .is_eof()
+    );
+    let wrong = br#"{"type":"symbols","addresses":7}"#;
+    assert!(Meta::from_json(wrong).unwrap_err().is_data());
+}

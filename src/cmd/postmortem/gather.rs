@@ -148,7 +148,7 @@ fn copy(reader: &Reader, rings: u32, writer: &mut Writer) -> Result<u32, Failure
     for message in reader.messages() {
         let message = message.map_err(|e| load::unreadable(&e))?;
         let written = match &message {
-            Message::Meta(json) => match serde_json::from_slice(json) {
+            Message::Meta(json) => match Meta::from_json(json) {
                 // The end comes at the end; numbers of rings must not meet.
                 Ok(Meta::End(end)) => {
                     let crash = crate::trace::record::Crash {
