@@ -266,7 +266,8 @@ fn sampled_raw_group() {
         if let Record::Sample(sample) = record.unwrap() {
             samples += 1;
             weight += sample.period;
-            member = sample.group[0];
+            // Running totals of each thread: that of the one that loops is the largest.
+            member = sample.group[0].max(member);
         }
     }
     // An emulator tells of an overflow at its timer's next tick; what was counted until then is in the member alone.
