@@ -410,6 +410,24 @@ mod tests {
     use crate::trace::record;
     use bypassprof_wire::{Flow, points};
 
+    /// Samples of a process's threads in turn are each thread's own.
+    #[test]
+    fn threads_in_turn() {
+        let mut join = Join::new(&[], Packs::built_in());
+        for (time, tid) in (1..).zip([7, 8, 8, 7, 8]) {
+            let sample = Sample {
+                time: Nanos::from_ns(time),
+                pid: 7,
+                tid,
+                ..Sample::default()
+            };
+            assert!(join.sample(&sample).is_some());
+        }
+        let rows = join.finish(None).threads;
+        let rows: Vec<_> = rows.iter().map(|row| (row.tid, row.samples)).collect();
+        assert_eq!(rows, [(7, 2), (8, 3)]);
+    }
+
     /// However many changes there are within the window, memory has an end, and the sums are the same.
     #[test]
     fn many_changes() {
